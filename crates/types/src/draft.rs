@@ -1,0 +1,82 @@
+//! What a node wants to say, before it is encoded, signed and sent.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Invoice, Millis, Msat, Terms, Timestamp};
+
+/// Something to say about one job. `openagents-protocol` knows how to write each on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Draft {
+    /// Provider: pay this, then I do it.
+    Quote {
+        /// What to pay; its amount is the price.
+        invoice: Invoice,
+        /// Until when the price stands.
+        expires_at: Timestamp,
+        /// How long it will probably take.
+        eta: Option<Millis>,
+        /// When the money becomes mine.
+        terms: Terms,
+    },
+    /// Provider: a word on how things stand.
+    Notice(Notice),
+    /// Provider: a piece of the result, numbered from zero.
+    Partial {
+        /// Its place in the order.
+        index: u32,
+        /// The text to append.
+        text: String,
+    },
+    /// Provider: the result.
+    Result {
+        /// The payload.
+        content: String,
+        /// What was charged.
+        price: Msat,
+    },
+    /// Customer: I take the job back (NIP-09).
+    Cancel {
+        /// Why, for a person.
+        reason: String,
+    },
+    /// Customer: pay the refund you owe to this invoice.
+    RefundClaim {
+        /// The invoice, for exactly the amount owed.
+        invoice: Invoice,
+    },
+}
+
+/// A short word on how a job stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Notice {
+    /// The work has begun or waits its turn.
+    Processing {
+        /// For a person, such as "paid; 3 jobs ahead of yours".
+        message: String,
+    },
+    /// The work is done and the result sent.
+    Success,
+    /// The work will not be done.
+    Refused {
+        /// A machine-readable reason, such as `bid-too-low`.
+        code: String,
+        /// For a person: what happened, whether money is safe, what to do next.
+        message: String,
+        /// The least that would be taken, where the price was the reason.
+        minimum: Option<Msat>,
+    },
+    /// The work failed after money arrived that has to go back.
+    RefundOwed {
+        /// What is owed.
+        amount: Msat,
+        /// For a person.
+        message: String,
+    },
+    /// The refund was paid.
+    Refunded {
+        /// What was paid back.
+        amount: Msat,
+    },
+}

@@ -1,0 +1,26 @@
+//! The nouns of the market: money, keys, times, jobs, quotes, results.
+//!
+//! Everything here is plain data that another crate moves about. There is no I/O, no clock, no
+//! randomness and no Nostr: an event becomes these types in `openagents-protocol`, and nothing
+//! below that crate knows which wire carried a job.
+//!
+//! Read in this order: [`Msat`] and [`Timestamp`], the keys, [`JobRequest`] and [`JobSpec`], then
+//! what comes back: [`Quote`], [`Feedback`], [`JobResult`]. [`Draft`] is what a node says.
+
+mod draft;
+mod id;
+mod invoice;
+mod job;
+mod kind;
+mod msat;
+mod reply;
+mod time;
+
+pub use draft::{Draft, Notice};
+pub use id::{CustomerKey, EventId, HexError, JobId, PaymentHash, Preimage, ProviderKey};
+pub use invoice::{Invoice, Network};
+pub use job::{Encryption, InputType, JobInput, JobRequest, JobSpec, Param, ResolvedInput};
+pub use kind::{JobKind, KindError};
+pub use msat::{AmountError, Msat};
+pub use reply::{Cancel, Feedback, JobResult, Quote, RefundClaim, Status, Terms, Usage};
+pub use time::{Millis, Timestamp};
