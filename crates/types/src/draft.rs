@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Invoice, Millis, Msat, Terms, Timestamp};
+use crate::{Invoice, Millis, Msat, ProviderKey, Terms, Timestamp};
 
 /// Something to say about one job. `openagents-protocol` knows how to write each on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,11 +37,15 @@ pub enum Draft {
     },
     /// Customer: I take the job back (NIP-09).
     Cancel {
+        /// The one provider who should stop; `None` tells everybody. Written as a `p` tag.
+        provider: Option<ProviderKey>,
         /// Why, for a person.
         reason: String,
     },
     /// Customer: pay the refund you owe to this invoice.
     RefundClaim {
+        /// Who owes it, and so who can read the claim.
+        provider: ProviderKey,
         /// The invoice, for exactly the amount owed.
         invoice: Invoice,
     },

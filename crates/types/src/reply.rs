@@ -110,6 +110,8 @@ pub struct Cancel {
     pub job: JobId,
     /// Who says so; only the job's own customer may.
     pub by: CustomerKey,
+    /// The providers who should stop (`p` tags); empty means all.
+    pub providers: Vec<ProviderKey>,
 }
 
 /// A customer names the invoice a refund shall be paid to.
