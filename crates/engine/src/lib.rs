@@ -1,1 +1,199 @@
-//! x
+//! The rules of the market as a value: `(now, input) -> actions`.
+//!
+//! Nothing here reads a clock, draws a random number, opens a socket or touches a file; time and
+//! entropy come in, intentions go out. Whoever drives an [`Engine`] keeps three promises:
+//!
+//! 1. **Save, then act.** All [`Action::Save`] and [`Action::Publish`] of a batch are committed in
+//!    one transaction before any other action of the batch is performed.
+//! 2. **Every action may be performed again.** After a crash [`Engine::restore`] states once more
+//!    what the saved records still owe; a wallet is asked before it is told.
+//! 3. **A timeout is not an answer.** If a wallet does not answer, nothing is reported: the engine
+//!    asks again by itself when [`Engine::next_wake`] comes.
+//!
+//! The provider's half: [`admission`] decides what may come in, [`bidding`] what it costs,
+//! [`payment`] what money that arrived means, [`queue`] who is next, [`delivery`] what happens to
+//! the work and [`refund`] how money goes back; [`job`] has the states. The customer's half is
+//! [`customer`], with [`choice`] between offers.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should"))]
+
+mod action;
+pub mod admission;
+pub mod bidding;
+pub mod choice;
+mod config;
+pub mod customer;
+pub mod delivery;
+mod input;
+pub mod job;
+mod ledger;
+pub mod payment;
+mod provider;
+pub mod queue;
+pub mod refund;
+mod schedule;
+
+use openagents_types::{PaymentHash, Timestamp};
+
+pub use action::{Action, Actions, InvoiceFor, Record};
+pub use choice::Standing;
+pub use config::{Config, CustomerConfig, Offer, PreimageSeed, ProviderConfig};
+pub use customer::{Ask, AskOptions};
+pub use input::{Incoming, Input, InputSize, Outgoing, RunFault};
+pub use job::Job;
+pub use ledger::{Direction, Entry, Movement, PaymentRow};
+
+use crate::{customer::CustomerDesk, provider::ProviderDesk};
+
+/// One node's view of the market: its provider half, if it sells, and its customer half.
+#[derive(Debug)]
+pub struct Engine {
+    provider: Option<ProviderDesk>,
+    customer: CustomerDesk,
+}
+
+impl Engine {
+    /// An engine that knows of no job yet.
+    pub fn new(config: Config) -> Self {
+        Self {
+            provider: config.provider.map(ProviderDesk::new),
+            customer: CustomerDesk::new(config.customer),
+        }
+    }
+
+    /// An engine that goes on from saved records, and what those records still owe.
+    pub fn restore(
+        now: Timestamp,
+        config: Config,
+        records: impl IntoIterator<Item = Record>,
+    ) -> (Self, Vec<Action>) {
+        let mut engine = Self::new(config);
+        for record in records {
+            match record {
+                Record::Job(job) => {
+                    if let Some(desk) = &mut engine.provider {
+                        desk.recall(*job);
+                    }
+                }
+                Record::Ask(ask) => engine.customer.recall(*ask),
+                Record::Standing(standing) => engine.customer.recall_standing(standing),
+                Record::Payment(_) | Record::Entry(_) | Record::Content { .. } => {}
+            }
+        }
+        let mut out = Actions::default();
+        if let Some(desk) = &mut engine.provider {
+            desk.restate(now, &mut out);
+        }
+        engine.customer.restate(now, &mut out);
+        (engine, out.into_vec())
+    }
+
+    /// Takes one input and says what to do about it.
+    pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Action> {
+        let mut out = Actions::default();
+        self.dispatch(now, input, &mut out);
+        out.into_vec()
+    }
+
+    fn dispatch(&mut self, now: Timestamp, input: Input, out: &mut Actions) {
+        match input {
+            Input::Ask(ask) => self.customer.ask(now, *ask, out),
+            Input::Withdraw { job, reason } => self.customer.withdraw(now, job, &reason, out),
+            Input::Quote(quote) => self.customer.quote(now, quote, out),
+            Input::Feedback(feedback) => self.customer.feedback(now, &feedback, out),
+            Input::Result { result, invoice } => self.customer.result(now, &result, invoice, out),
+            Input::Outgoing { hash, state } => self.outgoing(now, hash, &state, out),
+            Input::Incoming { hash, state } => self.incoming(now, hash, state, out),
+            Input::Invoiced { invoice_for, outcome } => self.invoiced(now, invoice_for, outcome, out),
+            Input::Recall(record) => self.recall(*record),
+            Input::Tick => {
+                if let Some(desk) = &mut self.provider {
+                    desk.tick(now, out);
+                }
+                self.customer.tick(now, out);
+            }
+            Input::Request(_)
+            | Input::Cancel(_)
+            | Input::RefundClaim { .. }
+            | Input::Resolved { .. }
+            | Input::Progress { .. }
+            | Input::Finished { .. }
+            | Input::RunFailed { .. } => {
+                if let Some(desk) = &mut self.provider {
+                    desk.handle(now, input, out);
+                }
+            }
+        }
+    }
+
+    fn incoming(&mut self, now: Timestamp, hash: PaymentHash, state: Incoming, out: &mut Actions) {
+        if self.customer.awaits_refund(hash) {
+            return self.customer.refund_arrived(now, hash, state, out);
+        }
+        if let Some(desk) = &mut self.provider {
+            desk.incoming(now, hash, state, out);
+        }
+    }
+
+    fn outgoing(&mut self, now: Timestamp, hash: PaymentHash, state: &Outgoing, out: &mut Actions) {
+        if self.customer.pays(hash) {
+            return self.customer.outgoing(now, hash, state, out);
+        }
+        if let Some(desk) = &mut self.provider {
+            desk.refund_outgoing(now, hash, state, out);
+        }
+    }
+
+    fn invoiced(
+        &mut self,
+        now: Timestamp,
+        invoice_for: InvoiceFor,
+        outcome: Result<openagents_types::Invoice, String>,
+        out: &mut Actions,
+    ) {
+        match (invoice_for, &mut self.provider) {
+            (InvoiceFor::Quote(job), Some(desk)) => desk.invoiced(now, job, outcome, out),
+            (InvoiceFor::Quote(_), None) => {}
+            (InvoiceFor::Refund { job, paid }, _) => {
+                self.customer.refund_invoiced(now, job, paid, outcome, out);
+            }
+        }
+    }
+
+    fn recall(&mut self, record: Record) {
+        match (record, &mut self.provider) {
+            (Record::Job(job), Some(desk)) => desk.recall(*job),
+            (Record::Ask(ask), _) => self.customer.recall(*ask),
+            _ => {}
+        }
+    }
+
+    /// Whether a payment is known to a job in memory. If not, the driver looks its record up and
+    /// hands it in as [`Input::Recall`] first: money can arrive long after its job was closed.
+    pub fn knows(&self, hash: PaymentHash) -> bool {
+        self.customer.pays(hash)
+            || self.customer.awaits_refund(hash)
+            || self.provider.as_ref().is_some_and(|desk| desk.knows(hash))
+    }
+
+    /// Whether the customer's half still follows a job; answers about others need not be decoded.
+    pub fn follows(&self, job: openagents_types::JobId) -> bool {
+        self.customer.follows(job)
+    }
+
+    /// When [`Input::Tick`] is due, if ever.
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        let provider = self.provider.as_ref().and_then(ProviderDesk::next_wake);
+        [provider, self.customer.next_wake()].into_iter().flatten().min()
+    }
+
+    /// How many jobs each half holds in memory: (provider, customer).
+    pub fn load(&self) -> (usize, usize) {
+        (self.provider.as_ref().map_or(0, ProviderDesk::len), self.customer.len())
+    }
+
+    /// Jobs waiting and running at the provider, for the heartbeat: (queued, running).
+    pub fn queue_depth(&self) -> (usize, usize) {
+        self.provider.as_ref().map_or((0, 0), ProviderDesk::queue_depth)
+    }
+}

@@ -1,0 +1,140 @@
+//! Everything an engine can ask of its driver.
+
+use openagents_types::{Draft, Invoice, JobId, JobKind, Millis, Msat, PaymentHash, Preimage};
+use serde::{Deserialize, Serialize};
+
+use crate::{Ask, Entry, Job, PaymentRow, Standing};
+
+/// Something to do. `Save` and `Publish` are committed together first; the rest follows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Write a record, in the batch's one transaction.
+    Save(Record),
+    /// Sign an event once and put it into the outbox, in the same transaction; then send it.
+    Publish {
+        /// The job it is about.
+        job: JobId,
+        /// What to say.
+        draft: Draft,
+    },
+    /// Sign an event and send it once, without keeping it: news that is stale after a crash.
+    Announce {
+        /// The job it is about.
+        job: JobId,
+        /// What to say.
+        draft: Draft,
+    },
+    /// Send the request event that came with [`crate::Input::Ask`]; put it into the outbox.
+    PublishRequest(JobId),
+    /// Fetch a job's inputs, check its parameters with the backend, and report [`crate::Input::Resolved`].
+    Resolve(JobId),
+    /// Make an invoice and report [`crate::Input::Invoiced`].
+    Invoice {
+        /// What it is for.
+        invoice_for: InvoiceFor,
+        /// What it asks.
+        amount: Msat,
+        /// How long it can be paid.
+        lifetime: Millis,
+        /// The hash to hold it by; `None` for a plain invoice.
+        hold: Option<PaymentHash>,
+    },
+    /// Take the money of a held payment. Report how it then stands.
+    SettleHold(Preimage),
+    /// Give the money of a held payment back, or void its invoice. Report how it then stands.
+    CancelHold(PaymentHash),
+    /// Ask how a payment to us stands.
+    LookUpIncoming(PaymentHash),
+    /// Ask how a payment by us stands.
+    LookUpOutgoing(PaymentHash),
+    /// Pay, unless the wallet knows this hash already. Report how it then stands.
+    Pay {
+        /// What to pay.
+        invoice: Invoice,
+        /// The most that routing may cost on top.
+        max_fee: Msat,
+        /// True if no earlier run of this program can have sent it, so that the wallet need not be
+        /// asked before it is told.
+        first: bool,
+    },
+    /// Do the work; report [`crate::Input::Progress`] and one of `Finished` or `RunFailed`.
+    Run {
+        /// The job.
+        job: JobId,
+        /// Its kind.
+        kind: JobKind,
+        /// How long it may take.
+        limit: Millis,
+    },
+    /// Stop the work, if it still goes on; report nothing.
+    Stop(JobId),
+    /// Show a piece of a result to the customer's owner.
+    Show {
+        /// The job.
+        job: JobId,
+        /// The text to append.
+        text: String,
+    },
+    /// A job of the customer's half needs no more answers: drop its subscription.
+    Unfollow(JobId),
+}
+
+/// What an invoice is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InvoiceFor {
+    /// The provider's price for a job.
+    Quote(JobId),
+    /// A refund that a provider owes the customer.
+    Refund {
+        /// The job that failed.
+        job: JobId,
+        /// The payment that has to come back.
+        paid: PaymentHash,
+    },
+}
+
+/// Something to keep.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Record {
+    /// A job of the provider's half; replaces the earlier record of that job.
+    Job(Box<Job>),
+    /// A job of the customer's half; replaces the earlier record of that job.
+    Ask(Box<Ask>),
+    /// A payment; its hash belongs to one job forever.
+    Payment(PaymentRow),
+    /// A movement of money in our wallet. Written once for each payment and direction.
+    Entry(Entry),
+    /// How a provider did so far; replaces the earlier record of that provider.
+    Standing(Standing),
+    /// The payload of a result we bought.
+    Content {
+        /// The job.
+        job: JobId,
+        /// The payload.
+        content: String,
+    },
+}
+
+/// The actions of one input, in the order they were decided.
+#[derive(Debug, Default)]
+pub struct Actions(Vec<Action>);
+
+impl Actions {
+    pub(crate) fn push(&mut self, action: Action) {
+        self.0.push(action);
+    }
+
+    pub(crate) fn save(&mut self, record: Record) {
+        self.push(Action::Save(record));
+    }
+
+    pub(crate) fn publish(&mut self, job: JobId, draft: Draft) {
+        self.push(Action::Publish { job, draft });
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<Action> {
+        self.0
+    }
+}

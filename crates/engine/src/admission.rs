@@ -1,0 +1,183 @@
+//! Which requests a provider takes up: fresh, for us, for sale, affordable, and with room for them.
+
+use openagents_types::{Draft, Invoice, JobId, JobRequest, Msat, Notice, Terms, Timestamp};
+
+use crate::{
+    Action, Actions, Direction, InputSize, InvoiceFor, Job, PaymentRow, Record,
+    bidding::priority,
+    job::{Funds, Outcome, State, Why},
+    provider::ProviderDesk,
+};
+
+/// What to do with a request.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Take it up.
+    Admit,
+    /// Not ours to answer: for somebody else, of a kind we do not sell, or too old to be alive.
+    Ignore,
+    /// Turn it away, and say why.
+    Refuse(Why, Option<Msat>),
+}
+
+impl ProviderDesk {
+    pub(crate) fn request(&mut self, now: Timestamp, request: JobRequest, out: &mut Actions) {
+        if self.jobs.contains_key(&request.id) {
+            return;
+        }
+        let id = request.id;
+        let state = match self.judge(now, &request) {
+            Verdict::Ignore => return,
+            Verdict::Admit => State::Resolving,
+            Verdict::Refuse(why, minimum) => {
+                out.publish(id, Draft::Notice(refused_below(&why, minimum)));
+                State::Closed { outcome: Outcome::Refused(why), hash: None }
+            }
+        };
+        let admitted = !state.is_closed();
+        self.open(now, Job { request, received_at: now, changed_at: now, state }, out);
+        if admitted {
+            out.push(Action::Resolve(id));
+        }
+    }
+
+    fn judge(&self, now: Timestamp, request: &JobRequest) -> Verdict {
+        let addressed = request.providers.contains(&self.config.key);
+        if !addressed && !request.providers.is_empty() {
+            return Verdict::Ignore;
+        }
+        if request.created_at.after(self.config.freshness) < now
+            || request.expires_at.is_some_and(|deadline| deadline <= now)
+        {
+            return Verdict::Ignore;
+        }
+        if now.after(self.config.freshness) < request.created_at {
+            return Verdict::Refuse(
+                Why::new("clock", "the request is dated in the future; check your clock and ask again"),
+                None,
+            );
+        }
+        let Some(offer) = self.config.offer(request.kind) else {
+            return match addressed {
+                false => Verdict::Ignore,
+                true => Verdict::Refuse(
+                    Why::new("kind", format!("this provider does not do jobs of kind {}", request.kind)),
+                    None,
+                ),
+            };
+        };
+        if self.waiting.len() >= self.config.queue_limit || self.offered >= self.config.offer_limit {
+            return Verdict::Refuse(
+                Why::new("overloaded", "this provider is busy; nothing was charged, ask again later"),
+                None,
+            );
+        }
+        let least = offer.price.price(0, self.waiting.len(), self.running);
+        match (request.bid, least) {
+            (Some(bid), Some(least)) if bid < least => bid_too_low(bid, least),
+            _ => Verdict::Admit,
+        }
+    }
+
+    pub(crate) fn resolved(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        outcome: Result<InputSize, String>,
+        out: &mut Actions,
+    ) {
+        let Some(Job { state: State::Resolving, request, .. }) = self.jobs.get(&id) else { return };
+        let Some(offer) = self.config.offer(request.kind) else { return };
+        let size = match outcome {
+            Ok(size) if size.bytes > offer.max_input_bytes => {
+                let message = format!(
+                    "the input has {} bytes, this provider takes {}; nothing was charged",
+                    size.bytes, offer.max_input_bytes
+                );
+                return self.refuse(now, id, Why::new("input-too-large", message), out);
+            }
+            Ok(size) => size,
+            Err(message) => return self.refuse(now, id, Why::new("input", message), out),
+        };
+        let Some(price) = offer.price.price(size.bytes, self.waiting.len(), self.running) else {
+            let why = Why::new("input-too-large", "the price of this job cannot be paid");
+            return self.refuse(now, id, why, out);
+        };
+        if let Some(bid) = request.bid.filter(|bid| *bid < price) {
+            let Verdict::Refuse(why, minimum) = bid_too_low(bid, price) else { return };
+            out.publish(id, Draft::Notice(refused_below(&why, minimum)));
+            let closed = State::Closed { outcome: Outcome::Refused(why), hash: None };
+            return self.move_to(now, id, closed, out);
+        }
+        self.priced(now, id, price, size, out);
+    }
+
+    fn priced(&mut self, now: Timestamp, id: JobId, price: Msat, size: InputSize, out: &mut Actions) {
+        if price.is_zero() {
+            let rank = self.jobs.get(&id).map_or(0, |job| rank(&job.request, price));
+            self.enqueue(now, id, Funds::Free, rank, 0, out);
+        } else {
+            self.move_to(now, id, State::Invoicing { price, bytes: size.bytes }, out);
+            let action = self.invoice_action(id, price);
+            out.push(action);
+        }
+    }
+
+    /// Asks the wallet for the invoice of a job. With escrow its hash is derived from the job, so
+    /// asking twice names the same invoice.
+    pub(crate) fn invoice_action(&self, id: JobId, price: Msat) -> Action {
+        Action::Invoice {
+            invoice_for: InvoiceFor::Quote(id),
+            amount: price,
+            lifetime: self.config.quote_lifetime,
+            hold: self.config.escrow.then(|| self.config.seed.preimage(id).hash()),
+        }
+    }
+
+    pub(crate) fn invoiced(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        outcome: Result<Invoice, String>,
+        out: &mut Actions,
+    ) {
+        let Some(Job { state: State::Invoicing { price, .. }, request, .. }) = self.jobs.get(&id) else {
+            return;
+        };
+        let invoice = match outcome {
+            Ok(invoice) if invoice.amount == *price => invoice,
+            Ok(_) | Err(_) => {
+                let why =
+                    Why::new("wallet", "the provider's wallet cannot make an invoice; nothing was charged");
+                return self.refuse(now, id, why, out);
+            }
+        };
+        let terms = if self.config.escrow { Terms::Escrow } else { Terms::Prepaid };
+        let expires_at = now.after(self.config.quote_lifetime).min(invoice.expires_at);
+        let eta = self.config.offer(request.kind).map(|offer| offer.eta);
+        out.save(Record::Payment(PaymentRow {
+            hash: invoice.payment_hash,
+            job: id,
+            direction: Direction::In,
+            amount: invoice.amount,
+            bolt11: invoice.bolt11.clone(),
+            at: now,
+        }));
+        out.publish(id, Draft::Quote { invoice: invoice.clone(), expires_at, eta, terms });
+        self.move_to(now, id, State::Offered { invoice, terms, expires_at }, out);
+    }
+}
+
+/// A job's rank: by its bid, where it names one.
+pub(crate) fn rank(request: &JobRequest, price: Msat) -> u8 {
+    priority(request.bid.unwrap_or(price), price)
+}
+
+fn bid_too_low(bid: Msat, least: Msat) -> Verdict {
+    let message = format!("the bid of {bid} is below the price of {least}; nothing was charged, bid more");
+    Verdict::Refuse(Why::new("bid-too-low", message), Some(least))
+}
+
+fn refused_below(why: &Why, minimum: Option<Msat>) -> Notice {
+    Notice::Refused { code: why.code.clone(), message: why.message.clone(), minimum }
+}

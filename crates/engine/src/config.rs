@@ -1,0 +1,159 @@
+//! What an engine's owner has decided.
+
+use std::fmt;
+
+use openagents_types::{JobId, JobKind, Millis, Msat, Network, Preimage, ProviderKey};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::bidding::PriceRule;
+
+/// Settings of both halves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The provider's half; `None` if this node only buys.
+    pub provider: Option<ProviderConfig>,
+    /// The customer's half.
+    pub customer: CustomerConfig,
+}
+
+/// Settings of the provider's half.
+#[derive(Clone, Debug)]
+pub struct ProviderConfig {
+    /// The key the provider signs with.
+    pub key: ProviderKey,
+    /// Where preimages of hold invoices come from.
+    pub seed: PreimageSeed,
+    /// What is for sale.
+    pub offers: Vec<Offer>,
+    /// Whether the wallet can hold invoices, so that payments are locked and not taken first.
+    pub escrow: bool,
+    /// Jobs that run at once.
+    pub slots: usize,
+    /// Jobs that may wait for a slot; beyond that new ones are refused as overloaded.
+    pub queue_limit: usize,
+    /// Quotes that may stand unpaid at once; beyond that new requests are refused as overloaded.
+    pub offer_limit: usize,
+    /// How long a quote stands.
+    pub quote_lifetime: Millis,
+    /// How long a job may run.
+    pub job_timeout: Millis,
+    /// How old or how far ahead of our clock a request may be (N3, N4).
+    pub freshness: Millis,
+    /// How long after a plain invoice expired a payment may still arrive for it.
+    pub late_window: Millis,
+    /// How often work on one job may begin. Two: once, and once more after a crash.
+    pub attempts: u32,
+    /// How long to wait before a wallet that did not answer is asked again.
+    pub recheck: Millis,
+    /// How long a job may run in silence before the customer is told that it does.
+    pub silence: Millis,
+}
+
+impl ProviderConfig {
+    /// Settings with this project's defaults, selling nothing yet.
+    pub fn new(key: ProviderKey, seed: PreimageSeed) -> Self {
+        Self {
+            key,
+            seed,
+            offers: Vec::new(),
+            escrow: true,
+            slots: 2,
+            queue_limit: 1_000,
+            offer_limit: 20_000,
+            // Two relay round trips and a person reading the price.
+            quote_lifetime: Millis::from_secs(90),
+            job_timeout: Millis::from_secs(300),
+            freshness: Millis::from_secs(600),
+            late_window: Millis::from_secs(600),
+            attempts: 2,
+            recheck: Millis::from_secs(5),
+            silence: Millis(500),
+        }
+    }
+
+    /// What is offered for a kind.
+    pub fn offer(&self, kind: JobKind) -> Option<&Offer> {
+        self.offers.iter().find(|offer| offer.kind == kind)
+    }
+}
+
+/// One kind of work for sale.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// The kind.
+    pub kind: JobKind,
+    /// What it costs.
+    pub price: PriceRule,
+    /// The largest input taken, all inputs together, in bytes.
+    pub max_input_bytes: u64,
+    /// How long a job of this kind usually takes.
+    pub eta: Millis,
+}
+
+/// Settings of the customer's half.
+#[derive(Clone, Debug)]
+pub struct CustomerConfig {
+    /// The network our wallet pays on; invoices for another are refused.
+    pub network: Network,
+    /// How long a quote must still stand when it is chosen, so that it cannot expire on the way.
+    pub quote_margin: Millis,
+    /// How long to wait before a wallet that did not answer is asked again.
+    pub recheck: Millis,
+    /// How many offers are remembered for one job; later ones are ignored.
+    pub offers_kept: usize,
+    /// How long an invoice for a refund can be paid.
+    pub claim_lifetime: Millis,
+}
+
+impl CustomerConfig {
+    /// Settings with this project's defaults.
+    pub const fn new(network: Network) -> Self {
+        Self {
+            network,
+            quote_margin: Millis::from_secs(30),
+            recheck: Millis::from_secs(5),
+            offers_kept: 64,
+            claim_lifetime: Millis::from_secs(3600),
+        }
+    }
+}
+
+/// A secret from which the preimage of each job's hold invoice is derived. Deriving, and not
+/// drawing, means that a crash between making an invoice and saving it makes the same one again.
+#[derive(Clone)]
+pub struct PreimageSeed(Zeroizing<[u8; 32]>);
+
+impl PreimageSeed {
+    /// A seed from 32 secret bytes, which must differ from every signing key.
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self(Zeroizing::new(secret))
+    }
+
+    /// The preimage for a job's hold invoice.
+    pub fn preimage(&self, job: JobId) -> Preimage {
+        let mut hasher = Sha256::new();
+        hasher.update(b"openagents/hold-preimage");
+        hasher.update(*self.0);
+        hasher.update(job.as_bytes());
+        Preimage::from_bytes(hasher.finalize().into())
+    }
+}
+
+impl fmt::Debug for PreimageSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PreimageSeed(…)")
+    }
+}
+
+impl Offer {
+    /// An offer that costs nothing.
+    pub const fn free(kind: JobKind) -> Self {
+        Self { kind, price: PriceRule::FREE, max_input_bytes: 1_000_000, eta: Millis(1_000) }
+    }
+
+    /// An offer at a flat price.
+    pub const fn flat(kind: JobKind, price: Msat) -> Self {
+        Self { kind, price: PriceRule::flat(price), max_input_bytes: 1_000_000, eta: Millis(1_000) }
+    }
+}

@@ -1,0 +1,444 @@
+//! Every job a customer has in hand: offers, choices, deliveries and ends.
+
+use std::collections::HashMap;
+
+use openagents_types::{
+    Draft, Feedback, Invoice, JobId, JobResult, PaymentHash, ProviderKey, Quote, Status, Timestamp,
+};
+use sha2::{Digest, Sha256};
+
+use super::{Ask, AskOutcome, Attempt, Delivery, Money, Phase, Refusal};
+use crate::{
+    Action, Actions, CustomerConfig, Direction, PaymentRow, Record, Standing, choice::score,
+    schedule::Schedule,
+};
+
+/// All jobs a customer has in hand. Those that are over leave memory; the store keeps them.
+#[derive(Debug)]
+pub(crate) struct CustomerDesk {
+    pub(crate) config: CustomerConfig,
+    pub(crate) asks: HashMap<JobId, Ask>,
+    pub(crate) payments: HashMap<PaymentHash, JobId>,
+    pub(crate) claims: HashMap<PaymentHash, JobId>,
+    pub(crate) schedule: Schedule,
+    standings: HashMap<ProviderKey, Standing>,
+}
+
+impl CustomerDesk {
+    pub(crate) fn new(config: CustomerConfig) -> Self {
+        Self {
+            config,
+            asks: HashMap::new(),
+            payments: HashMap::new(),
+            claims: HashMap::new(),
+            schedule: Schedule::default(),
+            standings: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn recall(&mut self, ask: Ask) {
+        self.index(&ask);
+        self.asks.insert(ask.id, ask);
+    }
+
+    pub(crate) fn recall_standing(&mut self, standing: Standing) {
+        self.standings.insert(standing.provider, standing);
+    }
+
+    /// States what every job still owes, after a restart.
+    pub(crate) fn restate(&mut self, now: Timestamp, out: &mut Actions) {
+        let mut ids: Vec<JobId> = self.asks.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            self.look_after(now, id, out);
+        }
+    }
+
+    /// A job to buy.
+    pub(crate) fn ask(&mut self, now: Timestamp, mut ask: Ask, out: &mut Actions) {
+        if self.asks.contains_key(&ask.id) {
+            return;
+        }
+        ask.phase = Phase::Collecting { until: now.after(ask.options.window) };
+        let id = ask.id;
+        out.push(Action::PublishRequest(id));
+        self.keep(now, ask, out);
+    }
+
+    /// A provider's price.
+    pub(crate) fn quote(&mut self, now: Timestamp, quote: Quote, out: &mut Actions) {
+        let id = quote.job;
+        let Some(mut ask) = self.take(id) else { return };
+        let Phase::Collecting { until } = ask.phase else { return self.put(ask) };
+        match self.objection(now, &ask, &quote) {
+            Some(refusal) => self.note_refusal(&mut ask, refusal),
+            None => ask.quotes.push(quote),
+        }
+        if now >= until {
+            self.commit_best(now, &mut ask, out);
+        }
+        self.keep(now, ask, out);
+    }
+
+    /// Why an offer cannot be taken.
+    fn objection(&self, now: Timestamp, ask: &Ask, quote: &Quote) -> Option<Refusal> {
+        let known = ask.quotes.iter().any(|q| q.provider == quote.provider)
+            || ask.attempts.iter().any(|a| a.quote.provider == quote.provider)
+            || self.payments.contains_key(&quote.invoice.payment_hash);
+        let (code, message) = if quote.invoice.amount != quote.price {
+            ("amount", format!("asks {} and its invoice {}", quote.price, quote.invoice.amount))
+        } else if quote.price > ask.spec.bid {
+            ("above-bid", format!("asks {}, the bid is {}", quote.price, ask.spec.bid))
+        } else if quote.invoice.network != self.config.network {
+            ("network", format!("wants paying on {}", quote.invoice.network))
+        } else if quote.invoice.expires_at.min(quote.expires_at) < now.after(self.config.quote_margin) {
+            ("expiring", String::from("its offer is about to expire"))
+        } else if ask.spec.provider.is_some_and(|wanted| wanted != quote.provider) {
+            ("uninvited", String::from("was not asked"))
+        } else if known || ask.quotes.len() >= self.config.offers_kept {
+            ("again", String::from("has already offered"))
+        } else {
+            return None;
+        };
+        Some(Refusal { provider: quote.provider, code: code.into(), message })
+    }
+
+    fn note_refusal(&self, ask: &mut Ask, refusal: Refusal) {
+        if ask.refusals.len() < self.config.offers_kept {
+            ask.refusals.push(refusal);
+        }
+    }
+
+    /// Commits to the best offer that still stands, if there is one, and has it paid.
+    fn commit_best(&mut self, now: Timestamp, ask: &mut Ask, out: &mut Actions) {
+        let margin = now.after(self.config.quote_margin);
+        ask.quotes.retain(|q| q.expires_at.min(q.invoice.expires_at) >= margin);
+        let best = ask
+            .quotes
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, q)| (score(q, &self.standing(q.provider)), q.event));
+        let Some(index) = best.map(|(index, _)| index) else { return };
+        let quote = ask.quotes.swap_remove(index);
+        out.push(Action::Pay { invoice: quote.invoice.clone(), max_fee: ask.options.max_fee, first: true });
+        self.commit(now, ask, quote, out);
+        ask.phase = Phase::Waiting;
+    }
+
+    fn commit(&mut self, now: Timestamp, ask: &mut Ask, quote: Quote, out: &mut Actions) {
+        out.save(Record::Payment(PaymentRow {
+            hash: quote.invoice.payment_hash,
+            job: ask.id,
+            direction: Direction::Out,
+            amount: quote.price,
+            bolt11: quote.invoice.bolt11.clone(),
+            at: now,
+        }));
+        ask.attempts.push(Attempt { quote, since: now, money: Money::Pending });
+    }
+
+    fn standing(&self, provider: ProviderKey) -> Standing {
+        self.standings.get(&provider).copied().unwrap_or(Standing::unknown(provider))
+    }
+
+    pub(crate) fn grade(&mut self, provider: ProviderKey, delivered: bool, out: &mut Actions) {
+        let mut standing = self.standing(provider);
+        let count = if delivered { &mut standing.delivered } else { &mut standing.failed };
+        *count = count.saturating_add(1);
+        self.standings.insert(provider, standing);
+        out.save(Record::Standing(standing));
+    }
+
+    /// A word from a provider other than a price.
+    pub(crate) fn feedback(&mut self, now: Timestamp, feedback: &Feedback, out: &mut Actions) {
+        let Some(mut ask) = self.take(feedback.job) else { return };
+        match (feedback.status, &ask.phase) {
+            (Status::Partial, Phase::Collecting { .. } | Phase::Waiting)
+                if is_heard(&ask, feedback.provider) =>
+            {
+                out.push(Action::Show { job: ask.id, text: feedback.content.clone() });
+            }
+            (Status::Error, Phase::Collecting { .. }) => {
+                self.note_refusal(&mut ask, refusal_of(feedback));
+                if ask.spec.provider == Some(feedback.provider) {
+                    let message = feedback.message.clone();
+                    self.close(now, &mut ask, AskOutcome::Failed { message }, out);
+                }
+                return self.keep(now, ask, out);
+            }
+            (Status::Error, Phase::Waiting) if is_heard(&ask, feedback.provider) => {
+                self.note_refusal(&mut ask, refusal_of(feedback));
+                self.give_up_on(now, &mut ask, out);
+                return self.keep(now, ask, out);
+            }
+            _ => {}
+        }
+        self.put(ask);
+    }
+
+    /// The chosen provider will not deliver: wait for the money, then try the next.
+    pub(crate) fn give_up_on(&mut self, now: Timestamp, ask: &mut Ask, out: &mut Actions) {
+        if let Some(provider) = ask.current().map(|attempt| attempt.quote.provider) {
+            self.grade(provider, false, out);
+        }
+        ask.phase = Phase::Abandoning;
+        self.settle_up(now, ask, out);
+    }
+
+    /// A result. It counts if it is the chosen provider's, or a gift while nobody is chosen yet.
+    pub(crate) fn result(
+        &mut self,
+        now: Timestamp,
+        result: &JobResult,
+        invoice: Option<Invoice>,
+        out: &mut Actions,
+    ) {
+        let Some(mut ask) = self.take(result.job) else { return };
+        if result.kind != ask.spec.kind.result() || ask.delivery.is_some() {
+            return self.put(ask);
+        }
+        let takes = match &ask.phase {
+            Phase::Collecting { .. } => self.takes_unpaid(now, &mut ask, result, invoice, out),
+            Phase::Waiting | Phase::Abandoning => is_heard(&ask, result.provider),
+            Phase::Closed { outcome } => {
+                *outcome != AskOutcome::Delivered && self.may_still_deliver(&ask, result)
+            }
+        };
+        if takes {
+            self.deliver(now, &mut ask, result, out);
+            self.keep(now, ask, out);
+        } else {
+            self.put(ask);
+        }
+    }
+
+    /// Before an offer is chosen: free work is taken; work done first and billed afterwards is taken
+    /// if its invoice would have been.
+    fn takes_unpaid(
+        &mut self,
+        now: Timestamp,
+        ask: &mut Ask,
+        result: &JobResult,
+        invoice: Option<Invoice>,
+        out: &mut Actions,
+    ) -> bool {
+        if ask.spec.provider.is_some_and(|wanted| wanted != result.provider) {
+            return false;
+        }
+        let Some(invoice) = invoice else { return result.amount.is_none_or(|amount| amount.is_zero()) };
+        let quote = Quote {
+            job: ask.id,
+            provider: result.provider,
+            event: result.event,
+            price: invoice.amount,
+            expires_at: invoice.expires_at,
+            invoice,
+            eta: None,
+            terms: openagents_types::Terms::Prepaid,
+        };
+        if self.objection(now, ask, &quote).is_some() {
+            return false;
+        }
+        out.push(Action::Pay { invoice: quote.invoice.clone(), max_fee: ask.options.max_fee, first: true });
+        self.commit(now, ask, quote, out);
+        true
+    }
+
+    /// After the end a result is still welcome from a provider that has our money.
+    fn may_still_deliver(&self, ask: &Ask, result: &JobResult) -> bool {
+        ask.attempts.iter().any(|attempt| {
+            attempt.quote.provider == result.provider
+                && match &attempt.money {
+                    Money::Pending | Money::Doubtful => true,
+                    Money::Returned => false,
+                    Money::Settled { reclaim, .. } => *reclaim != super::Reclaim::Done,
+                }
+        })
+    }
+
+    fn deliver(&mut self, now: Timestamp, ask: &mut Ask, result: &JobResult, out: &mut Actions) {
+        ask.delivery = Some(Delivery {
+            provider: result.provider,
+            event: result.event,
+            sha256: hex::encode(Sha256::digest(result.content.as_bytes())),
+            at: now,
+        });
+        out.save(Record::Content { job: ask.id, content: result.content.clone() });
+        self.grade(result.provider, true, out);
+        ask.phase = Phase::Closed { outcome: AskOutcome::Delivered };
+        self.settle_up(now, ask, out);
+    }
+
+    /// Its owner no longer wants a job.
+    pub(crate) fn withdraw(&mut self, now: Timestamp, id: JobId, reason: &str, out: &mut Actions) {
+        let Some(mut ask) = self.take(id) else { return };
+        if !matches!(ask.phase, Phase::Closed { .. }) {
+            out.publish(id, Draft::Cancel { provider: None, reason: reason.into() });
+            self.close(now, &mut ask, AskOutcome::Cancelled, out);
+        }
+        self.keep(now, ask, out);
+    }
+
+    /// Ends a job without a delivery. Money that is still out is followed until it is back.
+    pub(crate) fn close(&mut self, now: Timestamp, ask: &mut Ask, outcome: AskOutcome, out: &mut Actions) {
+        ask.phase = Phase::Closed { outcome };
+        self.settle_up(now, ask, out);
+    }
+
+    /// Looks at every job whose time has come.
+    pub(crate) fn tick(&mut self, now: Timestamp, out: &mut Actions) {
+        while let Some(id) = self.schedule.pop_due(now) {
+            self.look_after(now, id, out);
+        }
+    }
+
+    fn look_after(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
+        let Some(mut ask) = self.take(id) else { return };
+        let before = ask.clone();
+        match ask.phase {
+            Phase::Collecting { until } if now >= until => self.commit_best(now, &mut ask, out),
+            Phase::Waiting if self.is_out_of_patience(now, &ask) => {
+                let provider = ask.current().map(|attempt| attempt.quote.provider);
+                out.publish(id, Draft::Cancel { provider, reason: "it takes too long".into() });
+                self.give_up_on(now, &mut ask, out);
+            }
+            _ => {}
+        }
+        if now >= ask.spec.expires_at && !matches!(ask.phase, Phase::Closed { .. }) {
+            self.run_out(now, &mut ask, out);
+        }
+        self.ask_wallet(&ask, out);
+        if ask == before {
+            self.put(ask);
+            self.reschedule(now, id);
+        } else {
+            self.keep(now, ask, out);
+        }
+    }
+
+    fn is_out_of_patience(&self, now: Timestamp, ask: &Ask) -> bool {
+        match (ask.options.patience, ask.current()) {
+            (Some(patience), Some(attempt)) => now >= attempt.since.after(patience),
+            _ => false,
+        }
+    }
+
+    /// The deadline has passed.
+    fn run_out(&mut self, now: Timestamp, ask: &mut Ask, out: &mut Actions) {
+        out.publish(ask.id, Draft::Cancel { provider: None, reason: "its deadline has passed".into() });
+        let outcome = if ask.attempts.is_empty() {
+            AskOutcome::NoOffer
+        } else {
+            if let (Phase::Waiting, Some(attempt)) = (&ask.phase, ask.current()) {
+                self.grade(attempt.quote.provider, false, out);
+            }
+            AskOutcome::Failed { message: "nothing was delivered before the deadline".into() }
+        };
+        self.close(now, ask, outcome, out);
+    }
+
+    /// After money came back: the next offer, while there is time.
+    pub(crate) fn go_on(&mut self, now: Timestamp, ask: &mut Ask, out: &mut Actions) {
+        if ask.spec.provider.is_some() {
+            let message = String::from("the provider did not deliver; the payment came back");
+            return self.close(now, ask, AskOutcome::Failed { message }, out);
+        }
+        ask.phase = Phase::Collecting { until: now };
+        self.commit_best(now, ask, out);
+    }
+
+    fn wake(&self, now: Timestamp, ask: &Ask) -> Timestamp {
+        let again = now.after(self.config.recheck);
+        let next = match &ask.phase {
+            Phase::Collecting { until } if *until > now => (*until).min(ask.spec.expires_at),
+            Phase::Collecting { .. } => ask.spec.expires_at,
+            Phase::Waiting => {
+                let patience = ask.options.patience.zip(ask.current()).map(|(p, a)| a.since.after(p));
+                patience.unwrap_or(Timestamp::NEVER).min(ask.spec.expires_at)
+            }
+            Phase::Abandoning => ask.spec.expires_at,
+            Phase::Closed { .. } => Timestamp::NEVER,
+        };
+        if ask.is_settled() { next } else { next.min(again) }
+    }
+
+    pub(crate) fn take(&mut self, id: JobId) -> Option<Ask> {
+        self.asks.remove(&id)
+    }
+
+    /// Puts an unchanged job back.
+    pub(crate) fn put(&mut self, ask: Ask) {
+        self.asks.insert(ask.id, ask);
+    }
+
+    fn index(&mut self, ask: &Ask) {
+        for attempt in &ask.attempts {
+            self.payments.insert(attempt.hash(), ask.id);
+            if let Money::Settled { reclaim: super::Reclaim::Claimed { claim }, .. } = &attempt.money {
+                self.claims.insert(claim.payment_hash, ask.id);
+            }
+        }
+    }
+
+    /// Saves a changed job, and lets it go if it is over.
+    pub(crate) fn keep(&mut self, now: Timestamp, mut ask: Ask, out: &mut Actions) {
+        let id = ask.id;
+        ask.changed_at = now;
+        out.save(Record::Ask(Box::new(ask.clone())));
+        if ask.is_over() {
+            for attempt in &ask.attempts {
+                self.payments.remove(&attempt.hash());
+            }
+            self.claims.retain(|_, job| *job != id);
+            self.schedule.clear(id);
+            out.push(Action::Unfollow(id));
+        } else {
+            self.index(&ask);
+            self.put(ask);
+            self.reschedule(now, id);
+        }
+    }
+
+    fn reschedule(&mut self, now: Timestamp, id: JobId) {
+        if let Some(ask) = self.asks.get(&id) {
+            let at = self.wake(now, ask).max(now.after(openagents_types::Millis(1)));
+            self.schedule.set(id, at);
+        }
+    }
+
+    pub(crate) fn follows(&self, job: JobId) -> bool {
+        self.asks.contains_key(&job)
+    }
+
+    pub(crate) fn pays(&self, hash: PaymentHash) -> bool {
+        self.payments.contains_key(&hash)
+    }
+
+    pub(crate) fn awaits_refund(&self, hash: PaymentHash) -> bool {
+        self.claims.contains_key(&hash)
+    }
+
+    pub(crate) fn next_wake(&self) -> Option<Timestamp> {
+        self.schedule.next()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.asks.len()
+    }
+}
+
+/// Whether a provider's word counts: it is the chosen one, or nobody is chosen and it may be.
+fn is_heard(ask: &Ask, provider: ProviderKey) -> bool {
+    match ask.current() {
+        Some(attempt) => attempt.quote.provider == provider,
+        None => ask.spec.provider.is_none_or(|wanted| wanted == provider),
+    }
+}
+
+fn refusal_of(feedback: &Feedback) -> Refusal {
+    Refusal {
+        provider: feedback.provider,
+        code: feedback.code.clone().unwrap_or_else(|| "error".into()),
+        message: feedback.message.clone(),
+    }
+}

@@ -1,0 +1,80 @@
+//! What happens to the work: pieces, results, failures, second attempts.
+
+use openagents_types::{Draft, JobId, Notice, Timestamp};
+
+use crate::{
+    Action, Actions, Job, RunFault,
+    job::{Funds, Outcome, State, Why},
+    provider::ProviderDesk,
+};
+
+impl ProviderDesk {
+    pub(crate) fn progress(&mut self, now: Timestamp, id: JobId, text: String, out: &mut Actions) {
+        let Some(Job { state: State::Running { pieces, announced, .. }, .. }) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        out.push(Action::Announce { job: id, draft: Draft::Partial { index: *pieces, text } });
+        *pieces += 1;
+        *announced = true;
+        self.reschedule(now, id);
+    }
+
+    /// Breaks the silence of a job that takes a while.
+    pub(crate) fn announce_work(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
+        if let Some(Job { state: State::Running { announced, .. }, .. }) = self.jobs.get_mut(&id) {
+            *announced = true;
+            let message = String::from("the work has begun");
+            out.push(Action::Announce { job: id, draft: Draft::Notice(Notice::Processing { message }) });
+        }
+        self.reschedule(now, id);
+    }
+
+    /// The work is done: the result is published in the transaction that says so, then the locked
+    /// payment is taken.
+    pub(crate) fn finished(&mut self, now: Timestamp, id: JobId, content: String, out: &mut Actions) {
+        let Some(Job { state: State::Running { funds, .. }, .. }) = self.jobs.get(&id) else { return };
+        let funds = *funds;
+        out.publish(id, Draft::Result { content, price: funds.amount() });
+        out.publish(id, Draft::Notice(Notice::Success));
+        match funds {
+            Funds::Held { hash, amount } => {
+                self.move_to(now, id, State::Delivered { hash, amount }, out);
+                out.push(Action::SettleHold(self.config.seed.preimage(id)));
+            }
+            Funds::Free | Funds::Paid { .. } => {
+                let outcome = Outcome::Settled { paid: funds.amount() };
+                self.move_to(now, id, State::Closed { outcome, hash: funds.hash() }, out);
+            }
+        }
+    }
+
+    pub(crate) fn run_failed(&mut self, now: Timestamp, id: JobId, fault: RunFault, out: &mut Actions) {
+        let Some(Job { state: State::Running { funds, rank, attempts, .. }, .. }) = self.jobs.get(&id) else {
+            return;
+        };
+        let (funds, rank, attempts) = (*funds, *rank, *attempts);
+        if fault.retryable && attempts < self.config.attempts && !self.is_too_late(now, id) {
+            self.enqueue(now, id, funds, rank, attempts, out);
+        } else {
+            self.fail(now, id, Why::new("failed", fault.message), out);
+        }
+    }
+
+    /// Ends work that will not be delivered, and sends the money on its way back.
+    pub(crate) fn fail(&mut self, now: Timestamp, id: JobId, why: Why, out: &mut Actions) {
+        let Some(Job { state: State::Queued { funds, .. } | State::Running { funds, .. }, .. }) =
+            self.jobs.get(&id)
+        else {
+            return;
+        };
+        let funds = *funds;
+        self.stop_work(id, out);
+        self.give_back(now, id, funds, why, out);
+    }
+
+    pub(crate) fn stop_work(&self, id: JobId, out: &mut Actions) {
+        if let Some(Job { state: State::Running { .. }, .. }) = self.jobs.get(&id) {
+            out.push(Action::Stop(id));
+        }
+    }
+}

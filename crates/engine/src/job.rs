@@ -1,0 +1,303 @@
+//! The states of a job on the provider's side, each carrying what is known in it.
+//!
+//! ```text
+//! Resolving ─ Invoicing ─ Offered ─┬─ Queued ─ Running ─ Delivered ─ Closed(Settled)
+//!     │           │          │     │     │        │
+//!     └───────────┴─ Closed ─┘     └─────┴────────┴─ Returning ─ Closed   (money was only held)
+//!                                                 └─ RefundOwed ─ Refunding ─ Closed(Refunded)
+//! ```
+//! An offer with a plain invoice goes through `Lapsing` when it is over, because its invoice cannot be
+//! voided: a slow payment may still arrive. Free work goes from `Resolving` straight to `Queued`. Work that is running always carries the
+//! funds it runs on, so unpaid work on a paid job cannot be written down.
+
+use openagents_types::{Invoice, JobId, JobRequest, Msat, PaymentHash, Terms, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A job as its provider knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// What was asked.
+    pub request: JobRequest,
+    /// When we first saw it, by our own clock.
+    pub received_at: Timestamp,
+    /// When its state last changed.
+    pub changed_at: Timestamp,
+    /// Where it stands.
+    pub state: State,
+}
+
+impl Job {
+    /// The job's name.
+    pub const fn id(&self) -> JobId {
+        self.request.id
+    }
+}
+
+/// Where a job stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum State {
+    /// Its inputs are being fetched and its parameters checked.
+    Resolving,
+    /// The wallet was asked for an invoice.
+    Invoicing {
+        /// What the job costs.
+        price: Msat,
+        /// How large its inputs are, in bytes.
+        bytes: u64,
+    },
+    /// The customer was told the price; nothing is paid.
+    Offered {
+        /// What to pay.
+        invoice: Invoice,
+        /// When the money becomes ours.
+        terms: Terms,
+        /// Until when the price stands.
+        expires_at: Timestamp,
+    },
+    /// The offer is over, but its plain invoice cannot be voided and a slow payment may still arrive.
+    Lapsing {
+        /// The payment that may come.
+        hash: PaymentHash,
+        /// The price.
+        amount: Msat,
+        /// When no payment can arrive any more.
+        until: Timestamp,
+        /// Why the offer is over.
+        why: Why,
+    },
+    /// Waits for a slot.
+    Queued {
+        /// What it will run on.
+        funds: Funds,
+        /// Its rank among waiting jobs, 0-100.
+        rank: u8,
+        /// How often work on it has begun.
+        attempts: u32,
+    },
+    /// Is being worked on.
+    Running {
+        /// What it runs on.
+        funds: Funds,
+        /// Its rank, should it have to wait again.
+        rank: u8,
+        /// How often work on it has begun, this time included.
+        attempts: u32,
+        /// Since when.
+        since: Timestamp,
+        /// Pieces of the result sent so far; after the first, a cancellation comes too late.
+        pieces: u32,
+        /// Whether the customer was told that work goes on.
+        announced: bool,
+    },
+    /// The result is sent; the locked payment has still to be taken.
+    Delivered {
+        /// The payment.
+        hash: PaymentHash,
+        /// How much.
+        amount: Msat,
+    },
+    /// A locked payment has to be given back.
+    Returning {
+        /// The payment.
+        hash: PaymentHash,
+        /// Why.
+        why: Why,
+    },
+    /// A payment that was ours has to go back; the customer has not said where to.
+    RefundOwed {
+        /// The payment that came in.
+        hash: PaymentHash,
+        /// What is owed.
+        amount: Msat,
+        /// Why.
+        why: Why,
+    },
+    /// The refund is being paid.
+    Refunding {
+        /// The payment that came in.
+        hash: PaymentHash,
+        /// What is owed.
+        amount: Msat,
+        /// Why.
+        why: Why,
+        /// Where the refund goes.
+        claim: Invoice,
+        /// Whether the wallet has said once that the payment failed. It is believed the second time.
+        doubted: bool,
+    },
+    /// Nothing is owed to anybody.
+    Closed {
+        /// How it ended.
+        outcome: Outcome,
+        /// The payment that ever was offered for it, should money arrive late.
+        hash: Option<PaymentHash>,
+    },
+}
+
+/// What a job runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "funds")]
+pub enum Funds {
+    /// It costs nothing.
+    Free,
+    /// The payment is locked, and ours only if we settle it.
+    Held {
+        /// The payment.
+        hash: PaymentHash,
+        /// How much.
+        amount: Msat,
+    },
+    /// The payment is ours.
+    Paid {
+        /// The payment.
+        hash: PaymentHash,
+        /// How much.
+        amount: Msat,
+    },
+}
+
+impl Funds {
+    /// The payment's name, if there is one.
+    pub const fn hash(self) -> Option<PaymentHash> {
+        match self {
+            Self::Free => None,
+            Self::Held { hash, .. } | Self::Paid { hash, .. } => Some(hash),
+        }
+    }
+
+    /// How much the customer put in.
+    pub const fn amount(self) -> Msat {
+        match self {
+            Self::Free => Msat::ZERO,
+            Self::Held { amount, .. } | Self::Paid { amount, .. } => amount,
+        }
+    }
+}
+
+/// The code of a job that its customer took back.
+pub const CANCELLED: &str = "cancelled";
+
+/// The code of a quote that was not paid in time, or of a job whose own deadline passed.
+pub const EXPIRED: &str = "expired";
+
+/// Why a job did not end in a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// For programs, such as `timeout`.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+impl Why {
+    pub(crate) fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into() }
+    }
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "ended")]
+pub enum Outcome {
+    /// Delivered, and what was asked for it is ours.
+    Settled {
+        /// What came in; zero for free work.
+        paid: Msat,
+    },
+    /// Delivered, but the locked payment lapsed before it could be taken.
+    Unpaid,
+    /// Turned away before any money moved.
+    Refused(Why),
+    /// The quote lapsed unpaid.
+    Expired,
+    /// Taken back by the customer; any money is back.
+    Cancelled,
+    /// Failed; any money is back or was never taken.
+    Failed(Why),
+    /// Failed after it was paid; the refund was paid.
+    Refunded {
+        /// How much went back.
+        amount: Msat,
+        /// Why.
+        why: Why,
+    },
+}
+
+impl State {
+    /// One word for the state, the same on the wire, on the page and in the program's output.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Resolving => "resolving",
+            Self::Invoicing { .. } => "invoicing",
+            Self::Offered { .. } => "offered",
+            Self::Lapsing { .. } => "lapsing",
+            Self::Queued { .. } => "queued",
+            Self::Running { .. } => "running",
+            Self::Delivered { .. } => "delivered",
+            Self::Returning { .. } => "returning",
+            Self::RefundOwed { .. } => "refund-owed",
+            Self::Refunding { .. } => "refunding",
+            Self::Closed { outcome, .. } => outcome.word(),
+        }
+    }
+
+    /// The payment that belongs to the job, if there is one.
+    pub const fn hash(&self) -> Option<PaymentHash> {
+        match self {
+            Self::Resolving | Self::Invoicing { .. } => None,
+            Self::Offered { invoice, .. } => Some(invoice.payment_hash),
+            Self::Queued { funds, .. } | Self::Running { funds, .. } => funds.hash(),
+            Self::Delivered { hash, .. }
+            | Self::Lapsing { hash, .. }
+            | Self::Returning { hash, .. }
+            | Self::RefundOwed { hash, .. }
+            | Self::Refunding { hash, .. } => Some(*hash),
+            Self::Closed { hash, .. } => *hash,
+        }
+    }
+
+    /// The payment of a refund, if one is under way.
+    pub const fn claim_hash(&self) -> Option<PaymentHash> {
+        match self {
+            Self::Refunding { claim, .. } => Some(claim.payment_hash),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing more is to be done.
+    pub const fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed { .. })
+    }
+
+    /// Whether money is or may become involved, so that the record must survive a power cut.
+    pub const fn holds_money(&self) -> bool {
+        match self {
+            Self::Resolving => false,
+            Self::Queued { funds, .. } | Self::Running { funds, .. } => !matches!(funds, Funds::Free),
+            Self::Invoicing { .. }
+            | Self::Offered { .. }
+            | Self::Lapsing { .. }
+            | Self::Delivered { .. }
+            | Self::Returning { .. }
+            | Self::RefundOwed { .. }
+            | Self::Refunding { .. } => true,
+            Self::Closed { hash, .. } => hash.is_some(),
+        }
+    }
+}
+
+impl Outcome {
+    /// One word for the end.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Settled { .. } => "settled",
+            Self::Unpaid => "unpaid",
+            Self::Refused(_) => "refused",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+            Self::Failed(_) => "failed",
+            Self::Refunded { .. } => "refunded",
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! What money that arrived means: the payment matrix of the provider's half.
+//!
+//! | the wallet says | exact or more | short | late | already known | no such job |
+//! |---|---|---|---|---|---|
+//! | held | work starts | given back | work starts if still of use, else given back | nothing | driver recalls the job, else a warning |
+//! | settled | work starts, all of it earned | refund owed | as held, else refund owed | nothing | the same |
+//! | cancelled, expired | the offer is over | | | work on it stops | nothing |
+//!
+//! A payment is matched by its hash and by nothing else; equal amounts or times prove nothing.
+
+use openagents_types::{JobId, Msat, PaymentHash, Timestamp};
+
+use crate::{
+    Action, Actions, Entry, Incoming, Job, Movement, Record,
+    admission::rank,
+    job::{EXPIRED, Funds, Outcome, State, Why},
+    provider::ProviderDesk,
+};
+
+/// An offer that is over, and the payment that may still come for it.
+struct Lapsing {
+    hash: PaymentHash,
+    price: Msat,
+    until: Timestamp,
+    why: Why,
+}
+
+impl ProviderDesk {
+    /// Takes the wallet's word on a payment to us.
+    pub(crate) fn incoming(&mut self, now: Timestamp, hash: PaymentHash, state: Incoming, out: &mut Actions) {
+        let Some(id) = self.job_for(hash) else { return };
+        let Some(job) = self.jobs.get(&id) else { return };
+        match job.state.clone() {
+            State::Offered { expires_at, .. } => self.while_offered(now, id, expires_at, state, out),
+            State::Lapsing { hash, amount, until, why } => {
+                self.while_lapsing(now, id, Lapsing { hash, price: amount, until, why }, state, out);
+            }
+            State::Queued { funds, .. } | State::Running { funds, .. } => {
+                self.while_working(now, id, funds, state, out);
+            }
+            State::Delivered { hash, amount } => self.while_delivered(now, id, hash, amount, state, out),
+            State::Returning { why, .. } => self.while_returning(now, id, hash, why, state, out),
+            State::Closed { outcome, .. } => self.after_the_end(now, id, hash, &outcome, state, out),
+            State::Resolving
+            | State::Invoicing { .. }
+            | State::RefundOwed { .. }
+            | State::Refunding { .. } => {}
+        }
+        self.start_waiting(now, out);
+    }
+
+    fn while_offered(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        expires_at: Timestamp,
+        state: Incoming,
+        out: &mut Actions,
+    ) {
+        let Some(invoice) = self.offered_invoice(id) else { return };
+        let (hash, price) = (invoice.payment_hash, invoice.amount);
+        match state {
+            Incoming::Held { amount } => self.money_came(now, id, Funds::Held { hash, amount }, price, out),
+            Incoming::Settled { amount } => {
+                self.earn(now, id, hash, amount, out);
+                self.money_came(now, id, Funds::Paid { hash, amount }, price, out);
+            }
+            // The wallet was asked at the end of the quote, so this is the end of the offer: a
+            // payment that reached it would have shown as held or settled.
+            Incoming::Cancelled => {
+                let outcome = Outcome::Expired;
+                self.move_to(now, id, State::Closed { outcome, hash: Some(hash) }, out);
+            }
+            Incoming::Open | Incoming::Expired | Incoming::Unknown if now >= expires_at => {
+                let why = Why::new(EXPIRED, "the quote was not paid in time; nothing was charged");
+                self.void(now, id, hash, price, why, out);
+            }
+            Incoming::Expired => {}
+            Incoming::Open | Incoming::Unknown => {}
+        }
+    }
+
+    fn money_came(&mut self, now: Timestamp, id: JobId, funds: Funds, price: Msat, out: &mut Actions) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let rank = rank(&job.request, price);
+        if funds.amount() < price {
+            let message = format!("{} arrived, the price is {price}; the payment goes back", funds.amount());
+            self.give_back(now, id, funds, Why::new("short", message), out);
+        } else if self.is_too_late(now, id) {
+            let message = "the payment came after the job's own deadline; it goes back";
+            self.give_back(now, id, funds, Why::new("late", message), out);
+        } else {
+            self.enqueue(now, id, funds, rank, 0, out);
+        }
+    }
+
+    /// Voids an offer that nobody paid. A hold invoice is cancelled at the wallet before the job is
+    /// closed; a plain one lapses.
+    pub(crate) fn void(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        hash: PaymentHash,
+        amount: Msat,
+        why: Why,
+        out: &mut Actions,
+    ) {
+        if self.config.escrow {
+            self.move_to(now, id, State::Returning { hash, why }, out);
+            out.push(Action::CancelHold(hash));
+        } else {
+            let until = now.after(self.config.late_window);
+            self.move_to(now, id, State::Lapsing { hash, amount, until, why }, out);
+        }
+    }
+
+    fn while_lapsing(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        lapsing: Lapsing,
+        state: Incoming,
+        out: &mut Actions,
+    ) {
+        let Lapsing { hash, price, until, why } = lapsing;
+        match state {
+            Incoming::Settled { amount } => {
+                self.earn(now, id, hash, amount, out);
+                if why.code == EXPIRED {
+                    self.money_came(now, id, Funds::Paid { hash, amount }, price, out);
+                } else {
+                    self.owe(now, id, hash, amount, why, out);
+                }
+            }
+            Incoming::Open | Incoming::Expired | Incoming::Unknown | Incoming::Cancelled if now >= until => {
+                self.returned(now, id, hash, why, out);
+            }
+            Incoming::Open
+            | Incoming::Expired
+            | Incoming::Unknown
+            | Incoming::Cancelled
+            | Incoming::Held { .. } => {}
+        }
+    }
+
+    fn while_working(&mut self, now: Timestamp, id: JobId, funds: Funds, state: Incoming, out: &mut Actions) {
+        let Funds::Held { hash, .. } = funds else { return };
+        match state {
+            Incoming::Cancelled | Incoming::Expired => {
+                let why = Why::new("payment-lapsed", "the payment went back to the customer before delivery");
+                self.stop_work(id, out);
+                self.returned(now, id, hash, why, out);
+            }
+            Incoming::Open | Incoming::Held { .. } | Incoming::Settled { .. } | Incoming::Unknown => {}
+        }
+    }
+
+    fn while_delivered(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        hash: PaymentHash,
+        amount: Msat,
+        state: Incoming,
+        out: &mut Actions,
+    ) {
+        match state {
+            Incoming::Settled { .. } => {
+                self.earn(now, id, hash, amount, out);
+                let outcome = Outcome::Settled { paid: amount };
+                self.move_to(now, id, State::Closed { outcome, hash: Some(hash) }, out);
+            }
+            Incoming::Cancelled | Incoming::Expired => {
+                let closed = State::Closed { outcome: Outcome::Unpaid, hash: Some(hash) };
+                self.move_to(now, id, closed, out);
+            }
+            Incoming::Open | Incoming::Held { .. } | Incoming::Unknown => {}
+        }
+    }
+
+    fn while_returning(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        hash: PaymentHash,
+        why: Why,
+        state: Incoming,
+        out: &mut Actions,
+    ) {
+        match state {
+            Incoming::Cancelled | Incoming::Expired | Incoming::Unknown => {
+                self.returned(now, id, hash, why, out);
+            }
+            // Only our preimage can settle, so this wallet settled what it was told to cancel.
+            Incoming::Settled { amount } => {
+                self.earn(now, id, hash, amount, out);
+                self.owe(now, id, hash, amount, why, out);
+            }
+            Incoming::Open | Incoming::Held { .. } => {}
+        }
+    }
+
+    /// Money for a job that is closed. It never stays with us unless it was earned.
+    fn after_the_end(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        hash: PaymentHash,
+        outcome: &Outcome,
+        state: Incoming,
+        out: &mut Actions,
+    ) {
+        let why = Why::new("late", "the payment came after the job was closed; it goes back");
+        match (outcome, state) {
+            (Outcome::Settled { .. } | Outcome::Refunded { .. }, _) => self.forget(id),
+            (Outcome::Unpaid, Incoming::Settled { amount }) => {
+                self.earn(now, id, hash, amount, out);
+                let outcome = Outcome::Settled { paid: amount };
+                self.move_to(now, id, State::Closed { outcome, hash: Some(hash) }, out);
+            }
+            (_, Incoming::Settled { amount }) => {
+                self.earn(now, id, hash, amount, out);
+                self.owe(now, id, hash, amount, why, out);
+            }
+            (Outcome::Unpaid, Incoming::Held { amount }) => {
+                self.move_to(now, id, State::Delivered { hash, amount }, out);
+                out.push(Action::SettleHold(self.config.seed.preimage(id)));
+            }
+            (_, Incoming::Held { .. }) => {
+                self.move_to(now, id, State::Returning { hash, why }, out);
+                out.push(Action::CancelHold(hash));
+            }
+            (_, Incoming::Open | Incoming::Cancelled | Incoming::Expired | Incoming::Unknown) => {
+                self.forget(id)
+            }
+        }
+    }
+
+    fn earn(&self, now: Timestamp, id: JobId, hash: PaymentHash, amount: Msat, out: &mut Actions) {
+        out.save(Record::Entry(Entry { at: now, job: id, hash, movement: Movement::Earned, amount }));
+    }
+}
+
+/// Whether a job may still be called off by its customer.
+pub(crate) fn may_cancel(job: &Job) -> bool {
+    match &job.state {
+        State::Resolving | State::Invoicing { .. } | State::Offered { .. } | State::Queued { .. } => true,
+        State::Running { pieces, .. } => *pieces == 0,
+        State::Lapsing { .. }
+        | State::Delivered { .. }
+        | State::Returning { .. }
+        | State::RefundOwed { .. }
+        | State::Refunding { .. }
+        | State::Closed { .. } => false,
+    }
+}

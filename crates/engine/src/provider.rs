@@ -1,0 +1,289 @@
+//! The provider's desk: every job in hand, and which rule an input belongs to.
+
+use std::collections::{BTreeSet, HashMap};
+
+use openagents_types::{Draft, Invoice, JobId, Millis, Notice, PaymentHash, Timestamp};
+
+use crate::{
+    Action, Actions, Input, Job, ProviderConfig, Record,
+    job::{Outcome, State, Why},
+    queue::Place,
+    schedule::Schedule,
+};
+
+/// All jobs a provider has in hand. Closed ones leave memory; the store keeps them.
+#[derive(Debug)]
+pub(crate) struct ProviderDesk {
+    pub(crate) config: ProviderConfig,
+    pub(crate) jobs: HashMap<JobId, Job>,
+    pub(crate) by_hash: HashMap<PaymentHash, JobId>,
+    pub(crate) waiting: BTreeSet<Place>,
+    pub(crate) running: usize,
+    pub(crate) offered: usize,
+    pub(crate) schedule: Schedule,
+}
+
+impl ProviderDesk {
+    pub(crate) fn new(config: ProviderConfig) -> Self {
+        Self {
+            config,
+            jobs: HashMap::new(),
+            by_hash: HashMap::new(),
+            waiting: BTreeSet::new(),
+            running: 0,
+            offered: 0,
+            schedule: Schedule::default(),
+        }
+    }
+
+    pub(crate) fn handle(&mut self, now: Timestamp, input: Input, out: &mut Actions) {
+        match input {
+            Input::Request(request) => self.request(now, *request, out),
+            Input::Resolved { job, outcome } => self.resolved(now, job, outcome, out),
+            Input::Cancel(cancel) => self.cancel(now, &cancel, out),
+            Input::RefundClaim { job, by, invoice } => self.claim(now, job, by, invoice, out),
+            Input::Progress { job, text } => self.progress(now, job, text, out),
+            Input::Finished { job, content, .. } => self.finished(now, job, content, out),
+            Input::RunFailed { job, fault } => self.run_failed(now, job, fault, out),
+            _ => {}
+        }
+        self.start_waiting(now, out);
+    }
+
+    /// Puts a saved job back on the desk, without acting on it.
+    pub(crate) fn recall(&mut self, job: Job) {
+        self.put(job);
+    }
+
+    /// States what every job on the desk still owes, after a restart.
+    pub(crate) fn restate(&mut self, now: Timestamp, out: &mut Actions) {
+        let mut ids: Vec<JobId> = self.jobs.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            self.resume(now, id, out);
+        }
+        self.start_waiting(now, out);
+    }
+
+    fn resume(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
+        let Some(state) = self.jobs.get(&id).map(|job| job.state.clone()) else { return };
+        match state {
+            State::Running { funds, rank, attempts, .. } => {
+                if attempts >= self.config.attempts {
+                    let why = Why::new("crashed", "the provider stopped while it worked");
+                    return self.fail(now, id, why, out);
+                }
+                self.move_to(now, id, State::Queued { funds, rank, attempts }, out);
+            }
+            State::Closed { .. } => return self.forget(id),
+            _ => {}
+        }
+        self.nudge(now, id, out);
+    }
+
+    /// Asks once more for whatever a job waits for, and says when to ask again.
+    pub(crate) fn nudge(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        match &job.state {
+            State::Resolving => out.push(Action::Resolve(id)),
+            State::Invoicing { price, .. } => {
+                let action = self.invoice_action(id, *price);
+                out.push(action);
+            }
+            State::Offered { invoice, .. } => out.push(Action::LookUpIncoming(invoice.payment_hash)),
+            State::Lapsing { hash, .. } => out.push(Action::LookUpIncoming(*hash)),
+            State::Queued { funds, .. } | State::Running { funds, .. } => {
+                if let Some(hash) = funds.hash() {
+                    out.push(Action::LookUpIncoming(hash));
+                }
+            }
+            State::Delivered { .. } => out.push(Action::SettleHold(self.config.seed.preimage(id))),
+            State::Returning { hash, .. } => out.push(Action::CancelHold(*hash)),
+            State::Refunding { claim, .. } => out.push(Action::LookUpOutgoing(claim.payment_hash)),
+            State::RefundOwed { .. } | State::Closed { .. } => {}
+        }
+        self.reschedule(now, id);
+    }
+
+    /// Looks at every job whose time has come.
+    pub(crate) fn tick(&mut self, now: Timestamp, out: &mut Actions) {
+        while let Some(id) = self.schedule.pop_due(now) {
+            self.due(now, id, out);
+        }
+        self.start_waiting(now, out);
+    }
+
+    fn due(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let (received_at, changed_at) = (job.received_at, job.changed_at);
+        match &job.state {
+            State::Resolving if now >= received_at.after(self.config.job_timeout) => {
+                self.refuse(now, id, Why::new("timeout", "the inputs could not be read in time"), out);
+            }
+            State::Invoicing { .. } if now >= changed_at.after(self.config.quote_lifetime) => {
+                self.refuse(now, id, Why::new("wallet", "the provider's wallet does not answer"), out);
+            }
+            State::Queued { .. } if self.is_too_late(now, id) => {
+                self.fail(now, id, Why::new("expired", "the job's own deadline passed while it waited"), out);
+            }
+            State::Running { since, announced, .. } => {
+                if now >= since.after(self.run_limit(id, *since)) {
+                    self.fail(now, id, Why::new("timeout", "the work took too long"), out);
+                } else if !announced {
+                    self.announce_work(now, id, out);
+                } else {
+                    self.reschedule(now, id);
+                }
+            }
+            _ => self.nudge(now, id, out),
+        }
+    }
+
+    /// Whether the customer has no more use for a result.
+    pub(crate) fn is_too_late(&self, now: Timestamp, id: JobId) -> bool {
+        self.jobs.get(&id).and_then(|job| job.request.expires_at).is_some_and(|deadline| now >= deadline)
+    }
+
+    /// When a job has to be looked at although nothing was heard.
+    fn wake(&self, now: Timestamp, job: &Job) -> Timestamp {
+        let deadline = job.request.expires_at.unwrap_or(Timestamp::NEVER);
+        let again = now.after(self.config.recheck);
+        match &job.state {
+            State::Resolving => job.received_at.after(self.config.job_timeout),
+            State::Invoicing { .. } => again.min(job.changed_at.after(self.config.quote_lifetime)),
+            State::Offered { expires_at, .. } => {
+                if now < *expires_at {
+                    *expires_at
+                } else {
+                    again
+                }
+            }
+            State::Lapsing { until, .. } => {
+                let slow = Millis(self.config.late_window.0 / 5).max(self.config.recheck);
+                if now < *until { now.after(slow).min(*until) } else { again }
+            }
+            State::Queued { .. } => deadline,
+            State::Running { since, announced: false, .. } => {
+                since.after(self.config.silence).max(now.after(Millis(1)))
+            }
+            State::Running { since, .. } => since.after(self.run_limit(job.id(), *since)),
+            State::Delivered { .. } | State::Returning { .. } | State::Refunding { .. } => again,
+            State::RefundOwed { .. } | State::Closed { .. } => Timestamp::NEVER,
+        }
+    }
+
+    pub(crate) fn reschedule(&mut self, now: Timestamp, id: JobId) {
+        if let Some(job) = self.jobs.get(&id) {
+            let at = self.wake(now, job);
+            self.schedule.set(id, at);
+        }
+    }
+
+    /// Changes a job's state, saves it, and keeps every index of the desk true.
+    pub(crate) fn move_to(&mut self, now: Timestamp, id: JobId, state: State, out: &mut Actions) {
+        let Some(mut job) = self.jobs.remove(&id) else { return };
+        self.unindex(&job);
+        job.state = state;
+        job.changed_at = now;
+        out.save(Record::Job(Box::new(job.clone())));
+        if job.state.is_closed() {
+            self.schedule.clear(id);
+        } else {
+            self.put(job);
+            self.reschedule(now, id);
+        }
+    }
+
+    /// Puts a job on the desk and saves it for the first time.
+    pub(crate) fn open(&mut self, now: Timestamp, job: Job, out: &mut Actions) {
+        let id = job.id();
+        out.save(Record::Job(Box::new(job.clone())));
+        if !job.state.is_closed() {
+            self.put(job);
+            self.reschedule(now, id);
+        }
+    }
+
+    fn put(&mut self, job: Job) {
+        let id = job.id();
+        for hash in [job.state.hash(), job.state.claim_hash()].into_iter().flatten() {
+            self.by_hash.insert(hash, id);
+        }
+        match &job.state {
+            State::Queued { funds, rank, .. } => {
+                self.waiting.insert(Place::of(funds, *rank, &job));
+            }
+            State::Running { .. } => self.running += 1,
+            State::Offered { .. } => self.offered += 1,
+            _ => {}
+        }
+        if let Some(previous) = self.jobs.insert(id, job) {
+            self.unindex_counts(&previous);
+        }
+    }
+
+    fn unindex(&mut self, job: &Job) {
+        for hash in [job.state.hash(), job.state.claim_hash()].into_iter().flatten() {
+            self.by_hash.remove(&hash);
+        }
+        self.unindex_counts(job);
+    }
+
+    fn unindex_counts(&mut self, job: &Job) {
+        match &job.state {
+            State::Queued { funds, rank, .. } => {
+                self.waiting.remove(&Place::of(funds, *rank, job));
+            }
+            State::Running { .. } => self.running -= 1,
+            State::Offered { .. } => self.offered -= 1,
+            _ => {}
+        }
+    }
+
+    pub(crate) fn forget(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.remove(&id) {
+            self.unindex(&job);
+            self.schedule.clear(id);
+        }
+    }
+
+    /// Ends a job that no money came in for, and tells the customer why.
+    pub(crate) fn refuse(&mut self, now: Timestamp, id: JobId, why: Why, out: &mut Actions) {
+        out.publish(id, Draft::Notice(refusal(&why)));
+        let hash = self.jobs.get(&id).and_then(|job| job.state.hash());
+        self.move_to(now, id, State::Closed { outcome: Outcome::Refused(why), hash }, out);
+    }
+
+    pub(crate) fn knows(&self, hash: PaymentHash) -> bool {
+        self.by_hash.contains_key(&hash)
+    }
+
+    pub(crate) fn next_wake(&self) -> Option<Timestamp> {
+        self.schedule.next()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    pub(crate) fn queue_depth(&self) -> (usize, usize) {
+        (self.waiting.len(), self.running)
+    }
+
+    pub(crate) fn job_for(&self, hash: PaymentHash) -> Option<JobId> {
+        self.by_hash.get(&hash).copied()
+    }
+
+    /// The invoice of a job that is offered.
+    pub(crate) fn offered_invoice(&self, id: JobId) -> Option<&Invoice> {
+        match &self.jobs.get(&id)?.state {
+            State::Offered { invoice, .. } => Some(invoice),
+            _ => None,
+        }
+    }
+}
+
+/// The word to a customer that a job will not be done, with no least price to name.
+pub(crate) fn refusal(why: &Why) -> Notice {
+    Notice::Refused { code: why.code.clone(), message: why.message.clone(), minimum: None }
+}

@@ -1,0 +1,168 @@
+//! How money goes back: locked payments are released, taken ones are refunded, once.
+
+use openagents_types::{Cancel, CustomerKey, Draft, Invoice, JobId, Msat, Notice, PaymentHash, Timestamp};
+
+use crate::{
+    Action, Actions, Direction, Entry, Job, Movement, Outgoing, PaymentRow, Record,
+    job::{CANCELLED, EXPIRED, Funds, Outcome, State, Why},
+    payment::may_cancel,
+    provider::{ProviderDesk, refusal},
+};
+
+impl ProviderDesk {
+    /// Ends a job whose funds are `funds` without a delivery.
+    pub(crate) fn give_back(&mut self, now: Timestamp, id: JobId, funds: Funds, why: Why, out: &mut Actions) {
+        match funds {
+            Funds::Free => {
+                if why.code != CANCELLED {
+                    out.publish(id, Draft::Notice(refusal(&why)));
+                }
+                self.close_unpaid(now, id, None, why, out);
+            }
+            Funds::Held { hash, .. } => {
+                out.publish(id, Draft::Notice(refusal(&why)));
+                self.move_to(now, id, State::Returning { hash, why }, out);
+                out.push(Action::CancelHold(hash));
+            }
+            Funds::Paid { hash, amount } => self.owe(now, id, hash, amount, why, out),
+        }
+    }
+
+    /// The money of a locked payment is back with the customer.
+    pub(crate) fn returned(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        hash: PaymentHash,
+        why: Why,
+        out: &mut Actions,
+    ) {
+        self.close_unpaid(now, id, Some(hash), why, out);
+    }
+
+    fn close_unpaid(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        hash: Option<PaymentHash>,
+        why: Why,
+        out: &mut Actions,
+    ) {
+        let outcome = match why.code.as_str() {
+            CANCELLED => Outcome::Cancelled,
+            EXPIRED if hash.is_some() => Outcome::Expired,
+            _ => Outcome::Failed(why),
+        };
+        self.move_to(now, id, State::Closed { outcome, hash }, out);
+    }
+
+    /// A payment that is ours has to go back; the customer is asked where to.
+    pub(crate) fn owe(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        hash: PaymentHash,
+        amount: Msat,
+        why: Why,
+        out: &mut Actions,
+    ) {
+        let message = format!("{}; {amount} is owed to you, send an invoice for it", why.message);
+        out.publish(id, Draft::Notice(Notice::RefundOwed { amount, message }));
+        self.move_to(now, id, State::RefundOwed { hash, amount, why }, out);
+    }
+
+    /// A customer takes a job back. Before any piece of the result was sent the money goes back;
+    /// after that the work goes on and is charged.
+    pub(crate) fn cancel(&mut self, now: Timestamp, cancel: &Cancel, out: &mut Actions) {
+        let id = cancel.job;
+        let Some(job) = self.jobs.get(&id) else { return };
+        let for_us = cancel.providers.is_empty() || cancel.providers.contains(&self.config.key);
+        if job.request.customer != cancel.by || !for_us || !may_cancel(job) {
+            return;
+        }
+        let why = Why::new(CANCELLED, "cancelled by the customer");
+        match job.state.clone() {
+            State::Queued { .. } | State::Running { .. } => self.fail(now, id, why, out),
+            State::Offered { invoice, .. } => {
+                self.void(now, id, invoice.payment_hash, invoice.amount, why, out);
+            }
+            state => self.close_unpaid(now, id, state.hash(), why, out),
+        }
+    }
+
+    /// A customer says where its refund goes.
+    pub(crate) fn claim(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        by: CustomerKey,
+        claim: Invoice,
+        out: &mut Actions,
+    ) {
+        let Some(Job { state: State::RefundOwed { hash, amount, why }, request, .. }) = self.jobs.get(&id)
+        else {
+            return;
+        };
+        if request.customer != by || claim.amount != *amount || claim.expires_at <= now {
+            return;
+        }
+        out.save(Record::Payment(PaymentRow {
+            hash: claim.payment_hash,
+            job: id,
+            direction: Direction::Out,
+            amount: claim.amount,
+            bolt11: claim.bolt11.clone(),
+            at: now,
+        }));
+        let state = State::Refunding {
+            hash: *hash,
+            amount: *amount,
+            why: why.clone(),
+            claim: claim.clone(),
+            doubted: false,
+        };
+        self.move_to(now, id, state, out);
+        out.push(Action::Pay { invoice: claim, max_fee: Msat::ZERO, first: true });
+    }
+
+    /// How the payment of a refund stands.
+    pub(crate) fn refund_outgoing(
+        &mut self,
+        now: Timestamp,
+        claim_hash: PaymentHash,
+        state: &Outgoing,
+        out: &mut Actions,
+    ) {
+        let Some(id) = self.job_for(claim_hash) else { return };
+        let Some(Job { state: State::Refunding { hash, amount, why, claim, doubted }, .. }) =
+            self.jobs.get(&id)
+        else {
+            return;
+        };
+        let (hash, amount, why, claim, doubted) = (*hash, *amount, why.clone(), claim.clone(), *doubted);
+        match state {
+            Outgoing::Pending => {}
+            Outgoing::Unknown => out.push(Action::Pay { invoice: claim, max_fee: Msat::ZERO, first: false }),
+            Outgoing::Settled { .. } => {
+                out.save(Record::Entry(Entry {
+                    at: now,
+                    job: id,
+                    hash: claim_hash,
+                    movement: Movement::RefundPaid,
+                    amount,
+                }));
+                out.publish(id, Draft::Notice(Notice::Refunded { amount }));
+                let closed = State::Closed { outcome: Outcome::Refunded { amount, why }, hash: Some(hash) };
+                self.move_to(now, id, closed, out);
+            }
+            Outgoing::Failed { .. } if doubted => {
+                self.move_to(now, id, State::RefundOwed { hash, amount, why }, out);
+            }
+            // A wallet that says "failed" and settles after all would have us pay twice.
+            Outgoing::Failed { .. } => {
+                let state = State::Refunding { hash, amount, why, claim, doubted: true };
+                self.move_to(now, id, state, out);
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The wallets' side of the worlds: one ledger that holds everybody's money and never loses any.
+//! What the nodes hear of it may be late, lost or wrong; the ledger itself is the truth that the
+//! test compares their books with.
+
+use std::collections::HashMap;
+
+use openagents_engine::{Incoming, Outgoing};
+use openagents_types::{Invoice, Msat, Network, PaymentHash, Preimage, Timestamp};
+
+use crate::rng::Rng;
+
+/// How long the bank locks money for an invoice before it goes back by itself.
+const HOLD_LIMIT_MS: u64 = 400_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Open,
+    Held,
+    Settled,
+    Cancelled,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Bill {
+    pub(crate) payee: usize,
+    pub(crate) payer: Option<usize>,
+    pub(crate) invoice: Invoice,
+    pub(crate) stage: Stage,
+    preimage: Option<Preimage>,
+    hold: bool,
+    held_since: u64,
+    /// A payment that the bank has taken up but that arrives only later.
+    pub(crate) arrives: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Bank {
+    pub(crate) balances: Vec<u64>,
+    pub(crate) bills: HashMap<PaymentHash, Bill>,
+    issued: u64,
+}
+
+impl Bank {
+    pub(crate) fn new(accounts: usize, each: u64) -> Self {
+        Self { balances: vec![each; accounts], bills: HashMap::new(), issued: accounts as u64 * each }
+    }
+
+    pub(crate) fn make(
+        &mut self,
+        rng: &mut Rng,
+        now: Timestamp,
+        payee: usize,
+        amount: Msat,
+        lifetime: openagents_types::Millis,
+        hold: Option<PaymentHash>,
+    ) -> Invoice {
+        let preimage = Preimage::from_bytes(rng.bytes());
+        let hash = hold.unwrap_or(preimage.hash());
+        if let Some(bill) = self.bills.get(&hash) {
+            return bill.invoice.clone();
+        }
+        let invoice = Invoice {
+            bolt11: format!("lnbcrt{hash}"),
+            payment_hash: hash,
+            amount,
+            expires_at: now.after(lifetime),
+            network: Network::Regtest,
+        };
+        let bill = Bill {
+            payee,
+            payer: None,
+            invoice: invoice.clone(),
+            stage: Stage::Open,
+            preimage: hold.is_none().then_some(preimage),
+            hold: hold.is_some(),
+            held_since: 0,
+            arrives: None,
+        };
+        self.bills.insert(hash, bill);
+        invoice
+    }
+
+    /// Takes a payment up. It arrives `delay` later.
+    pub(crate) fn pay(&mut self, now: Timestamp, payer: usize, hash: PaymentHash, delay: u64) -> bool {
+        let Some(bill) = self.bills.get_mut(&hash) else { return false };
+        let amount = bill.invoice.amount.get();
+        let payable = bill.payer.is_none()
+            && bill.stage == Stage::Open
+            && bill.invoice.expires_at > now
+            && self.balances[payer] >= amount;
+        if payable {
+            bill.payer = Some(payer);
+            bill.arrives = Some(now.millis() + delay);
+            self.balances[payer] -= amount;
+        }
+        payable
+    }
+
+    /// Lets time pass: payments arrive, holds lapse. Returns what changed.
+    pub(crate) fn advance(&mut self, now: Timestamp) -> Vec<PaymentHash> {
+        let mut changed = Vec::new();
+        for (hash, bill) in &mut self.bills {
+            let amount = bill.invoice.amount.get();
+            if bill.arrives.is_some_and(|at| at <= now.millis()) {
+                bill.arrives = None;
+                changed.push(*hash);
+                if bill.stage == Stage::Cancelled {
+                    self.balances[bill.payer.take().unwrap()] += amount;
+                } else if bill.hold {
+                    bill.stage = Stage::Held;
+                    bill.held_since = now.millis();
+                } else {
+                    bill.stage = Stage::Settled;
+                    self.balances[bill.payee] += amount;
+                }
+            }
+            if bill.stage == Stage::Held && now.millis() >= bill.held_since + HOLD_LIMIT_MS {
+                bill.stage = Stage::Cancelled;
+                self.balances[bill.payer.unwrap()] += amount;
+                changed.push(*hash);
+            }
+        }
+        changed.sort_unstable();
+        changed
+    }
+
+    pub(crate) fn next_change(&self) -> Option<u64> {
+        let arrivals = self.bills.values().filter_map(|bill| bill.arrives);
+        let holds = self.bills.values().filter(|bill| bill.stage == Stage::Held);
+        arrivals.chain(holds.map(|bill| bill.held_since + HOLD_LIMIT_MS)).min()
+    }
+
+    pub(crate) fn settle(&mut self, preimage: Preimage) {
+        let Some(bill) = self.bills.get_mut(&preimage.hash()) else { return };
+        if bill.stage == Stage::Held {
+            bill.stage = Stage::Settled;
+            bill.preimage = Some(preimage);
+            self.balances[bill.payee] += bill.invoice.amount.get();
+        }
+    }
+
+    pub(crate) fn cancel(&mut self, hash: PaymentHash) {
+        let Some(bill) = self.bills.get_mut(&hash) else { return };
+        if bill.stage == Stage::Held {
+            self.balances[bill.payer.unwrap()] += bill.invoice.amount.get();
+        }
+        if matches!(bill.stage, Stage::Held | Stage::Open) {
+            bill.stage = Stage::Cancelled;
+        }
+    }
+
+    pub(crate) fn incoming(&self, now: Timestamp, hash: PaymentHash) -> Incoming {
+        let Some(bill) = self.bills.get(&hash) else { return Incoming::Unknown };
+        let amount = bill.invoice.amount;
+        match bill.stage {
+            Stage::Open if bill.arrives.is_none() && bill.invoice.expires_at <= now => Incoming::Expired,
+            Stage::Open => Incoming::Open,
+            Stage::Held => Incoming::Held { amount },
+            Stage::Settled => Incoming::Settled { amount },
+            Stage::Cancelled => Incoming::Cancelled,
+        }
+    }
+
+    pub(crate) fn outgoing(&self, payer: usize, hash: PaymentHash) -> Outgoing {
+        let Some(bill) = self.bills.get(&hash).filter(|bill| bill.payer == Some(payer)) else {
+            return Outgoing::Unknown;
+        };
+        match bill.stage {
+            Stage::Open | Stage::Held => Outgoing::Pending,
+            Stage::Settled => Outgoing::Settled { preimage: bill.preimage.unwrap(), fee: Msat::ZERO },
+            Stage::Cancelled if bill.arrives.is_some() => Outgoing::Pending,
+            Stage::Cancelled => Outgoing::Failed { reason: "cancelled by the receiver".into() },
+        }
+    }
+
+    /// Money neither in a balance nor spent: locked or under way.
+    pub(crate) fn in_flight(&self) -> u64 {
+        let flying = |bill: &&Bill| bill.arrives.is_some() || bill.stage == Stage::Held;
+        self.bills.values().filter(flying).map(|bill| bill.invoice.amount.get()).sum()
+    }
+
+    pub(crate) fn assert_conserved(&self) {
+        let sum: u64 = self.balances.iter().sum();
+        assert_eq!(sum + self.in_flight(), self.issued, "the bank itself lost money");
+    }
+}

@@ -1,0 +1,146 @@
+//! One process of the worlds: an engine, what it has saved, and what it has told the relay.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use openagents_engine::{Action, Ask, Config, Engine, Entry, Input, Job, Movement, PaymentRow, Record};
+use openagents_types::{Draft, JobId, PaymentHash, Timestamp};
+
+/// Everything that survives the process.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    pub(crate) jobs: BTreeMap<JobId, Job>,
+    pub(crate) asks: BTreeMap<JobId, Ask>,
+    pub(crate) payments: BTreeMap<PaymentHash, PaymentRow>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) contents: HashMap<JobId, String>,
+    others: Vec<Record>,
+    published: HashSet<String>,
+}
+
+impl Disk {
+    /// Writes a record, as the store does: replacing jobs, refusing to give a payment to a second
+    /// job, keeping each movement once.
+    fn write(&mut self, record: Record) {
+        match record {
+            Record::Job(job) => drop(self.jobs.insert(job.id(), *job)),
+            Record::Ask(ask) => drop(self.asks.insert(ask.id, *ask)),
+            Record::Payment(row) => {
+                let kept = self.payments.entry(row.hash).or_insert_with(|| row.clone());
+                assert_eq!(kept.job, row.job, "one payment hash for two jobs");
+                assert_eq!(kept.direction, row.direction);
+            }
+            Record::Entry(entry) => {
+                let known = |e: &Entry| e.hash == entry.hash && e.movement == entry.movement;
+                if !self.entries.iter().any(known) {
+                    self.entries.push(entry);
+                }
+            }
+            Record::Content { job, content } => {
+                assert!(self.contents.insert(job, content).is_none(), "two results were taken for one job");
+            }
+            Record::Standing(_) => self.others.push(record),
+        }
+    }
+
+    fn open_records(&self) -> Vec<Record> {
+        let jobs = self.jobs.values().filter(|job| !job.state.is_closed());
+        let asks = self.asks.values().filter(|ask| !ask.is_over());
+        jobs.map(|job| Record::Job(Box::new(job.clone())))
+            .chain(asks.map(|ask| Record::Ask(Box::new(ask.clone()))))
+            .chain(self.others.iter().cloned())
+            .collect()
+    }
+
+    /// What the node believes the market did to its balance.
+    pub(crate) fn net(&self) -> i64 {
+        self.entries
+            .iter()
+            .map(|entry| {
+                let amount = i64::try_from(entry.amount.get()).unwrap();
+                if entry.movement.adds() { amount } else { -amount }
+            })
+            .sum()
+    }
+
+    pub(crate) fn count(&self, movement: Movement) -> u64 {
+        self.entries.iter().filter(|entry| entry.movement == movement).count() as u64
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) config: Config,
+    pub(crate) engine: Option<Engine>,
+    pub(crate) disk: Disk,
+    /// Which life of the process this is; answers meant for an earlier one are lost.
+    pub(crate) life: u32,
+}
+
+/// What is left to do after a commit.
+pub(crate) struct Todo {
+    pub(crate) publish: Vec<(JobId, Draft)>,
+    pub(crate) act: Vec<Action>,
+}
+
+impl Node {
+    pub(crate) fn new(config: Config) -> Self {
+        Self { config, engine: None, disk: Disk::default(), life: 0 }
+    }
+
+    /// Starts the process from its disk. Half of the time the records take the way through JSON.
+    pub(crate) fn start(&mut self, now: Timestamp) -> Vec<Action> {
+        let mut records = self.disk.open_records();
+        if self.life.is_multiple_of(2) {
+            let text = serde_json::to_string(&records).unwrap();
+            records = serde_json::from_str(&text).unwrap();
+        }
+        self.life += 1;
+        let (engine, actions) = Engine::restore(now, self.config.clone(), records);
+        self.engine = Some(engine);
+        actions
+    }
+
+    pub(crate) fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Action> {
+        let Some(engine) = &mut self.engine else { return Vec::new() };
+        if let Input::Incoming { hash, .. } | Input::Outgoing { hash, .. } = &input
+            && !engine.knows(*hash)
+            && let Some(record) = self.disk.payments.get(hash).and_then(|row| self.disk.record(row.job))
+        {
+            engine.handle(now, Input::Recall(Box::new(record)));
+        }
+        engine.handle(now, input)
+    }
+
+    /// The transaction: all saves and publications, or, if the process dies first, none.
+    pub(crate) fn commit(&mut self, actions: Vec<Action>) -> Todo {
+        let mut todo = Todo { publish: Vec::new(), act: Vec::new() };
+        for action in actions {
+            match action {
+                Action::Save(record) => self.disk.write(record),
+                Action::Publish { job, draft } => {
+                    if self.disk.published.insert(slot(job, &draft)) {
+                        todo.publish.push((job, draft));
+                    }
+                }
+                action => todo.act.push(action),
+            }
+        }
+        todo
+    }
+}
+
+impl Disk {
+    fn record(&self, job: JobId) -> Option<Record> {
+        let job_record = self.jobs.get(&job).map(|job| Record::Job(Box::new(job.clone())));
+        job_record.or_else(|| self.asks.get(&job).map(|ask| Record::Ask(Box::new(ask.clone()))))
+    }
+}
+
+/// What an event is, so that the same thing is said only once.
+fn slot(job: JobId, draft: &Draft) -> String {
+    match draft {
+        Draft::Result { .. } => format!("{job}/result"),
+        Draft::Quote { .. } => format!("{job}/quote"),
+        other => format!("{job}/{}", serde_json::to_string(other).unwrap()),
+    }
+}

@@ -1,0 +1,657 @@
+//! Nodes, relay, bank and clock, and the laws that hold after every step.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, HashMap},
+};
+
+use openagents_engine::{
+    Action, Ask, AskOptions, Config, CustomerConfig, Incoming, Input, InputSize, Movement, Offer, Outgoing,
+    PreimageSeed, ProviderConfig, RunFault,
+    customer::{AskOutcome, Phase},
+    job::State,
+};
+use openagents_types::{
+    Cancel, CustomerKey, Draft, Encryption, EventId, Feedback, JobId, JobInput, JobKind, JobRequest,
+    JobResult, JobSpec, Millis, Msat, Network, Notice, PaymentHash, ProviderKey, Quote, Status, Terms,
+    Timestamp, Usage,
+};
+
+use crate::{
+    bank::{Bank, Stage},
+    node::Node,
+    rng::Rng,
+};
+
+const START: u64 = 1_700_000_000_000;
+/// After this nothing goes wrong any more, and everything has to come to an end.
+const CALM_FROM: u64 = START + 120_000;
+/// When every job must have ended and no money be under way.
+const END: u64 = CALM_FROM + 4_000_000;
+const FUNDS: u64 = 1_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weather {
+    Fair,
+    Storm,
+}
+
+/// What happened in a world.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) asked: u64,
+    pub(crate) delivered: u64,
+    pub(crate) deaths: u64,
+    pub(crate) refunds: u64,
+    pub(crate) releases: u64,
+    pub(crate) timeouts: u64,
+    pub(crate) flips: u64,
+    pub(crate) second_attempts: u64,
+}
+
+impl Report {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.asked += other.asked;
+        self.delivered += other.delivered;
+        self.deaths += other.deaths;
+        self.refunds += other.refunds;
+        self.releases += other.releases;
+        self.timeouts += other.timeouts;
+        self.flips += other.flips;
+        self.second_attempts += other.second_attempts;
+    }
+}
+
+/// Something said on the relay.
+#[derive(Clone, Debug)]
+enum Word {
+    Request(JobRequest),
+    Cancel(Cancel),
+    Claim { job: JobId, by: CustomerKey, to: ProviderKey, hash: PaymentHash },
+    Quote(Quote),
+    Feedback(Feedback),
+    Result(JobResult),
+}
+
+#[derive(Debug)]
+enum Event {
+    /// A node hears something.
+    Hear {
+        node: usize,
+        life: Option<u32>,
+        input: Box<Input>,
+    },
+    /// A word reaches a node from the relay, whichever life it is in.
+    Deliver {
+        node: usize,
+        word: usize,
+    },
+    /// A node's relay connection comes back and everything stored is sent again.
+    Refetch {
+        node: usize,
+    },
+    Wake {
+        node: usize,
+    },
+    Start {
+        node: usize,
+    },
+    Bank,
+}
+
+pub(crate) struct World {
+    rng: Rng,
+    weather: Weather,
+    now: u64,
+    sequence: u64,
+    queue: BinaryHeap<Reverse<(u64, u64)>>,
+    events: HashMap<u64, Event>,
+    nodes: Vec<Node>,
+    providers: usize,
+    bank: Bank,
+    words: Vec<(usize, Word)>,
+    owners: HashMap<JobId, usize>,
+    requests: BTreeMap<JobId, JobRequest>,
+    finished: HashMap<(usize, JobId), u32>,
+    sent: HashMap<PaymentHash, u32>,
+    flipped: HashMap<PaymentHash, bool>,
+    wakes: Vec<Option<u64>>,
+    report: Report,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, weather: Weather) -> Self {
+        let mut rng = Rng(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x5eed);
+        let providers = rng.between(2, 4) as usize;
+        let customers = rng.between(1, 2) as usize;
+        let nodes: Vec<Node> = (0..providers + customers).map(|i| new_node(&mut rng, i, providers)).collect();
+        let mut world = Self {
+            weather,
+            now: START,
+            sequence: 0,
+            queue: BinaryHeap::new(),
+            events: HashMap::new(),
+            providers,
+            bank: Bank::new(nodes.len(), FUNDS),
+            words: Vec::new(),
+            owners: HashMap::new(),
+            requests: BTreeMap::new(),
+            finished: HashMap::new(),
+            sent: HashMap::new(),
+            flipped: HashMap::new(),
+            wakes: vec![None; nodes.len()],
+            nodes,
+            rng,
+            report: Report::default(),
+        };
+        for node in 0..world.nodes.len() {
+            world.at(0, Event::Start { node });
+        }
+        for node in providers..world.nodes.len() {
+            for _ in 0..world.rng.between(1, 4) {
+                let delay = world.rng.between(10, 60_000);
+                world.plan_job(node, delay);
+            }
+        }
+        world
+    }
+
+    pub(crate) fn run(mut self) -> Report {
+        while let Some(Reverse((at, sequence))) = self.queue.pop() {
+            if at > END {
+                break;
+            }
+            self.now = self.now.max(at);
+            let event = self.events.remove(&sequence).unwrap();
+            self.step(event);
+            self.bank.assert_conserved();
+        }
+        self.assert_all_is_well();
+        self.report
+    }
+
+    fn stormy(&self) -> bool {
+        self.weather == Weather::Storm && self.now < CALM_FROM
+    }
+
+    fn trouble(&mut self, percent: u64) -> bool {
+        self.stormy() && self.rng.chance(percent)
+    }
+
+    fn time(&self) -> Timestamp {
+        Timestamp::from_millis(self.now)
+    }
+
+    fn at(&mut self, delay: u64, event: Event) {
+        self.sequence += 1;
+        self.events.insert(self.sequence, event);
+        self.queue.push(Reverse((self.now + delay, self.sequence)));
+    }
+
+    fn step(&mut self, event: Event) {
+        match event {
+            Event::Hear { node, life, input } => {
+                if life.is_none_or(|life| life == self.nodes[node].life) {
+                    self.hear(node, *input);
+                }
+            }
+            Event::Deliver { node, word } => self.deliver(node, word),
+            Event::Refetch { node } => self.refetch(node),
+            Event::Wake { node } => {
+                self.wakes[node] = None;
+                self.hear(node, Input::Tick);
+            }
+            Event::Start { node } => {
+                let time = self.time();
+                let actions = self.nodes[node].start(time);
+                self.perform(node, actions);
+                self.refetch(node);
+            }
+            Event::Bank => {}
+        }
+        for hash in self.bank.advance(self.time()) {
+            self.notify(hash);
+        }
+        if let Some(at) = self.bank.next_change() {
+            self.at(at.saturating_sub(self.now), Event::Bank);
+        }
+    }
+
+    fn hear(&mut self, node: usize, input: Input) {
+        let time = self.time();
+        let actions = self.nodes[node].handle(time, input);
+        self.perform(node, actions);
+    }
+
+    /// Commits, then acts; the process may die before the commit and between any two actions.
+    fn perform(&mut self, node: usize, actions: Vec<Action>) {
+        if self.nodes[node].engine.is_none() {
+            return;
+        }
+        if !actions.is_empty() && self.trouble(1) {
+            return self.die(node);
+        }
+        let todo = self.nodes[node].commit(actions);
+        for (job, draft) in todo.publish {
+            self.publish(node, job, &draft);
+        }
+        for action in todo.act {
+            if self.trouble(2) {
+                return self.die(node);
+            }
+            self.act(node, action);
+        }
+        self.arm(node);
+    }
+
+    fn arm(&mut self, node: usize) {
+        let Some(at) = self.nodes[node].engine.as_ref().and_then(openagents_engine::Engine::next_wake) else {
+            return;
+        };
+        let at = at.millis().max(self.now + 1);
+        if self.wakes[node].is_none_or(|armed| at < armed) {
+            self.wakes[node] = Some(at);
+            self.at(at - self.now, Event::Wake { node });
+        }
+    }
+
+    fn die(&mut self, node: usize) {
+        self.report.deaths += 1;
+        self.nodes[node].engine = None;
+        self.nodes[node].life += 1;
+        let delay = self.rng.between(10, 20_000);
+        self.at(delay, Event::Start { node });
+    }
+
+    fn answer(&mut self, node: usize, delay: u64, input: Input) {
+        let life = Some(self.nodes[node].life);
+        self.at(delay, Event::Hear { node, life, input: Box::new(input) });
+    }
+
+    fn act(&mut self, node: usize, action: Action) {
+        let delay = self.rng.between(1, 400);
+        match action {
+            Action::Announce { job, draft } => self.publish(node, job, &draft),
+            Action::PublishRequest(job) => {
+                let request = self.requests[&job].clone();
+                self.say(node, Word::Request(request));
+            }
+            Action::Resolve(job) => {
+                let outcome = Ok(InputSize { bytes: 100 });
+                self.answer(node, delay, Input::Resolved { job, outcome });
+            }
+            Action::Run { job, .. } => self.work(node, job),
+            Action::Stop(_) | Action::Show { .. } | Action::Unfollow(_) => {}
+            wallet => self.wallet(node, delay, wallet),
+        }
+    }
+
+    fn work(&mut self, node: usize, job: JobId) {
+        let delay = self.rng.between(20, 3_000);
+        if self.trouble(10) {
+            let retryable = self.rng.chance(50);
+            let fault = RunFault { message: "the model stumbled".into(), retryable };
+            self.answer(node, delay, Input::RunFailed { job, fault });
+        } else if !self.trouble(5) {
+            let content = format!("done by {node}");
+            self.answer(node, delay, Input::Finished { job, content, usage: Usage::default() });
+        }
+    }
+
+    /// A call to a wallet: it may be lost on the way there or on the way back.
+    fn wallet(&mut self, node: usize, delay: u64, action: Action) {
+        if self.trouble(10) {
+            self.report.timeouts += 1;
+            return;
+        }
+        let heard = !self.trouble(10);
+        if !heard {
+            self.report.timeouts += 1;
+        }
+        let answer = self.wallet_does(node, action);
+        if let (Some(input), true) = (answer, heard) {
+            self.answer(node, delay, input);
+        }
+    }
+
+    fn wallet_does(&mut self, node: usize, action: Action) -> Option<Input> {
+        let time = self.time();
+        match action {
+            Action::Invoice { invoice_for, amount, lifetime, hold } => {
+                let invoice = self.bank.make(&mut self.rng, time, node, amount, lifetime, hold);
+                Some(Input::Invoiced { invoice_for, outcome: Ok(invoice) })
+            }
+            Action::SettleHold(preimage) => {
+                self.bank.settle(preimage);
+                self.notify(preimage.hash());
+                Some(self.word_on_incoming(preimage.hash()))
+            }
+            Action::CancelHold(hash) => {
+                if self.bank.bills.get(&hash).is_some_and(|bill| bill.stage == Stage::Held) {
+                    self.report.releases += 1;
+                }
+                self.bank.cancel(hash);
+                self.notify(hash);
+                Some(self.word_on_incoming(hash))
+            }
+            Action::LookUpIncoming(hash) => Some(self.word_on_incoming(hash)),
+            Action::LookUpOutgoing(hash) => Some(self.word_on_outgoing(node, hash)),
+            Action::Pay { invoice, first, .. } => self.pay(node, invoice.payment_hash, first),
+            other => panic!("not a wallet's business: {other:?}"),
+        }
+    }
+
+    fn pay(&mut self, node: usize, hash: PaymentHash, first: bool) -> Option<Input> {
+        let known = self.bank.outgoing(node, hash) != Outgoing::Unknown;
+        assert!(!(first && known), "a payment that may have been sent before was sent unasked");
+        if known {
+            return Some(self.word_on_outgoing(node, hash));
+        }
+        let lifetime_left = self.bank.bills.get(&hash).is_some_and(|bill| bill.stage == Stage::Open);
+        let time = self.time();
+        let delay = if self.trouble(5) { self.rng.between(5_000, 100_000) } else { self.rng.between(5, 300) };
+        if !self.bank.pay(time, node, hash, delay) {
+            assert!(lifetime_left || !first, "a dead invoice was paid");
+            return Some(Input::Outgoing { hash, state: Outgoing::Failed { reason: "unpayable".into() } });
+        }
+        *self.sent.entry(hash).or_default() += 1;
+        if self.trouble(8) {
+            self.report.flips += 1;
+            self.flipped.insert(hash, true);
+            return Some(Input::Outgoing {
+                hash,
+                state: Outgoing::Failed { reason: "no route (so it says)".into() },
+            });
+        }
+        Some(Input::Outgoing { hash, state: Outgoing::Pending })
+    }
+
+    fn word_on_incoming(&self, hash: PaymentHash) -> Input {
+        Input::Incoming { hash, state: self.bank.incoming(self.time(), hash) }
+    }
+
+    fn word_on_outgoing(&self, payer: usize, hash: PaymentHash) -> Input {
+        Input::Outgoing { hash, state: self.bank.outgoing(payer, hash) }
+    }
+
+    /// Both wallets tell their owners that a payment changed; either word may be lost.
+    fn notify(&mut self, hash: PaymentHash) {
+        let Some(bill) = self.bank.bills.get(&hash) else { return };
+        let (payee, payer) = (bill.payee, bill.payer);
+        if !self.trouble(20) {
+            let input = self.word_on_incoming(hash);
+            self.at(5, Event::Hear { node: payee, life: None, input: Box::new(input) });
+        }
+        if let Some(payer) = payer
+            && !self.trouble(20)
+        {
+            let input = self.word_on_outgoing(payer, hash);
+            self.at(5, Event::Hear { node: payer, life: None, input: Box::new(input) });
+        }
+    }
+
+    fn say(&mut self, from: usize, word: Word) {
+        self.words.push((from, word));
+        let index = self.words.len() - 1;
+        for node in 0..self.nodes.len() {
+            self.pass_on(node, index);
+        }
+    }
+
+    fn pass_on(&mut self, node: usize, word: usize) {
+        if self.trouble(15) {
+            let delay = self.rng.between(1_000, 30_000);
+            return self.at(delay, Event::Refetch { node });
+        }
+        for _ in 0..if self.trouble(10) { 3 } else { 1 } {
+            let delay = if self.trouble(10) { self.rng.between(100, 9_000) } else { self.rng.between(1, 60) };
+            self.at(delay, Event::Deliver { node, word });
+        }
+    }
+
+    fn refetch(&mut self, node: usize) {
+        for word in 0..self.words.len() {
+            self.at(1, Event::Deliver { node, word });
+        }
+    }
+
+    /// What the driver's ingress does: decode, drop what is for others, decode invoices, and not
+    /// take up a job that the store already knows.
+    fn deliver(&mut self, node: usize, word: usize) {
+        let (from, word) = self.words[word].clone();
+        if from == node || self.nodes[node].engine.is_none() {
+            return;
+        }
+        let selling = node < self.providers;
+        let input = match word {
+            Word::Request(request) if selling && !self.nodes[node].disk.jobs.contains_key(&request.id) => {
+                Input::Request(Box::new(request))
+            }
+            Word::Cancel(cancel) if selling => Input::Cancel(cancel),
+            Word::Claim { job, by, to, hash } if selling && to == provider_key(node) => {
+                let invoice = self.bank.bills[&hash].invoice.clone();
+                Input::RefundClaim { job, by, invoice }
+            }
+            Word::Quote(quote) if self.owners.get(&quote.job) == Some(&node) => {
+                if self.nodes[node].disk.payments.contains_key(&quote.invoice.payment_hash) {
+                    return;
+                }
+                Input::Quote(quote)
+            }
+            Word::Feedback(feedback) if self.owners.get(&feedback.job) == Some(&node) => {
+                Input::Feedback(feedback)
+            }
+            Word::Result(result) if self.owners.get(&result.job) == Some(&node) => {
+                Input::Result { result, invoice: None }
+            }
+            _ => return,
+        };
+        self.hear(node, input);
+    }
+
+    fn publish(&mut self, node: usize, job: JobId, draft: &Draft) {
+        let event = EventId::from_bytes(self.rng.bytes());
+        let customer = self.requests[&job].customer;
+        let provider = provider_key(node);
+        let word = match draft {
+            Draft::Quote { invoice, expires_at, eta, terms } => Word::Quote(Quote {
+                job,
+                provider,
+                event,
+                price: invoice.amount,
+                invoice: invoice.clone(),
+                expires_at: *expires_at,
+                eta: *eta,
+                terms: *terms,
+            }),
+            Draft::Result { content, .. } => {
+                let times = self.finished.entry((node, job)).or_default();
+                *times += 1;
+                assert_eq!(*times, 1, "provider {node} finished {job} twice");
+                Word::Result(JobResult {
+                    job,
+                    provider,
+                    event,
+                    kind: self.requests[&job].kind.result(),
+                    content: content.clone(),
+                    amount: None,
+                    bolt11: None,
+                    created_at: self.time(),
+                })
+            }
+            Draft::Cancel { provider, .. } => {
+                Word::Cancel(Cancel { job, by: customer, providers: provider.iter().copied().collect() })
+            }
+            Draft::RefundClaim { provider, invoice } => {
+                Word::Claim { job, by: customer, to: *provider, hash: invoice.payment_hash }
+            }
+            Draft::Notice(notice) => Word::Feedback(feedback(job, provider, event, notice, self.time())),
+            Draft::Partial { .. } => return,
+        };
+        self.say(node, word);
+    }
+
+    fn plan_job(&mut self, node: usize, delay: u64) {
+        let id = JobId::from_bytes(self.rng.bytes());
+        let customer = CustomerKey::from_bytes(self.rng.bytes());
+        let asked_at = Timestamp::from_millis(self.now + delay);
+        let expires_at = asked_at.after(Millis(self.rng.between(30_000, 300_000)));
+        let generous = self.weather == Weather::Fair || self.rng.chance(85);
+        let bid = Msat::new(if generous { 50_000 } else { 500 });
+        let spec = JobSpec {
+            kind: JobKind::SUMMARIZATION,
+            inputs: vec![JobInput::text("some text")],
+            params: Vec::new(),
+            output: Vec::new(),
+            bid,
+            provider: None,
+            encrypt: false,
+            relays: Vec::new(),
+            expires_at,
+        };
+        let request = JobRequest {
+            id,
+            customer,
+            kind: spec.kind,
+            inputs: spec.inputs.clone(),
+            params: Vec::new(),
+            output: Vec::new(),
+            bid: Some(bid),
+            providers: Vec::new(),
+            encryption: Encryption::None,
+            relays: Vec::new(),
+            created_at: asked_at,
+            expires_at: Some(expires_at),
+            raw: String::new(),
+        };
+        let hasty = self.weather == Weather::Storm && self.rng.chance(60);
+        let patience = hasty.then(|| Millis(self.rng.between(3_000, 20_000)));
+        let ask = Ask {
+            id,
+            customer,
+            key_ref: String::new(),
+            raw: String::new(),
+            spec,
+            options: AskOptions {
+                window: Millis(self.rng.between(100, 1_500)),
+                patience,
+                max_fee: Msat::ZERO,
+            },
+            asked_at,
+            changed_at: asked_at,
+            quotes: Vec::new(),
+            refusals: Vec::new(),
+            attempts: Vec::new(),
+            delivery: None,
+            phase: Phase::Collecting { until: asked_at },
+        };
+        self.owners.insert(id, node);
+        self.requests.insert(id, request);
+        self.report.asked += 1;
+        self.at(delay, Event::Hear { node, life: None, input: Box::new(Input::Ask(Box::new(ask))) });
+        if self.weather == Weather::Storm && self.rng.chance(15) {
+            let later = delay + self.rng.between(10, 8_000);
+            let input = Input::Withdraw { job: id, reason: "changed my mind".into() };
+            self.at(later, Event::Hear { node, life: None, input: Box::new(input) });
+        }
+    }
+
+    /// The laws, after everything has come to rest.
+    fn assert_all_is_well(&mut self) {
+        for (hash, times) in &self.sent {
+            assert_eq!(*times, 1, "payment {hash} was sent {times} times");
+        }
+        assert_eq!(self.bank.in_flight(), 0, "money is still locked or under way");
+        for (index, node) in self.nodes.iter().enumerate() {
+            let moved = i64::try_from(self.bank.balances[index]).unwrap() - i64::try_from(FUNDS).unwrap();
+            assert_eq!(
+                node.disk.net(),
+                moved,
+                "node {index}: its books do not say what its wallet holds: {:#?} {:#?}",
+                node.disk,
+                self.bank
+            );
+            for job in node.disk.jobs.values() {
+                assert!(job.state.is_closed(), "provider {index} never finished with {job:#?}");
+            }
+            for ask in node.disk.asks.values() {
+                assert!(ask.is_over(), "customer {index} never finished with {ask:#?}");
+                assert!(ask.paid() <= ask.spec.bid || ask.attempts.len() > 1, "more was paid than bid");
+                self.report.second_attempts += u64::from(ask.attempts.len() > 1);
+                if matches!(ask.phase, Phase::Closed { outcome: AskOutcome::Delivered }) {
+                    self.report.delivered += 1;
+                    assert!(node.disk.contents.contains_key(&ask.id), "delivered, but there is no content");
+                } else {
+                    assert_eq!(
+                        ask.paid(),
+                        Msat::ZERO,
+                        "an orphan: paid, not delivered, not refunded: {ask:#?}"
+                    );
+                }
+            }
+            self.report.refunds += node.disk.count(Movement::RefundPaid);
+        }
+        self.assert_sellers_were_paid();
+    }
+
+    /// A provider that delivered has its money, unless the hold lapsed while it was down.
+    fn assert_sellers_were_paid(&self) {
+        for (index, node) in self.nodes.iter().enumerate().take(self.providers) {
+            for job in node.disk.jobs.values() {
+                if let State::Closed { outcome: openagents_engine::job::Outcome::Settled { paid }, hash } =
+                    &job.state
+                {
+                    let earned = hash.map(|hash| self.bank.incoming(self.time(), hash));
+                    let expected = (!paid.is_zero()).then_some(Incoming::Settled { amount: *paid });
+                    assert_eq!(earned, expected, "provider {index} believes it was paid for {}", job.id());
+                }
+            }
+        }
+    }
+}
+
+fn provider_key(node: usize) -> ProviderKey {
+    ProviderKey::from_bytes([node as u8 + 1; 32])
+}
+
+fn new_node(rng: &mut Rng, index: usize, providers: usize) -> Node {
+    let provider = (index < providers).then(|| {
+        let mut config = ProviderConfig::new(provider_key(index), PreimageSeed::new(rng.bytes()));
+        let free = rng.chance(10);
+        let price = Msat::new(if free { 0 } else { rng.between(1_000, 20_000) });
+        config.offers = vec![Offer::flat(JobKind::SUMMARIZATION, price)];
+        config.escrow = rng.chance(60);
+        config.slots = rng.between(1, 2) as usize;
+        config
+    });
+    Node::new(Config { provider, customer: CustomerConfig::new(Network::Regtest) })
+}
+
+fn feedback(job: JobId, provider: ProviderKey, event: EventId, notice: &Notice, now: Timestamp) -> Feedback {
+    let (status, code, message, amount) = match notice {
+        Notice::Processing { message } => (Status::Processing, None, message.clone(), None),
+        Notice::Success => (Status::Success, None, String::new(), None),
+        Notice::Refused { code, message, minimum } => {
+            (Status::Error, Some(code.clone()), message.clone(), *minimum)
+        }
+        Notice::RefundOwed { amount, message } => {
+            (Status::Error, Some("refund-owed".into()), message.clone(), Some(*amount))
+        }
+        Notice::Refunded { amount } => (Status::Error, Some("refunded".into()), String::new(), Some(*amount)),
+    };
+    Feedback {
+        job,
+        provider,
+        event,
+        status,
+        message,
+        content: String::new(),
+        amount,
+        bolt11: None,
+        expires_at: None,
+        eta: None,
+        terms: Terms::Prepaid,
+        code,
+        created_at: now,
+    }
+}
