@@ -7,7 +7,7 @@ use openagents_types::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{Ask, AskOutcome, Attempt, Delivery, Money, Phase, Refusal};
+use super::{Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal};
 use crate::{
     Action, Actions, CustomerConfig, Direction, PaymentRow, Record, Standing, choice::score,
     schedule::Schedule,
@@ -251,7 +251,7 @@ impl CustomerDesk {
                 && match &attempt.money {
                     Money::Pending | Money::Doubtful => true,
                     Money::Returned => false,
-                    Money::Settled { reclaim, .. } => *reclaim != super::Reclaim::Done,
+                    Money::Settled { reclaim, .. } => *reclaim != Reclaim::Done,
                 }
         })
     }
@@ -266,7 +266,23 @@ impl CustomerDesk {
         out.save(Record::Content { job: ask.id, content: result.content.clone() });
         self.grade(result.provider, true, out);
         ask.phase = Phase::Closed { outcome: AskOutcome::Delivered };
+        self.drop_claims(ask, result.provider);
         self.settle_up(now, ask, out);
+    }
+
+    /// A provider that delivered after all has earned what we claimed back. It cannot have paid the
+    /// claim: a job is either delivered or refunded, never both.
+    fn drop_claims(&mut self, ask: &mut Ask, provider: ProviderKey) {
+        for attempt in ask.attempts.iter_mut().filter(|attempt| attempt.quote.provider == provider) {
+            if let Money::Settled { reclaim, .. } = &mut attempt.money {
+                if let Reclaim::Claimed { claim } = &reclaim {
+                    self.claims.remove(&claim.payment_hash);
+                }
+                if *reclaim != Reclaim::Done {
+                    *reclaim = Reclaim::No;
+                }
+            }
+        }
     }
 
     /// Its owner no longer wants a job.
@@ -374,7 +390,7 @@ impl CustomerDesk {
     fn index(&mut self, ask: &Ask) {
         for attempt in &ask.attempts {
             self.payments.insert(attempt.hash(), ask.id);
-            if let Money::Settled { reclaim: super::Reclaim::Claimed { claim }, .. } = &attempt.money {
+            if let Money::Settled { reclaim: Reclaim::Claimed { claim }, .. } = &attempt.money {
                 self.claims.insert(claim.payment_hash, ask.id);
             }
         }
