@@ -1,1 +1,17 @@
-//! x
+//! What a node tells others: the views that its pages, its program and strangers read, the requests
+//! they send, and a typed [`Client`].
+//!
+//! All money is in millisatoshis (`_msat`), all times are milliseconds since the Unix epoch (`_at`).
+//! Fields are only ever added; [`SCHEMA_VERSION`] changes if one has to go.
+
+mod client;
+mod view;
+
+pub use client::{Client, ClientError};
+pub use view::{
+    AskBody, Asked, JobView, LedgerLine, LedgerView, NewsView, NodeView, OfferView, Problem, ProviderView,
+    QuoteView, RefusalView, RelayView, ResultView, Side, StepView, TransactionView, WalletView,
+};
+
+/// The version of the shapes in this crate, in every answer's `schema_version`.
+pub const SCHEMA_VERSION: u32 = 1;

@@ -35,7 +35,8 @@ impl ProviderDesk {
             }
         };
         let admitted = !state.is_closed();
-        self.open(now, Job { request, received_at: now, changed_at: now, state }, out);
+        let job = Job { request, received_at: now, changed_at: now, state, steps: Vec::new() };
+        self.open(now, job, out);
         if admitted {
             out.push(Action::Resolve(id));
         }

@@ -15,6 +15,8 @@ use openagents_types::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::job::Step;
+
 pub(crate) use desk::CustomerDesk;
 
 /// A job as its customer knows it.
@@ -46,6 +48,8 @@ pub struct Ask {
     pub delivery: Option<Delivery>,
     /// Where it stands.
     pub phase: Phase,
+    /// Where it has stood, oldest first.
+    pub steps: Vec<Step>,
 }
 
 /// How a job is bought.

@@ -24,6 +24,27 @@ pub struct Job {
     pub changed_at: Timestamp,
     /// Where it stands.
     pub state: State,
+    /// Where it has stood, oldest first.
+    pub steps: Vec<Step>,
+}
+
+/// A state that a job entered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// When.
+    pub at: Timestamp,
+    /// The state's word.
+    pub word: String,
+}
+
+/// How many steps of one job are kept; an honest job has a dozen.
+const STEPS_KEPT: usize = 32;
+
+/// Notes the state entered, if it is a new one.
+pub(crate) fn note_step(steps: &mut Vec<Step>, at: Timestamp, word: &str) {
+    if steps.len() < STEPS_KEPT && steps.last().is_none_or(|step| step.word != word) {
+        steps.push(Step { at, word: word.into() });
+    }
 }
 
 impl Job {

@@ -187,6 +187,16 @@ impl Engine {
         [provider, self.customer.next_wake()].into_iter().flatten().min()
     }
 
+    /// A job on the provider's desk.
+    pub fn job(&self, id: openagents_types::JobId) -> Option<&Job> {
+        self.provider.as_ref()?.jobs.get(&id)
+    }
+
+    /// A job of the customer's half that is not over.
+    pub fn ask(&self, id: openagents_types::JobId) -> Option<&Ask> {
+        self.customer.asks.get(&id)
+    }
+
     /// How many jobs each half holds in memory: (provider, customer).
     pub fn load(&self) -> (usize, usize) {
         (self.provider.as_ref().map_or(0, ProviderDesk::len), self.customer.len())

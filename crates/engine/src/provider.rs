@@ -6,7 +6,7 @@ use openagents_types::{Draft, Invoice, JobId, Millis, Notice, PaymentHash, Times
 
 use crate::{
     Action, Actions, Input, Job, ProviderConfig, Record,
-    job::{Outcome, State, Why},
+    job::{Outcome, State, Why, note_step},
     queue::Place,
     schedule::Schedule,
 };
@@ -183,6 +183,7 @@ impl ProviderDesk {
     pub(crate) fn move_to(&mut self, now: Timestamp, id: JobId, state: State, out: &mut Actions) {
         let Some(mut job) = self.jobs.remove(&id) else { return };
         self.unindex(&job);
+        note_step(&mut job.steps, now, state.word());
         job.state = state;
         job.changed_at = now;
         out.save(Record::Job(Box::new(job.clone())));
@@ -195,8 +196,9 @@ impl ProviderDesk {
     }
 
     /// Puts a job on the desk and saves it for the first time.
-    pub(crate) fn open(&mut self, now: Timestamp, job: Job, out: &mut Actions) {
+    pub(crate) fn open(&mut self, now: Timestamp, mut job: Job, out: &mut Actions) {
         let id = job.id();
+        note_step(&mut job.steps, now, job.state.word());
         out.save(Record::Job(Box::new(job.clone())));
         if !job.state.is_closed() {
             self.put(job);

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal};
 use crate::{
-    Action, Actions, CustomerConfig, Direction, PaymentRow, Record, Standing, choice::score,
+    Action, Actions, CustomerConfig, Direction, PaymentRow, Record, Standing, choice::score, job::note_step,
     schedule::Schedule,
 };
 
@@ -400,6 +400,8 @@ impl CustomerDesk {
     pub(crate) fn keep(&mut self, now: Timestamp, mut ask: Ask, out: &mut Actions) {
         let id = ask.id;
         ask.changed_at = now;
+        let word = ask.word();
+        note_step(&mut ask.steps, now, word);
         out.save(Record::Ask(Box::new(ask.clone())));
         if ask.is_over() {
             for attempt in &ask.attempts {

@@ -543,6 +543,7 @@ impl World {
             refusals: Vec::new(),
             attempts: Vec::new(),
             delivery: None,
+            steps: Vec::new(),
             phase: Phase::Collecting { until: asked_at },
         };
         self.owners.insert(id, node);

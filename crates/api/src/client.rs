@@ -1,0 +1,172 @@
+//! The API as functions: what the program, the tests and strangers' Rust programs call.
+
+use futures::StreamExt;
+use openagents_types::JobId;
+use reqwest::{Method, RequestBuilder, Response};
+use serde::de::DeserializeOwned;
+
+use crate::{AskBody, Asked, JobView, LedgerView, NewsView, NodeView, Problem, ResultView, TransactionView};
+
+/// A node's API at one address.
+#[derive(Clone)]
+pub struct Client {
+    base: String,
+    token: String,
+    http: reqwest::Client,
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody answers there.
+    #[error("no node answers at {base}: {reason}; start one with `openagents up`")]
+    Unreachable {
+        /// The address.
+        base: String,
+        /// Why.
+        reason: String,
+    },
+    /// The node refused.
+    #[error("{} {}; {}", .0.message, .0.money, .0.next)]
+    Refused(Problem),
+    /// The answer is not what it should be.
+    #[error("the node at {base} answered something else than expected: {reason}")]
+    Garbled {
+        /// The address.
+        base: String,
+        /// What came.
+        reason: String,
+    },
+}
+
+impl Client {
+    /// A client for the node at `base`, such as `http://127.0.0.1:9099`, with its bearer token.
+    ///
+    /// # Errors
+    /// No HTTP client can be made on this machine.
+    pub fn new(base: &str, token: &str) -> Result<Self, ClientError> {
+        let base = base.trim_end_matches('/').to_owned();
+        #[expect(clippy::disallowed_methods, reason = "talks to our own node on loopback only")]
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .map_err(|error| ClientError::Unreachable { base: base.clone(), reason: error.to_string() })?;
+        Ok(Self { base, token: token.to_owned(), http })
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token)
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        match response.json::<Problem>().await {
+            Ok(problem) => Err(ClientError::Refused(problem)),
+            Err(_) => Err(ClientError::Garbled { base: self.base.clone(), reason: format!("HTTP {status}") }),
+        }
+    }
+
+    async fn read<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        let response = self.send(request).await?;
+        response
+            .json()
+            .await
+            .map_err(|error| ClientError::Garbled { base: self.base.clone(), reason: error.to_string() })
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+        let reason = if error.is_connect() { "connection refused".into() } else { error.to_string() };
+        ClientError::Unreachable { base: self.base.clone(), reason }
+    }
+
+    /// The node as a whole.
+    ///
+    /// # Errors
+    /// The node does not answer or refuses.
+    pub async fn node(&self) -> Result<NodeView, ClientError> {
+        self.read(self.request(Method::GET, "/api/v1/node")).await
+    }
+
+    /// Jobs of both halves, newest first.
+    ///
+    /// # Errors
+    /// The node does not answer or refuses.
+    pub async fn jobs(&self, limit: u32) -> Result<Vec<JobView>, ClientError> {
+        self.read(self.request(Method::GET, &format!("/api/v1/jobs?limit={limit}"))).await
+    }
+
+    /// One job; a node that bought from itself has it on both sides.
+    ///
+    /// # Errors
+    /// The node does not answer, or knows no such job.
+    pub async fn job(&self, id: JobId) -> Result<JobView, ClientError> {
+        self.read(self.request(Method::GET, &format!("/api/v1/jobs/{id}"))).await
+    }
+
+    /// The payload of a result we bought.
+    ///
+    /// # Errors
+    /// The node does not answer, or has no such result.
+    pub async fn result(&self, id: JobId) -> Result<ResultView, ClientError> {
+        self.read(self.request(Method::GET, &format!("/api/v1/jobs/{id}/result"))).await
+    }
+
+    /// Buys a job.
+    ///
+    /// # Errors
+    /// The node does not answer or refuses; then nothing was bought.
+    pub async fn ask(&self, body: &AskBody) -> Result<Asked, ClientError> {
+        self.read(self.request(Method::POST, "/api/v1/jobs").json(body)).await
+    }
+
+    /// Takes a job back.
+    ///
+    /// # Errors
+    /// The node does not answer, or knows no such job.
+    pub async fn cancel(&self, id: JobId) -> Result<JobView, ClientError> {
+        self.read(self.request(Method::DELETE, &format!("/api/v1/jobs/{id}"))).await
+    }
+
+    /// The ledger.
+    ///
+    /// # Errors
+    /// The node does not answer or refuses.
+    pub async fn ledger(&self, limit: u32) -> Result<LedgerView, ClientError> {
+        self.read(self.request(Method::GET, &format!("/api/v1/ledger?limit={limit}"))).await
+    }
+
+    /// The wallet's own history, newest first.
+    ///
+    /// # Errors
+    /// The node does not answer, or has no wallet.
+    pub async fn history(&self, limit: u32) -> Result<Vec<TransactionView>, ClientError> {
+        self.read(self.request(Method::GET, &format!("/api/v1/wallet/history?limit={limit}"))).await
+    }
+
+    /// Calls `each` for every piece of news until it returns `false` or the node stops.
+    ///
+    /// # Errors
+    /// The node does not answer or refuses.
+    pub async fn watch(&self, mut each: impl FnMut(NewsView) -> bool + Send) -> Result<(), ClientError> {
+        let response = self.send(self.request(Method::GET, "/api/v1/events")).await?;
+        let mut stream = response.bytes_stream();
+        let mut buffer = Vec::new();
+        while let Some(Ok(chunk)) = stream.next().await {
+            buffer.extend_from_slice(&chunk);
+            while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = buffer.drain(..=end).collect();
+                let news = line.strip_prefix(b"data:").and_then(|data| serde_json::from_slice(data).ok());
+                if let Some(news) = news
+                    && !each(news)
+                {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}

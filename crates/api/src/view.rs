@@ -1,0 +1,315 @@
+//! The shapes themselves.
+
+use openagents_types::{JobId, JobInput, JobKind, Param, ProviderKey};
+use serde::{Deserialize, Serialize};
+
+/// The node as a whole (`GET /api/v1/node`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeView {
+    /// [`crate::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The program's version.
+    pub version: String,
+    /// The node's public key (NIP-19).
+    pub npub: String,
+    /// Where the app and the API listen.
+    pub app: String,
+    /// The embedded relay's address, if it runs.
+    pub relay: Option<String>,
+    /// Since when it runs.
+    pub started_at: u64,
+    /// Whether all money here is test money.
+    pub test_money: bool,
+    /// The relays it talks to.
+    pub relays: Vec<RelayView>,
+    /// What it sells, if it sells.
+    pub provider: Option<ProviderView>,
+    /// Its wallet, if one is connected.
+    pub wallet: Option<WalletView>,
+    /// Jobs by side and state.
+    pub counts: Vec<(Side, String, u64)>,
+}
+
+/// A relay as the node sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RelayView {
+    /// Its address.
+    pub url: String,
+    /// `connected`, `connecting`, or why not.
+    pub state: String,
+    /// Whether events pass.
+    pub connected: bool,
+}
+
+/// The provider's half.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProviderView {
+    /// What is for sale.
+    pub offers: Vec<OfferView>,
+    /// Jobs waiting for a slot.
+    pub queued: usize,
+    /// Jobs being worked on.
+    pub running: usize,
+    /// Jobs that may run at once.
+    pub slots: usize,
+    /// Whether new jobs are turned away because the node is stopping.
+    pub draining: bool,
+}
+
+/// One kind of work for sale.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OfferView {
+    /// The kind.
+    pub kind: JobKind,
+    /// What does the work.
+    pub backend: String,
+    /// The price of any job.
+    pub base_msat: u64,
+    /// The price of each KiB of input begun.
+    pub per_kib_msat: u64,
+}
+
+/// The wallet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WalletView {
+    /// What it is, such as `nwc` or `testnet`.
+    pub kind: String,
+    /// Its own name for itself.
+    pub alias: String,
+    /// Its network.
+    pub network: String,
+    /// What it holds, if it answered.
+    pub balance_msat: Option<u64>,
+    /// Whether it can lock payments until delivery.
+    pub escrow: bool,
+}
+
+/// A movement in the wallet's own history.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TransactionView {
+    /// The payment hash.
+    pub hash: String,
+    /// `in` or `out`.
+    pub direction: String,
+    /// `pending`, `held`, `settled`, `failed`, `cancelled` or `expired`.
+    pub state: String,
+    /// How much.
+    pub amount_msat: u64,
+    /// What routing cost.
+    pub fee_msat: u64,
+    /// What it was for.
+    pub description: String,
+    /// When.
+    pub at: u64,
+}
+
+/// Which half of the market a job belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// We do the work.
+    Sold,
+    /// We pay for it.
+    Bought,
+}
+
+impl Side {
+    /// `sold` or `bought`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Sold => "sold",
+            Self::Bought => "bought",
+        }
+    }
+}
+
+/// A job (`GET /api/v1/jobs`, `GET /api/v1/jobs/{id}`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobView {
+    /// Its name.
+    pub id: JobId,
+    /// Which half it belongs to.
+    pub side: Side,
+    /// Its kind.
+    pub kind: JobKind,
+    /// Where it stands, in one word.
+    pub state: String,
+    /// The same for a person: what happens now, where the money is, what comes next.
+    pub explanation: String,
+    /// Whether something is still to happen.
+    pub open: bool,
+    /// Who asked.
+    pub customer: String,
+    /// Who does the work, once that is decided.
+    pub provider: Option<ProviderKey>,
+    /// The most the customer would pay.
+    pub bid_msat: Option<u64>,
+    /// What it costs, once that is decided.
+    pub price_msat: Option<u64>,
+    /// What the provider has and keeps.
+    pub paid_msat: u64,
+    /// What routing cost.
+    pub fee_msat: u64,
+    /// What is locked or under way.
+    pub in_flight_msat: u64,
+    /// The payment's name.
+    pub payment_hash: Option<String>,
+    /// The proof that it was paid.
+    pub preimage: Option<String>,
+    /// SHA-256 of the result's payload.
+    pub result_sha256: Option<String>,
+    /// Offers not taken (bought jobs).
+    pub quotes: Vec<QuoteView>,
+    /// Providers that said no, and why (bought jobs).
+    pub refusals: Vec<RefusalView>,
+    /// When it was asked or first seen.
+    pub asked_at: u64,
+    /// When anything about it last changed.
+    pub changed_at: u64,
+    /// Its states so far, oldest first.
+    pub steps: Vec<StepView>,
+}
+
+/// One step of a job's way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepView {
+    /// When.
+    pub at: u64,
+    /// The state entered.
+    pub state: String,
+}
+
+/// An offer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QuoteView {
+    /// Who offers.
+    pub provider: ProviderKey,
+    /// The price.
+    pub price_msat: u64,
+    /// How long it would take, in milliseconds, if it says.
+    pub eta_ms: Option<u64>,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RefusalView {
+    /// Who.
+    pub provider: ProviderKey,
+    /// Why, for programs.
+    pub code: String,
+    /// Why, for people.
+    pub message: String,
+}
+
+/// The payload of a result (`GET /api/v1/jobs/{id}/result`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ResultView {
+    /// The job.
+    pub id: JobId,
+    /// The payload.
+    pub content: String,
+    /// Its SHA-256.
+    pub sha256: String,
+}
+
+/// A job to buy (`POST /api/v1/jobs`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskBody {
+    /// The kind of work.
+    pub kind: JobKind,
+    /// What to work on.
+    pub inputs: Vec<JobInput>,
+    /// How to do it.
+    #[serde(default)]
+    pub params: Vec<Param>,
+    /// The most to pay. Zero takes free offers only.
+    pub bid_msat: u64,
+    /// The one provider to ask; everybody if absent.
+    #[serde(default)]
+    pub provider: Option<ProviderKey>,
+    /// Whether to hide inputs and parameters from relays; needs `provider`.
+    #[serde(default)]
+    pub encrypt: bool,
+    /// How long to collect offers, in milliseconds; the node's default if absent.
+    #[serde(default)]
+    pub window_ms: Option<u64>,
+    /// How long the result is of use, in milliseconds; the node's default if absent.
+    #[serde(default)]
+    pub deadline_ms: Option<u64>,
+    /// How long a chosen provider has before the next is tried, in milliseconds.
+    #[serde(default)]
+    pub patience_ms: Option<u64>,
+}
+
+/// The answer to [`AskBody`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Asked {
+    /// The job's name.
+    pub id: JobId,
+}
+
+/// The ledger (`GET /api/v1/ledger`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LedgerView {
+    /// Movements, newest first.
+    pub lines: Vec<LedgerLine>,
+    /// The sum of all movements, shown or not.
+    pub net_msat: i64,
+    /// What the wallet says it holds.
+    pub balance_msat: Option<u64>,
+}
+
+/// One movement of money.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LedgerLine {
+    /// When.
+    pub at: u64,
+    /// The job.
+    pub job: JobId,
+    /// The payment's name.
+    pub hash: String,
+    /// `earned`, `spent`, `fee`, `refund-paid` or `refund-received`.
+    pub movement: String,
+    /// How much; negative if it left us.
+    pub msat: i64,
+}
+
+/// An event of the stream `GET /api/v1/events` (SSE).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "news")]
+pub enum NewsView {
+    /// A job entered a new state.
+    Job {
+        /// The job.
+        id: JobId,
+        /// Which half it belongs to.
+        side: Side,
+        /// The state.
+        state: String,
+        /// When.
+        at: u64,
+    },
+    /// A piece of a result arrived.
+    Piece {
+        /// The job.
+        id: JobId,
+        /// The text to append.
+        text: String,
+    },
+    /// The watcher fell behind; read everything again.
+    Lagged,
+}
+
+/// What went wrong: every error of the API has this shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// For programs, such as `no-wallet`.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// Whether money is safe.
+    pub money: String,
+    /// What to do next.
+    pub next: String,
+}

@@ -1,0 +1,373 @@
+//! What survives the process: SQLite in WAL mode, one writer, one transaction a batch.
+//!
+//! The driver owns the only [`Store`]; pages and the API read through a [`Reader`] of their own. A
+//! batch that concerns money is synced to the disk before anything is done about it; one that holds
+//! only free work survives a kill but not a power cut.
+
+mod migrations;
+mod reader;
+
+use std::path::{Path, PathBuf};
+
+use openagents_engine::{Ask, Direction, Entry, Job, Movement, PaymentRow, Record, Standing};
+use openagents_types::{EventId, JobId, Msat, PaymentHash, ProviderKey, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+pub use reader::{LedgerRow, Reader};
+
+/// Why the store cannot be used. Nothing was half-written: a transaction is whole or absent.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite refused.
+    #[error("the database cannot be used: {0}; nothing was half-written")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A record cannot be read back.
+    #[error("a record in the database cannot be read: {0}; restore a backup or report this")]
+    Record(#[from] serde_json::Error),
+    /// The file was written by a newer program.
+    #[error("{path} was written by a newer version of openagents (schema {found}, this one knows {known}); update openagents")]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+        /// The newest schema we know.
+        known: u32,
+    },
+    /// SQLite found the file damaged.
+    #[error("{path} is damaged: {report}; restore a backup, and run `openagents doctor`")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        report: String,
+    },
+    /// A payment hash that belongs to one job was to be given to another.
+    #[error("payment {0} already belongs to another job; nothing was paid")]
+    PaymentTaken(PaymentHash),
+}
+
+/// An event that has to reach the relays.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The event's id.
+    pub event: EventId,
+    /// The job it is about.
+    pub job: JobId,
+    /// What it says, so that the same thing is said once: two results for one job cannot be stored.
+    pub slot: String,
+    /// The signed event.
+    pub json: String,
+}
+
+/// Everything one batch writes.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Records, in the order they were decided.
+    pub records: Vec<Record>,
+    /// Events to send.
+    pub outbox: Vec<Outgoing>,
+    /// Events that a relay has confirmed.
+    pub sent: Vec<EventId>,
+}
+
+impl Batch {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.outbox.is_empty() && self.sent.is_empty()
+    }
+
+    /// Whether money depends on the batch, so that it has to reach the disk.
+    fn holds_money(&self) -> bool {
+        self.records.iter().any(|record| match record {
+            Record::Job(job) => job.state.holds_money(),
+            Record::Ask(ask) => !ask.attempts.is_empty(),
+            Record::Payment(_) | Record::Entry(_) => true,
+            Record::Standing(_) | Record::Content { .. } => false,
+        })
+    }
+}
+
+/// The writer.
+#[derive(Debug)]
+pub struct Store {
+    db: Connection,
+    synced: Option<bool>,
+}
+
+impl Store {
+    /// Opens or creates the database at `path`.
+    ///
+    /// # Errors
+    /// The file cannot be opened, is damaged, or is newer than this program.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut db = Connection::open(path)?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "foreign_keys", true)?;
+        db.pragma_update(None, "synchronous", "FULL")?;
+        // Readers hold snapshots for milliseconds; the writer waits for a checkpoint, never long.
+        db.busy_timeout(std::time::Duration::from_secs(5))?;
+        db.set_prepared_statement_cache_capacity(64);
+        check(&db, path)?;
+        migrations::apply(&mut db, path)?;
+        Ok(Self { db, synced: None })
+    }
+
+    /// Writes a batch in one transaction.
+    ///
+    /// # Errors
+    /// Nothing of the batch is written.
+    pub fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        crate::failpoint::hit("store.commit.before");
+        self.sync(batch.holds_money())?;
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for record in &batch.records {
+            write(&tx, record)?;
+        }
+        for outgoing in &batch.outbox {
+            write_outgoing(&tx, outgoing)?;
+        }
+        for event in &batch.sent {
+            tx.prepare_cached("UPDATE outbox SET sent = 1 WHERE event = ?1")?.execute([event.as_bytes()])?;
+        }
+        tx.commit()?;
+        crate::failpoint::hit("store.commit.after");
+        Ok(())
+    }
+
+    fn sync(&mut self, money: bool) -> Result<(), StoreError> {
+        if self.synced != Some(money) {
+            self.db.pragma_update(None, "synchronous", if money { "FULL" } else { "NORMAL" })?;
+            self.synced = Some(money);
+        }
+        Ok(())
+    }
+
+    /// Everything that an engine needs to go on: open jobs, open asks, standings.
+    ///
+    /// # Errors
+    /// A record cannot be read.
+    pub fn open_records(&self) -> Result<Vec<Record>, StoreError> {
+        let mut records = Vec::new();
+        for body in self.bodies("SELECT body FROM jobs WHERE open = 1")? {
+            records.push(Record::Job(Box::new(serde_json::from_str(&body)?)));
+        }
+        for body in self.bodies("SELECT body FROM asks WHERE open = 1")? {
+            records.push(Record::Ask(Box::new(serde_json::from_str(&body)?)));
+        }
+        let mut statement = self.db.prepare("SELECT provider, delivered, failed FROM standings")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        for row in rows {
+            let (provider, delivered, failed): ([u8; 32], u32, u32) = row?;
+            let provider = ProviderKey::from_bytes(provider);
+            records.push(Record::Standing(Standing { provider, delivered, failed }));
+        }
+        Ok(records)
+    }
+
+    fn bodies(&self, sql: &str) -> Result<Vec<String>, StoreError> {
+        let mut statement = self.db.prepare(sql)?;
+        let rows = statement.query_map([], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Whether a request was ever taken up or turned away.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn knows_job(&self, id: JobId) -> Result<bool, StoreError> {
+        let mut statement = self.db.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1")?;
+        Ok(statement.exists([id.as_bytes()])?)
+    }
+
+    /// Whether a payment hash was ever written down.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn knows_payment(&self, hash: PaymentHash) -> Result<bool, StoreError> {
+        let mut statement = self.db.prepare_cached("SELECT 1 FROM payments WHERE hash = ?1")?;
+        Ok(statement.exists([hash.as_bytes()])?)
+    }
+
+    /// The record of the job that a payment belongs to. The direction tells which half's.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn record_for(&self, hash: PaymentHash) -> Result<Vec<Record>, StoreError> {
+        let mut statement = self.db.prepare_cached("SELECT DISTINCT job FROM payments WHERE hash = ?1")?;
+        let job: Option<[u8; 32]> = statement.query_row([hash.as_bytes()], |row| row.get(0)).optional()?;
+        let Some(job) = job else { return Ok(Vec::new()) };
+        let mut records = Vec::new();
+        if let Some(body) = self.body("SELECT body FROM jobs WHERE id = ?1", &job)? {
+            records.push(Record::Job(Box::new(serde_json::from_str(&body)?)));
+        }
+        if let Some(body) = self.body("SELECT body FROM asks WHERE id = ?1", &job)? {
+            records.push(Record::Ask(Box::new(serde_json::from_str(&body)?)));
+        }
+        Ok(records)
+    }
+
+    fn body(&self, sql: &str, id: &[u8; 32]) -> Result<Option<String>, StoreError> {
+        Ok(self.db.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?)
+    }
+
+    /// Events that no relay has confirmed, oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn unsent(&self, limit: u32) -> Result<Vec<String>, StoreError> {
+        let mut statement = self.db.prepare("SELECT json FROM outbox WHERE sent = 0 ORDER BY seq LIMIT ?1")?;
+        let rows = statement.query_map([limit], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Whether the same thing was already said about a job.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn has_said(&self, job: JobId, slot: &str) -> Result<bool, StoreError> {
+        let mut statement = self.db.prepare_cached("SELECT 1 FROM outbox WHERE job = ?1 AND slot = ?2")?;
+        Ok(statement.exists(params![job.as_bytes(), slot])?)
+    }
+}
+
+fn check(db: &Connection, path: &Path) -> Result<(), StoreError> {
+    let report: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if report == "ok" {
+        Ok(())
+    } else {
+        Err(StoreError::Damaged { path: path.to_path_buf(), report })
+    }
+}
+
+fn write(tx: &Transaction<'_>, record: &Record) -> Result<(), StoreError> {
+    match record {
+        Record::Job(job) => write_job(tx, job),
+        Record::Ask(ask) => write_ask(tx, ask),
+        Record::Payment(row) => write_payment(tx, row),
+        Record::Entry(entry) => write_entry(tx, entry),
+        Record::Standing(standing) => write_standing(tx, *standing),
+        Record::Content { job, content } => {
+            let sql = "INSERT OR IGNORE INTO contents (job, content) VALUES (?1, ?2)";
+            tx.prepare_cached(sql)?.execute(params![job.as_bytes(), content])?;
+            Ok(())
+        }
+    }
+}
+
+fn write_job(tx: &Transaction<'_>, job: &Job) -> Result<(), StoreError> {
+    let sql = "INSERT INTO jobs (id, kind, word, open, received_at, changed_at, body)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+               ON CONFLICT (id) DO UPDATE SET word = excluded.word, open = excluded.open,
+               changed_at = excluded.changed_at, body = excluded.body";
+    tx.prepare_cached(sql)?.execute(params![
+        job.id().as_bytes(),
+        job.request.kind.get(),
+        job.state.word(),
+        !job.state.is_closed(),
+        millis(job.received_at),
+        millis(job.changed_at),
+        serde_json::to_string(job)?,
+    ])?;
+    Ok(())
+}
+
+fn write_ask(tx: &Transaction<'_>, ask: &Ask) -> Result<(), StoreError> {
+    let sql = "INSERT INTO asks (id, kind, word, open, asked_at, changed_at, body)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+               ON CONFLICT (id) DO UPDATE SET word = excluded.word, open = excluded.open,
+               changed_at = excluded.changed_at, body = excluded.body";
+    tx.prepare_cached(sql)?.execute(params![
+        ask.id.as_bytes(),
+        ask.spec.kind.get(),
+        ask.word(),
+        !ask.is_over(),
+        millis(ask.asked_at),
+        millis(ask.changed_at),
+        serde_json::to_string(ask)?,
+    ])?;
+    Ok(())
+}
+
+/// The hash is the key, forever. Writing the same row again changes nothing; giving the hash to
+/// another job is refused, and with it the whole batch.
+fn write_payment(tx: &Transaction<'_>, row: &PaymentRow) -> Result<(), StoreError> {
+    let sql = "INSERT INTO payments (hash, direction, job, amount, bolt11, at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+               ON CONFLICT (hash, direction) DO UPDATE SET at = at WHERE job = excluded.job";
+    let changed = tx.prepare_cached(sql)?.execute(params![
+        row.hash.as_bytes(),
+        direction_word(row.direction),
+        row.job.as_bytes(),
+        amount(row.amount),
+        row.bolt11,
+        millis(row.at),
+    ])?;
+    if changed == 0 { Err(StoreError::PaymentTaken(row.hash)) } else { Ok(()) }
+}
+
+fn write_entry(tx: &Transaction<'_>, entry: &Entry) -> Result<(), StoreError> {
+    let sql = "INSERT OR IGNORE INTO ledger (hash, movement, job, amount, at) VALUES (?1, ?2, ?3, ?4, ?5)";
+    tx.prepare_cached(sql)?.execute(params![
+        entry.hash.as_bytes(),
+        movement_word(entry.movement),
+        entry.job.as_bytes(),
+        amount(entry.amount),
+        millis(entry.at),
+    ])?;
+    Ok(())
+}
+
+fn write_standing(tx: &Transaction<'_>, standing: Standing) -> Result<(), StoreError> {
+    let sql = "INSERT OR REPLACE INTO standings (provider, delivered, failed) VALUES (?1, ?2, ?3)";
+    tx.prepare_cached(sql)?.execute(params![
+        standing.provider.as_bytes(),
+        standing.delivered,
+        standing.failed
+    ])?;
+    Ok(())
+}
+
+fn write_outgoing(tx: &Transaction<'_>, outgoing: &Outgoing) -> Result<(), StoreError> {
+    let sql = "INSERT OR IGNORE INTO outbox (event, job, slot, json) VALUES (?1, ?2, ?3, ?4)";
+    tx.prepare_cached(sql)?.execute(params![
+        outgoing.event.as_bytes(),
+        outgoing.job.as_bytes(),
+        outgoing.slot,
+        outgoing.json
+    ])?;
+    Ok(())
+}
+
+/// The word for a movement in the database, the API and on the page.
+pub const fn movement_word(movement: Movement) -> &'static str {
+    match movement {
+        Movement::Earned => "earned",
+        Movement::Spent => "spent",
+        Movement::Fee => "fee",
+        Movement::RefundPaid => "refund-paid",
+        Movement::RefundReceived => "refund-received",
+    }
+}
+
+const fn direction_word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::In => "in",
+        Direction::Out => "out",
+    }
+}
+
+/// SQLite counts with a sign; no honest amount or time reaches it.
+fn amount(amount: Msat) -> i64 {
+    i64::try_from(amount.get()).unwrap_or(i64::MAX)
+}
+
+fn millis(at: Timestamp) -> i64 {
+    i64::try_from(at.millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

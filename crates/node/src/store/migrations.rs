@@ -1,0 +1,67 @@
+//! The schema, as steps from one version to the next. A step, once released, never changes.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::StoreError;
+
+/// Step `n` leads from schema `n` to `n + 1`.
+const STEPS: &[&str] = &["
+    -- Jobs we sell: one row each, the state machine's own record in `body` (JSON).
+    CREATE TABLE jobs (
+        id BLOB PRIMARY KEY, kind INTEGER NOT NULL, word TEXT NOT NULL, open INTEGER NOT NULL,
+        received_at INTEGER NOT NULL, changed_at INTEGER NOT NULL, body TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX jobs_open ON jobs (open) WHERE open = 1;
+    CREATE INDEX jobs_received ON jobs (received_at);
+
+    -- Jobs we buy.
+    CREATE TABLE asks (
+        id BLOB PRIMARY KEY, kind INTEGER NOT NULL, word TEXT NOT NULL, open INTEGER NOT NULL,
+        asked_at INTEGER NOT NULL, changed_at INTEGER NOT NULL, body TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX asks_open ON asks (open) WHERE open = 1;
+    CREATE INDEX asks_asked ON asks (asked_at);
+    CREATE TABLE contents (job BLOB PRIMARY KEY, content TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+    -- Which payment belongs to which job, forever. A node that buys from itself has both directions.
+    CREATE TABLE payments (
+        hash BLOB NOT NULL, direction TEXT NOT NULL, job BLOB NOT NULL, amount INTEGER NOT NULL,
+        bolt11 TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (hash, direction)
+    ) STRICT, WITHOUT ROWID;
+
+    -- What moved in our wallet, as the wallet confirmed it: each movement of a payment once.
+    CREATE TABLE ledger (
+        hash BLOB NOT NULL, movement TEXT NOT NULL, job BLOB NOT NULL, amount INTEGER NOT NULL,
+        at INTEGER NOT NULL, PRIMARY KEY (hash, movement)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX ledger_at ON ledger (at);
+
+    -- Signed events on their way to the relays; the same thing is said about a job only once.
+    CREATE TABLE outbox (
+        seq INTEGER PRIMARY KEY, event BLOB NOT NULL UNIQUE, job BLOB NOT NULL, slot TEXT NOT NULL,
+        json TEXT NOT NULL, sent INTEGER NOT NULL DEFAULT 0, UNIQUE (job, slot)
+    ) STRICT;
+    CREATE INDEX outbox_unsent ON outbox (seq) WHERE sent = 0;
+
+    CREATE TABLE standings (
+        provider BLOB PRIMARY KEY, delivered INTEGER NOT NULL, failed INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+"];
+
+/// Brings the database to the newest schema, each step in a transaction of its own.
+pub(super) fn apply(db: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let found: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = u32::try_from(STEPS.len()).unwrap_or(u32::MAX);
+    if found > known {
+        return Err(StoreError::TooNew { path: path.to_path_buf(), found, known });
+    }
+    for (version, step) in (1..).zip(STEPS).skip(found as usize) {
+        let tx = db.transaction()?;
+        tx.execute_batch(step)?;
+        tx.pragma_update(None, "user_version", version)?;
+        tx.commit()?;
+    }
+    Ok(())
+}

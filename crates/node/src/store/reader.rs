@@ -1,0 +1,162 @@
+//! Reading for pages and the API: a connection of its own, so that no page ever waits for the
+//! driver and no page can write.
+
+use std::{path::Path, sync::Mutex};
+
+use openagents_engine::{Ask, Job};
+use openagents_types::JobId;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use super::StoreError;
+
+/// One movement of money.
+#[derive(Clone, Debug)]
+pub struct LedgerRow {
+    /// When, in milliseconds since the epoch.
+    pub at: u64,
+    /// The job.
+    pub job: JobId,
+    /// The payment, in hexadecimal.
+    pub hash: String,
+    /// What moved: `earned`, `spent`, `fee`, `refund-paid` or `refund-received`.
+    pub movement: String,
+    /// How much, in millisatoshis; negative if it left us.
+    pub msat: i64,
+}
+
+/// A connection that can only read.
+#[derive(Debug)]
+pub struct Reader(Mutex<Connection>);
+
+/// Newest first, at most this many, as every list is bounded.
+const PAGE: u32 = 500;
+
+impl Reader {
+    /// Opens the database at `path`, which a [`super::Store`] has created.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(path, flags)?;
+        db.busy_timeout(std::time::Duration::from_secs(5))?;
+        Ok(Self(Mutex::new(db)))
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let db = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        read(&db)
+    }
+
+    /// Jobs we sold or sell, newest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn jobs(&self, limit: u32) -> Result<Vec<Job>, StoreError> {
+        self.list("SELECT body FROM jobs ORDER BY received_at DESC LIMIT ?1", limit)
+    }
+
+    /// Jobs we bought or buy, newest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn asks(&self, limit: u32) -> Result<Vec<Ask>, StoreError> {
+        self.list("SELECT body FROM asks ORDER BY asked_at DESC LIMIT ?1", limit)
+    }
+
+    fn list<T: serde::de::DeserializeOwned>(&self, sql: &str, limit: u32) -> Result<Vec<T>, StoreError> {
+        self.with(|db| {
+            let mut statement = db.prepare_cached(sql)?;
+            let rows = statement.query_map([limit.min(PAGE)], |row| row.get::<_, String>(0))?;
+            rows.map(|body| Ok(serde_json::from_str(&body?)?)).collect()
+        })
+    }
+
+    /// A job we sell.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        self.one("SELECT body FROM jobs WHERE id = ?1", id)
+    }
+
+    /// A job we buy.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn ask(&self, id: JobId) -> Result<Option<Ask>, StoreError> {
+        self.one("SELECT body FROM asks WHERE id = ?1", id)
+    }
+
+    fn one<T: serde::de::DeserializeOwned>(&self, sql: &str, id: JobId) -> Result<Option<T>, StoreError> {
+        let body: Option<String> = self.with(|db| {
+            Ok(db.prepare_cached(sql)?.query_row([id.as_bytes()], |row| row.get(0)).optional()?)
+        })?;
+        Ok(body.map(|body| serde_json::from_str(&body)).transpose()?)
+    }
+
+    /// The payload of a result we bought.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn content(&self, id: JobId) -> Result<Option<String>, StoreError> {
+        self.with(|db| {
+            let sql = "SELECT content FROM contents WHERE job = ?1";
+            Ok(db.prepare_cached(sql)?.query_row([id.as_bytes()], |row| row.get(0)).optional()?)
+        })
+    }
+
+    /// Movements of money, newest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn ledger(&self, limit: u32) -> Result<Vec<LedgerRow>, StoreError> {
+        self.with(|db| {
+            let sql = "SELECT at, job, hash, movement, amount FROM ledger ORDER BY at DESC LIMIT ?1";
+            let mut statement = db.prepare_cached(sql)?;
+            let rows = statement.query_map(params![limit.min(PAGE)], |row| {
+                let movement: String = row.get(3)?;
+                let amount: i64 = row.get(4)?;
+                Ok(LedgerRow {
+                    at: row.get::<_, i64>(0)?.unsigned_abs(),
+                    job: JobId::from_bytes(row.get(1)?),
+                    hash: hex::encode(row.get::<_, [u8; 32]>(2)?),
+                    msat: if adds(&movement) { amount } else { -amount },
+                    movement,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// What the market did to our wallet, in millisatoshis: the sum of all movements.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn net_msat(&self) -> Result<i64, StoreError> {
+        self.with(|db| {
+            let sql = "SELECT COALESCE(SUM(CASE WHEN movement IN ('earned', 'refund-received')
+                       THEN amount ELSE -amount END), 0) FROM ledger";
+            Ok(db.query_row(sql, [], |row| row.get(0))?)
+        })
+    }
+
+    /// How many jobs stand in each state: (side, word, count).
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn counts(&self) -> Result<Vec<(String, String, u64)>, StoreError> {
+        self.with(|db| {
+            let sql = "SELECT 'sold', word, COUNT(*) FROM jobs GROUP BY word
+                       UNION ALL SELECT 'bought', word, COUNT(*) FROM asks GROUP BY word";
+            let mut statement = db.prepare_cached(sql)?;
+            let rows = statement
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs())))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+}
+
+fn adds(movement: &str) -> bool {
+    matches!(movement, "earned" | "refund-received")
+}
