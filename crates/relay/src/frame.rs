@@ -84,7 +84,9 @@ impl<'a> ClientFrame<'a> {
         let label = parts.first().map_or("", |part| part.get());
         match (label, &parts[parts.len().min(1)..]) {
             ("\"EVENT\"", [event]) => Ok(Self::Event(event.get())),
-            ("\"REQ\"", [name, rest @ ..]) => sub(name).and_then(|id| Ok(Self::Req(id.clone(), filters(&id, rest)?))),
+            ("\"REQ\"", [name, rest @ ..]) => {
+                sub(name).and_then(|id| Ok(Self::Req(id.clone(), filters(&id, rest)?)))
+            }
             ("\"COUNT\"", [name, rest @ ..]) => {
                 sub(name).and_then(|id| Ok(Self::Count(id.clone(), filters(&id, rest)?)))
             }

@@ -45,9 +45,14 @@ impl Unsent {
     }
 
     /// Counts one more, unless that would be too many.
-    fn take(&self) -> bool {
+    pub(crate) fn take(&self) -> bool {
         let more = |count| (count < self.most).then_some(count + 1);
         self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Counts one more that has to be sent again, whether or not there is room.
+    pub(crate) fn take_again(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts one less.

@@ -1,0 +1,66 @@
+//! Heartbeats: kind 11998, the sign that a provider is alive now.
+
+use nostr::Keys;
+use openagents_types::{JobKind, Millis, ProviderKey, Timestamp};
+
+use crate::{
+    Verified,
+    message::{created_at, provider},
+    tags::{self, make},
+};
+
+pub(crate) const KIND: u16 = 11998;
+
+/// How often a provider says that it lives.
+pub const HEARTBEAT_EVERY: Millis = Millis::from_secs(300);
+
+/// After this silence clients hide a provider.
+pub const STALE_AFTER: Millis = Millis::from_secs(900);
+
+/// What a heartbeat says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Which advertisement it keeps alive.
+    pub kind: JobKind,
+    /// Jobs waiting.
+    pub queued: usize,
+    /// Slots free.
+    pub free_slots: usize,
+    /// How long a job takes now.
+    pub eta: Millis,
+}
+
+/// A heartbeat that was heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Whose.
+    pub provider: ProviderKey,
+    /// When it was written.
+    pub at: Timestamp,
+    /// Which advertisement it names, if it names one.
+    pub kind: Option<JobKind>,
+}
+
+/// Writes a heartbeat.
+pub fn encode(beat: &Heartbeat, keys: &Keys, now: Timestamp) -> Verified {
+    let raw = vec![
+        make([tags::IDENTIFIER, &beat.kind.to_string()]),
+        make([tags::EXPIRATION, &now.after(STALE_AFTER).secs().to_string()]),
+        make([tags::STATUS, "online"]),
+        make([tags::QUEUED, &beat.queued.to_string()]),
+        make([tags::FREE_SLOTS, &beat.free_slots.to_string()]),
+        make([tags::ETA, &beat.eta.0.to_string()]),
+    ];
+    Verified::sign(keys, KIND, tags::to_tags(raw), String::new(), now.secs())
+}
+
+pub(crate) fn decode(event: &Verified) -> Seen {
+    let found = tags::from_tags(event.event().tags.iter());
+    let kind = tags::first(&found, tags::IDENTIFIER).and_then(|text| text.parse().ok());
+    Seen { provider: provider(event), at: created_at(event), kind }
+}
+
+/// Whether a provider whose last heartbeat was at `last` still counts as alive.
+pub fn is_live(last: Timestamp, now: Timestamp) -> bool {
+    now.since(last) <= STALE_AFTER
+}

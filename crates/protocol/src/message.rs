@@ -1,0 +1,189 @@
+//! From an event to what it says, and from what we want to say to an event.
+
+use nostr::{Keys, PublicKey};
+use openagents_types::{
+    Cancel, CustomerKey, Draft, Encryption, Feedback, JobId, JobRequest, JobResult, ProviderKey, RefundClaim,
+    Timestamp,
+};
+
+use crate::{
+    Keyring, Verified, ad::Ad, cancel, feedback, heartbeat, keyring::Sealed, refund, request, result,
+};
+
+/// What an event says.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// A job request (kinds 5000-5999 and 6500-6599).
+    Request(Box<JobRequest>),
+    /// A feedback (kind 7000).
+    Feedback(Feedback),
+    /// A result (kinds 6000-6999 and 7500-7599).
+    Result(JobResult),
+    /// Jobs taken back (kind 5).
+    Cancels(Vec<Cancel>),
+    /// A refund claimed (kind 7009).
+    RefundClaim(RefundClaim),
+    /// An advertisement (kind 31990).
+    Ad(Box<Ad>),
+    /// A sign of life (kind 11998).
+    Heartbeat(heartbeat::Seen),
+    /// Something else.
+    Other,
+}
+
+/// Why an event was not understood. The text names what is missing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// A tag that the event needs is missing.
+    #[error("tag {0:?} is missing")]
+    Missing(&'static str),
+    /// A tag's value is not what it should be.
+    #[error("tag {tag:?} is {found:?}, expected {expected}")]
+    Invalid {
+        /// The tag.
+        tag: &'static str,
+        /// What came, shortened.
+        found: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// The content is encrypted and not for us.
+    #[error("the content is not encrypted to any of our keys")]
+    Sealed,
+    /// The content is not what it should be.
+    #[error("the content is not {0}")]
+    Content(&'static str),
+}
+
+/// Why something cannot be said.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// There is nobody to encrypt to.
+    #[error("an encrypted job needs a provider to encrypt to; name one, or send it in the open")]
+    NoRecipient,
+    /// A key is not a point of the curve.
+    #[error("{0} is not a public key")]
+    Key(String),
+    /// The peer's key does not work, or the text is too long to encrypt.
+    #[error("the text cannot be encrypted; it may be longer than 65,535 bytes")]
+    Seal,
+    /// The event would be larger than relays take.
+    #[error("the job has {bytes} bytes, relays take {most}; send a URL of the input instead")]
+    TooLarge {
+        /// What it has.
+        bytes: usize,
+        /// What is taken.
+        most: usize,
+    },
+    /// The draft belongs to the other half of the market.
+    #[error("this cannot be said by that side")]
+    WrongSide,
+}
+
+impl From<Sealed> for DecodeError {
+    fn from(_: Sealed) -> Self {
+        Self::Sealed
+    }
+}
+
+impl From<Sealed> for EncodeError {
+    fn from(_: Sealed) -> Self {
+        Self::Seal
+    }
+}
+
+/// Reads an event.
+///
+/// # Errors
+/// It is of a kind we know and not what that kind should be.
+pub fn decode(event: &Verified, keys: &mut Keyring) -> Result<Message, DecodeError> {
+    let kind = event.event().kind.as_u16();
+    match kind {
+        5 => Ok(Message::Cancels(cancel::decode(event))),
+        5000..=5999 => request::decode(event, keys).map(|request| Message::Request(Box::new(request))),
+        // The market's own kinds lie among the results of 5500-5599: a result names its request.
+        6500..=6599 if !result::has_shape(event) => {
+            request::decode(event, keys).map(|request| Message::Request(Box::new(request)))
+        }
+        6000..=6999 | 7500..=7599 => result::decode(event, keys).map(Message::Result),
+        7000 => feedback::decode(event, keys).map(Message::Feedback),
+        refund::KIND => refund::decode(event, keys).map(Message::RefundClaim),
+        heartbeat::KIND => Ok(Message::Heartbeat(heartbeat::decode(event))),
+        crate::ad::KIND => crate::ad::decode(event).map(|ad| Message::Ad(Box::new(ad))),
+        _ => Ok(Message::Other),
+    }
+}
+
+/// Writes what a provider says about a job, hidden the way the request was.
+///
+/// # Errors
+/// The draft is a customer's, or the answer cannot be encrypted.
+pub fn encode_provider(
+    request: &JobRequest,
+    draft: &Draft,
+    keys: &Keys,
+    ring: &mut Keyring,
+    now: Timestamp,
+) -> Result<Verified, EncodeError> {
+    match draft {
+        Draft::Result { content, price } => result::encode(request, content, *price, keys, ring, now),
+        Draft::Quote { .. } | Draft::Notice(_) | Draft::Partial { .. } => {
+            feedback::encode(request, draft, keys, ring, now)
+        }
+        Draft::Cancel { .. } | Draft::RefundClaim { .. } => Err(EncodeError::WrongSide),
+    }
+}
+
+/// Writes what a customer says about its job.
+///
+/// # Errors
+/// The draft is a provider's, or the claim cannot be encrypted.
+pub fn encode_customer(
+    job: JobId,
+    draft: &Draft,
+    keys: &Keys,
+    now: Timestamp,
+) -> Result<Verified, EncodeError> {
+    match draft {
+        Draft::Cancel { provider, reason } => Ok(cancel::encode(job, *provider, reason, keys, now)),
+        Draft::RefundClaim { provider, invoice } => refund::encode(job, *provider, invoice, keys, now),
+        Draft::Quote { .. } | Draft::Notice(_) | Draft::Partial { .. } | Draft::Result { .. } => {
+            Err(EncodeError::WrongSide)
+        }
+    }
+}
+
+pub(crate) fn public_key(bytes: &[u8; 32]) -> Result<PublicKey, EncodeError> {
+    PublicKey::from_slice(bytes).map_err(|_| EncodeError::Key(hex::encode(bytes)))
+}
+
+pub(crate) fn author(event: &Verified) -> [u8; 32] {
+    event.event().pubkey.to_bytes()
+}
+
+pub(crate) fn customer(event: &Verified) -> CustomerKey {
+    CustomerKey::from_bytes(author(event))
+}
+
+pub(crate) fn provider(event: &Verified) -> ProviderKey {
+    ProviderKey::from_bytes(author(event))
+}
+
+pub(crate) fn created_at(event: &Verified) -> Timestamp {
+    Timestamp::from_secs(event.event().created_at.as_secs())
+}
+
+/// Seals a text the way a request was sealed.
+pub(crate) fn seal(
+    ring: &mut Keyring,
+    own: &Keys,
+    peer: &[u8; 32],
+    encryption: Encryption,
+    text: &str,
+) -> Result<String, EncodeError> {
+    let (own, peer) = (own.public_key(), public_key(peer)?);
+    Ok(match encryption {
+        Encryption::Nip04 => ring.seal_nip04(&own, &peer, text)?,
+        Encryption::None | Encryption::Nip44 => ring.seal(&own, &peer, text)?,
+    })
+}

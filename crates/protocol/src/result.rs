@@ -1,0 +1,80 @@
+//! Results: the request's kind plus 1000.
+
+use nostr::Keys;
+use openagents_types::{Encryption, JobId, JobRequest, JobResult, Msat, Timestamp};
+
+use crate::{
+    DecodeError, EncodeError, Keyring, Verified,
+    feedback::{amount, job_of, opened},
+    message::{created_at, provider, seal},
+    tags::{self, make},
+};
+
+/// Whether an event of a kind that could be a request looks like a result: it names its request.
+pub(crate) fn has_shape(event: &Verified) -> bool {
+    let found = tags::from_tags(event.event().tags.iter());
+    let mut names = found.iter().filter_map(|tag| tag.first());
+    names.any(|name| name == tags::REQUEST || name == tags::EVENT)
+}
+
+pub(crate) fn encode(
+    request: &JobRequest,
+    content: &str,
+    price: Msat,
+    keys: &Keys,
+    ring: &mut Keyring,
+    now: Timestamp,
+) -> Result<Verified, EncodeError> {
+    let mut raw = Vec::new();
+    let secret = request.encryption != Encryption::None;
+    if secret {
+        raw.push(make([tags::ENCRYPTED]));
+    } else {
+        raw.push(make([tags::REQUEST, &request.raw]));
+    }
+    raw.push(make([tags::EVENT, &request.id.to_hex()]));
+    raw.push(make([tags::KEY, &request.customer.to_hex()]));
+    if !secret {
+        raw.extend(echoed_inputs(request));
+    }
+    if !price.is_zero() {
+        raw.push(make([tags::AMOUNT, &price.get().to_string()]));
+    }
+    let content = if secret {
+        seal(ring, keys, request.customer.as_bytes(), request.encryption, content)?
+    } else {
+        content.to_owned()
+    };
+    Ok(Verified::sign(keys, request.kind.result(), tags::to_tags(raw), content, now.secs()))
+}
+
+/// The inputs as the request wrote them; long ones are in the quoted request anyway.
+fn echoed_inputs(request: &JobRequest) -> impl Iterator<Item = tags::Raw> {
+    const LONGEST: usize = 512;
+    let short = request.inputs.iter().filter(|input| input.data.len() <= LONGEST);
+    short.map(|input| {
+        let word = match input.input_type {
+            openagents_types::InputType::Text => "text",
+            openagents_types::InputType::Url => "url",
+            openagents_types::InputType::Event => "event",
+            openagents_types::InputType::Job => "job",
+        };
+        make([tags::INPUT, &input.data, word])
+    })
+}
+
+pub(crate) fn decode(event: &Verified, keys: &mut Keyring) -> Result<JobResult, DecodeError> {
+    let (found, text) = opened(event, keys)?;
+    let (amount, bolt11) = amount(&found);
+    let job: JobId = job_of(&found).ok_or(DecodeError::Missing(tags::EVENT))?;
+    Ok(JobResult {
+        job,
+        provider: provider(event),
+        event: event.id(),
+        kind: event.event().kind.as_u16(),
+        content: text,
+        amount,
+        bolt11,
+        created_at: created_at(event),
+    })
+}

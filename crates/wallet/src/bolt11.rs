@@ -1,0 +1,93 @@
+//! Reading BOLT11 invoices, and refusing those that must not be paid.
+
+use std::str::FromStr;
+
+use lightning_invoice::{Bolt11Invoice, Currency};
+use openagents_types::{Invoice, Millis, Msat, Network, PaymentHash, Timestamp};
+
+/// Longest invoice that is read, in bytes.
+const LONGEST: usize = 4_096;
+
+/// How long an invoice must still be payable when a payment begins, so that it cannot expire on the way.
+pub const LEAST_LEFT: Millis = Millis::from_secs(30);
+
+/// The most blocks that a payment may be locked for: two weeks (P2).
+const MOST_CLTV: u64 = 2_016;
+
+/// Why an invoice is refused. Nothing was paid.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvoiceError {
+    /// Longer than any honest one.
+    #[error("the invoice has {0} bytes, more than any honest one")]
+    TooLong(usize),
+    /// Not an invoice, or its signature is wrong.
+    #[error("not a BOLT11 invoice: {0}")]
+    Malformed(String),
+    /// It names no amount, so the payer would have to guess.
+    #[error("the invoice names no amount")]
+    NoAmount,
+    /// More than all bitcoin.
+    #[error("the invoice asks for more than there is")]
+    TooMuch,
+    /// It would lock the payment for too long.
+    #[error("the invoice would lock the payment for {0} blocks")]
+    LockedTooLong(u64),
+    /// It has expired, or is about to.
+    #[error("the invoice has expired or is about to")]
+    Expired,
+}
+
+/// Reads an invoice, with or without `lightning:` before it. An expired one can be read; see [`payable`].
+///
+/// # Errors
+/// It is not an invoice, or not one that could ever be paid.
+pub fn decode(text: &str, _now: Timestamp) -> Result<Invoice, InvoiceError> {
+    if text.len() > LONGEST {
+        return Err(InvoiceError::TooLong(text.len()));
+    }
+    let lower = text.trim().to_lowercase();
+    let bolt11 = lower.strip_prefix("lightning:").unwrap_or(&lower);
+    // Parsing checks the signature against the payee's key.
+    let invoice =
+        Bolt11Invoice::from_str(bolt11).map_err(|error| InvoiceError::Malformed(error.to_string()))?;
+    let amount = Msat::new(invoice.amount_milli_satoshis().ok_or(InvoiceError::NoAmount)?);
+    if amount.is_zero() {
+        return Err(InvoiceError::NoAmount);
+    }
+    if amount > Msat::MAX {
+        return Err(InvoiceError::TooMuch);
+    }
+    let blocks = invoice.min_final_cltv_expiry_delta();
+    if blocks > MOST_CLTV {
+        return Err(InvoiceError::LockedTooLong(blocks));
+    }
+    let hash: &[u8] = invoice.payment_hash().as_ref();
+    Ok(Invoice {
+        bolt11: bolt11.to_owned(),
+        payment_hash: PaymentHash::from_bytes(hash.try_into().map_err(|_| InvoiceError::NoAmount)?),
+        amount,
+        expires_at: expires_at(&invoice),
+        network: network(&invoice.currency()),
+    })
+}
+
+fn expires_at(invoice: &Bolt11Invoice) -> Timestamp {
+    invoice.expires_at().map_or(Timestamp::NEVER, |at| Timestamp::from_secs(at.as_secs()))
+}
+
+const fn network(currency: &Currency) -> Network {
+    match currency {
+        Currency::Bitcoin => Network::Mainnet,
+        Currency::BitcoinTestnet => Network::Testnet,
+        Currency::Regtest | Currency::Simnet => Network::Regtest,
+        Currency::Signet => Network::Signet,
+    }
+}
+
+/// Whether there is still time to pay an invoice.
+///
+/// # Errors
+/// Less than [`LEAST_LEFT`] is left.
+pub fn payable(invoice: &Invoice, now: Timestamp) -> Result<(), InvoiceError> {
+    if invoice.expires_at < now.after(LEAST_LEFT) { Err(InvoiceError::Expired) } else { Ok(()) }
+}

@@ -1,0 +1,56 @@
+//! A `nostr+walletconnect://` address: who the wallet is, where to find it, and the secret that spends.
+
+use std::{fmt, str::FromStr};
+
+use nostr::{Keys, PublicKey, RelayUrl, nips::nip47::NostrWalletConnectURI};
+
+/// A NIP-47 connection. Its secret can spend, so it never prints itself; see [`Self::expose`].
+#[derive(Clone)]
+pub struct Connection(NostrWalletConnectURI);
+
+/// The text is not a connection. It is not repeated here, since it may be a secret all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a wallet connection; it begins with nostr+walletconnect:// and your wallet shows it once")]
+pub struct ConnectionError;
+
+impl Connection {
+    /// A connection made of its parts.
+    pub fn new(wallet: PublicKey, relays: Vec<RelayUrl>, secret: nostr::SecretKey) -> Self {
+        Self(NostrWalletConnectURI::new(wallet, relays, secret, None))
+    }
+
+    /// The wallet's key.
+    pub fn wallet(&self) -> PublicKey {
+        self.0.public_key
+    }
+
+    /// Where the wallet listens.
+    pub fn relays(&self) -> Vec<String> {
+        self.0.relays.iter().map(ToString::to_string).collect()
+    }
+
+    pub(crate) fn keys(&self) -> Keys {
+        Keys::new(self.0.secret.clone())
+    }
+
+    /// The connection as text, secret included: for a file that only its owner can read, or for the
+    /// person it belongs to.
+    pub fn expose(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl FromStr for Connection {
+    type Err = ConnectionError;
+
+    fn from_str(text: &str) -> Result<Self, ConnectionError> {
+        let uri = NostrWalletConnectURI::parse(text.trim()).map_err(|_| ConnectionError)?;
+        if uri.relays.is_empty() { Err(ConnectionError) } else { Ok(Self(uri)) }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({}…)", &self.0.public_key.to_hex()[..8])
+    }
+}
