@@ -1,1 +1,224 @@
-//! x
+//! Backends: what does the work.
+//!
+//! A backend takes [`Work`], streams pieces if it can, and ends in exactly one [`Output`] or
+//! [`BackendError`]. It says beforehand whether it could do a job ([`Backend::check`]), so that nobody
+//! pays for work that cannot be done. Nothing that arrives in a job is executed. The texts of
+//! rejections and errors are fit for strangers: no paths, no internals.
+
+pub mod conformance;
+mod extraction;
+mod extractive;
+mod openai;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use openagents_types::{JobKind, Param, ResolvedInput, Usage};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use extraction::{Extraction, extract_child_main};
+pub use extractive::Extractive;
+pub use openai::{OpenAi, OpenAiSettings};
+
+/// A job's work.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// The kind.
+    pub kind: JobKind,
+    /// What to work on.
+    pub inputs: Vec<ResolvedInput>,
+    /// How.
+    pub params: Vec<Param>,
+    /// The MIME types the customer would take.
+    pub output: Vec<String>,
+}
+
+/// What came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The payload.
+    pub content: String,
+    /// What it took.
+    pub usage: Usage,
+}
+
+/// Something that does one or more kinds of work.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// Its name, for operators.
+    fn name(&self) -> &str;
+
+    /// What it does.
+    fn kinds(&self) -> Vec<JobKind>;
+
+    /// Whether it could work now.
+    async fn probe(&self) -> Health;
+
+    /// Whether it could do a job with these parameters and so many bytes of input; asked before a
+    /// price is named.
+    ///
+    /// # Errors
+    /// A parameter is unknown to it, out of range, or the input too large.
+    fn check(&self, kind: JobKind, params: &[Param], input_bytes: u64) -> Result<(), Rejection>;
+
+    /// Does the work. Pieces sent to `pieces` concatenate to the output's content; a backend that
+    /// cannot stream sends none. Ends soon after `stop` is cancelled.
+    ///
+    /// # Errors
+    /// See [`BackendError`].
+    async fn run(
+        &self,
+        work: Work,
+        pieces: mpsc::Sender<String>,
+        stop: CancellationToken,
+    ) -> Result<Output, BackendError>;
+}
+
+/// Whether a backend could work now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It could.
+    Ready,
+    /// It could not, and why, for its operator.
+    Down(String),
+}
+
+impl Health {
+    /// Whether it could.
+    pub const fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready)
+    }
+}
+
+/// Why a job would not be done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// A parameter is not what it should be.
+    #[error("parameter {name:?} is {found:?}, expected {expected}; nothing was charged")]
+    Parameter {
+        /// Which.
+        name: String,
+        /// What came, shortened.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// There is nothing to work on.
+    #[error("there is no input; nothing was charged")]
+    NoInput,
+    /// There is too much to work on.
+    #[error("the input has {found} bytes, this provider takes {most}; nothing was charged")]
+    TooLarge {
+        /// What came.
+        found: u64,
+        /// What is taken.
+        most: u64,
+    },
+}
+
+/// Why work failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BackendError {
+    /// Too much to do at once.
+    #[error("the backend is busy")]
+    Busy,
+    /// More input than the model can take.
+    #[error("the input is longer than the model can take")]
+    ContextOverflow,
+    /// The model is gone.
+    #[error("the model is not available")]
+    NoModel,
+    /// The input cannot be worked on.
+    #[error("{0}")]
+    BadInput(String),
+    /// The model declined.
+    #[error("the model declined to answer")]
+    Refused,
+    /// The backend ended in the middle.
+    #[error("the backend stopped in the middle of the work")]
+    Died,
+    /// It took too long.
+    #[error("the backend took too long")]
+    Timeout,
+    /// The answer ended without its end, so it may not be whole.
+    #[error("the backend's answer broke off")]
+    Truncated,
+    /// The work was called off.
+    #[error("the work was called off")]
+    Cancelled,
+    /// The backend said something that makes no sense.
+    #[error("the backend's answer makes no sense")]
+    Protocol(String),
+}
+
+impl BackendError {
+    /// Whether another attempt could succeed.
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Busy | Self::Died | Self::Timeout | Self::Truncated | Self::Protocol(_) => true,
+            Self::ContextOverflow | Self::NoModel | Self::BadInput(_) | Self::Refused | Self::Cancelled => {
+                false
+            }
+        }
+    }
+}
+
+/// What an operator configured.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// OpenAI-compatible servers.
+    pub openai: Vec<OpenAiSettings>,
+}
+
+/// A backend that cannot be built from its settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildError {
+    /// Which.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What [`BACKENDS`] builds.
+pub type Built = Result<Arc<dyn Backend>, BuildError>;
+
+/// A row of [`BACKENDS`].
+#[derive(Clone, Copy)]
+pub struct BackendKind {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+    /// Builds every instance that is configured.
+    pub build: fn(&Settings) -> Vec<Built>,
+}
+
+impl std::fmt::Debug for BackendKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Every backend in this build, in the order `doctor` prints them. Add yours here.
+pub const BACKENDS: &[BackendKind] = &[extractive::KIND, extraction::KIND, openai::KIND];
+
+/// Builds everything that is configured.
+pub fn build_all(settings: &Settings) -> Vec<Built> {
+    BACKENDS.iter().flat_map(|kind| (kind.build)(settings)).collect()
+}
+
+/// A value shortened for an error text, and made safe to print.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(48).collect()
+}
+
+/// The first value of a parameter.
+pub(crate) fn param<'a>(params: &'a [Param], names: &[&str]) -> Option<&'a str> {
+    params.iter().find(|p| names.contains(&p.name.as_str()))?.values.first().map(String::as_str)
+}
+
+/// A parameter that cannot be taken.
+pub(crate) fn bad_param(name: &str, found: &str, expected: &str) -> Rejection {
+    Rejection::Parameter { name: name.into(), found: shown(found), expected: expected.into() }
+}

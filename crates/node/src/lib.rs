@@ -1,5 +1,37 @@
-//! The node: wires and I/O around the engine.
+//! The node: wires and I/O around the market engine.
+//!
+//! [`Node::bind`] opens every port and restores every open job; [`Node::run`] serves until told to
+//! stop, then lets running work finish. In reading order: [`home`], [`config`] and [`identity`] say
+//! where and who we are; [`store`] is what survives; the [`driver`] owns the engine; [`relays`],
+//! [`till`] and [`workers`] are its hands; `server` and `app` are what others see.
+
+mod advertise;
+mod app;
+mod bus;
+mod clock;
 pub mod config;
+mod desk;
+pub mod driver;
+pub mod failpoint;
 pub mod home;
 pub mod identity;
+mod link;
+pub mod relays;
 pub mod resolve;
+pub mod runtime;
+mod server;
+pub mod store;
+pub mod till;
+mod wallets;
+pub mod workers;
+
+mod node;
+mod offers;
+
+/// Makes ring the TLS implementation of this process, once.
+pub fn install_tls() {
+    // Another caller was first; it installed the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+pub use node::{Node, NodeError, Options, Role, Up, WalletChoice};

@@ -25,7 +25,9 @@ pub enum StoreError {
     #[error("a record in the database cannot be read: {0}; restore a backup or report this")]
     Record(#[from] serde_json::Error),
     /// The file was written by a newer program.
-    #[error("{path} was written by a newer version of openagents (schema {found}, this one knows {known}); update openagents")]
+    #[error(
+        "{path} was written by a newer version of openagents (schema {found}, this one knows {known}); update openagents"
+    )]
     TooNew {
         /// The file.
         path: PathBuf,
@@ -219,7 +221,8 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn unsent(&self, limit: u32) -> Result<Vec<String>, StoreError> {
-        let mut statement = self.db.prepare("SELECT json FROM outbox WHERE sent = 0 ORDER BY seq LIMIT ?1")?;
+        let mut statement =
+            self.db.prepare("SELECT json FROM outbox WHERE sent = 0 ORDER BY seq LIMIT ?1")?;
         let rows = statement.query_map([limit], |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -236,11 +239,7 @@ impl Store {
 
 fn check(db: &Connection, path: &Path) -> Result<(), StoreError> {
     let report: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if report == "ok" {
-        Ok(())
-    } else {
-        Err(StoreError::Damaged { path: path.to_path_buf(), report })
-    }
+    if report == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: path.to_path_buf(), report }) }
 }
 
 fn write(tx: &Transaction<'_>, record: &Record) -> Result<(), StoreError> {

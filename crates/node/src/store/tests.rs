@@ -81,7 +81,8 @@ fn a_newer_database_is_left_alone() {
 fn a_damaged_database_is_named_and_not_touched() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("node.db");
-    std::fs::write(&path, b"this is not a database, it only looks long enough to be mistaken for one ....").unwrap();
+    std::fs::write(&path, b"this is not a database, it only looks long enough to be mistaken for one ....")
+        .unwrap();
     assert!(Store::open(&path).is_err());
     assert!(std::fs::read(&path).unwrap().starts_with(b"this is not"));
 }

@@ -1,0 +1,278 @@
+//! Text extraction (kind 5000): HTML, PDF and plain files to text.
+//!
+//! Parsers of foreign formats run in a child process: this program started again with one word, no
+//! environment, limits on memory and time, and, where the system offers it, no files and no network.
+//! A document that breaks the parser breaks only the child.
+
+use std::{
+    io::{Read, Write},
+    path::PathBuf,
+    process::{ExitCode, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use openagents_types::{JobKind, Millis, Param, ResolvedInput, Usage};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::Command,
+    sync::mpsc,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Backend, BackendError, BackendKind, Built, Health, Output, Rejection, Settings, Work, bad_param, param,
+};
+
+/// The row of [`crate::BACKENDS`].
+pub(crate) const KIND: BackendKind =
+    BackendKind { name: "extraction", about: "text (5000) from HTML, PDF and plain files", build };
+
+fn build(_: &Settings) -> Vec<Built> {
+    vec![Ok(Arc::new(Extraction::this_program()))]
+}
+
+/// The word that makes this program the child.
+const CHILD_WORD: &str = "__extract";
+/// Input taken, in bytes.
+const LARGEST: u64 = 10 << 20;
+/// Text given back, in bytes; more than a result event can carry is of no use.
+const LARGEST_TEXT: usize = 48 << 10;
+/// How long the child may take, by the clock on the wall.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The child's memory, in bytes.
+const CHILD_MEMORY: u64 = 512 << 20;
+/// The child's CPU time, in seconds.
+const CHILD_CPU: u64 = 10;
+
+/// Text extraction.
+#[derive(Clone, Debug)]
+pub struct Extraction {
+    program: Option<PathBuf>,
+}
+
+/// What the bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Text,
+    Html,
+    Pdf,
+}
+
+impl Extraction {
+    /// With this very program as the child.
+    pub fn this_program() -> Self {
+        Self { program: std::env::current_exe().ok() }
+    }
+
+    /// With another program as the child, which answers the same word.
+    pub const fn with_program(program: PathBuf) -> Self {
+        Self { program: Some(program) }
+    }
+
+    /// The text of an input.
+    ///
+    /// # Errors
+    /// It is no format we read, the document is broken or too much for the child, or the work was
+    /// called off.
+    pub async fn text(
+        &self,
+        input: &ResolvedInput,
+        stop: &CancellationToken,
+    ) -> Result<String, BackendError> {
+        let format = sniff(input)?;
+        if format == Format::Text {
+            return Ok(String::from_utf8_lossy(&input.bytes).into_owned());
+        }
+        let parse = self.child(format, &input.bytes);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(BackendError::Cancelled),
+            parsed = tokio::time::timeout(PATIENCE, parse) => parsed.unwrap_or(Err(BackendError::Timeout)),
+        }
+    }
+
+    async fn child(&self, format: Format, bytes: &[u8]) -> Result<String, BackendError> {
+        let broken =
+            || BackendError::BadInput("the document cannot be read; it may be damaged or too complex".into());
+        let program = self.program.as_ref().ok_or(BackendError::Died)?;
+        let mut child = Command::new(program)
+            .arg(CHILD_WORD)
+            .arg(if format == Format::Pdf { "pdf" } else { "html" })
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|_| BackendError::Died)?;
+        let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(BackendError::Died);
+        };
+        let feed = async move {
+            // A child that ends early closes its end; its exit says why.
+            let _ = stdin.write_all(bytes).await;
+            drop(stdin);
+        };
+        let mut text = Vec::new();
+        let mut limited = stdout.take(LARGE_READ);
+        let read = limited.read_to_end(&mut text);
+        let ((), read) = tokio::join!(feed, read);
+        read.map_err(|_| BackendError::Died)?;
+        let status = child.wait().await.map_err(|_| BackendError::Died)?;
+        if !status.success() {
+            return Err(broken());
+        }
+        String::from_utf8(text).map_err(|_| broken())
+    }
+}
+
+/// The most that is read from the child, in bytes.
+const LARGE_READ: u64 = 32 << 20;
+
+fn sniff(input: &ResolvedInput) -> Result<Format, BackendError> {
+    let head = &input.bytes[..input.bytes.len().min(1_024)];
+    let start = String::from_utf8_lossy(head).trim_start().to_lowercase();
+    if head.starts_with(b"%PDF-") {
+        Ok(Format::Pdf)
+    } else if start.starts_with("<!doctype html") || start.starts_with("<html") || input.mime == "text/html" {
+        Ok(Format::Html)
+    } else if std::str::from_utf8(&input.bytes).is_ok_and(|text| !text.contains('\0')) {
+        Ok(Format::Text)
+    } else {
+        Err(BackendError::BadInput("the input is neither text, HTML nor PDF".into()))
+    }
+}
+
+#[async_trait]
+impl Backend for Extraction {
+    fn name(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn kinds(&self) -> Vec<JobKind> {
+        vec![JobKind::TEXT_EXTRACTION]
+    }
+
+    async fn probe(&self) -> Health {
+        match &self.program {
+            Some(_) => Health::Ready,
+            None => Health::Down("this program cannot find itself to start as a child".into()),
+        }
+    }
+
+    fn check(&self, _: JobKind, params: &[Param], input_bytes: u64) -> Result<(), Rejection> {
+        if let Some(range) = param(params, &["range"]) {
+            return Err(bad_param(
+                "range",
+                range,
+                "no range: it belongs to sound and video, which are not read here",
+            ));
+        }
+        match input_bytes {
+            0 => Err(Rejection::NoInput),
+            found if found > LARGEST => Err(Rejection::TooLarge { found, most: LARGEST }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn run(
+        &self,
+        work: Work,
+        _pieces: mpsc::Sender<String>,
+        stop: CancellationToken,
+    ) -> Result<Output, BackendError> {
+        let started = Instant::now();
+        let mut texts = Vec::new();
+        for input in &work.inputs {
+            texts.push(self.text(input, &stop).await?);
+        }
+        let content = texts.join("\n\n");
+        if content.trim().is_empty() {
+            return Err(BackendError::BadInput("there is no text in the input".into()));
+        }
+        if content.len() > LARGEST_TEXT {
+            let reason = format!("the text has {} bytes, a result can carry {LARGEST_TEXT}", content.len());
+            return Err(BackendError::BadInput(reason));
+        }
+        let usage = Usage {
+            backend: KIND.name.into(),
+            model: None,
+            input_tokens: work.inputs.iter().map(|input| input.bytes.len() as u64).sum(),
+            output_tokens: content.split_whitespace().count() as u64,
+            elapsed: Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)),
+        };
+        Ok(Output { content, usage })
+    }
+}
+
+/// The child: limits itself, reads a document, writes its text. Called by the program when it is
+/// started with the child's word.
+pub fn extract_child_main(format: &str) -> ExitCode {
+    if limit_self().is_err() {
+        return ExitCode::from(3);
+    }
+    let mut bytes = Vec::new();
+    if std::io::stdin().take(LARGEST + 1).read_to_end(&mut bytes).is_err() {
+        return ExitCode::from(4);
+    }
+    let text = match format {
+        "pdf" => pdf_extract::extract_text_from_mem(&bytes).ok(),
+        "html" => html2text::config::plain().string_from_read(bytes.as_slice(), 100).ok(),
+        _ => None,
+    };
+    match text {
+        Some(text) if std::io::stdout().write_all(tidy(&text).as_bytes()).is_ok() => ExitCode::SUCCESS,
+        Some(_) | None => ExitCode::FAILURE,
+    }
+}
+
+/// Text without control characters and without long runs of blank lines.
+fn tidy(text: &str) -> String {
+    let mut tidy = String::with_capacity(text.len());
+    let mut blank = 0;
+    for line in text.lines() {
+        let line: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+        blank = if line.trim().is_empty() { blank + 1 } else { 0 };
+        if blank < 2 {
+            tidy.push_str(line.trim_end());
+            tidy.push('\n');
+        }
+    }
+    tidy.trim().to_owned()
+}
+
+#[cfg(unix)]
+fn limit_self() -> std::io::Result<()> {
+    use rlimit::Resource;
+    Resource::CPU.set(CHILD_CPU, CHILD_CPU)?;
+    Resource::NOFILE.set(16, 16)?;
+    Resource::CORE.set(0, 0)?;
+    // macOS accepts no limit on address space; time and the parent's patience remain.
+    #[cfg(target_os = "linux")]
+    {
+        Resource::AS.set(CHILD_MEMORY, CHILD_MEMORY)?;
+        confine();
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn limit_self() -> std::io::Result<()> {
+    Ok(())
+}
+
+/// No files and no network from here on, as far as this kernel can do that.
+#[cfg(target_os = "linux")]
+fn confine() {
+    use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr};
+    let abi = ABI::V4;
+    let confined = Ruleset::default()
+        .handle_access(AccessFs::from_all(abi))
+        .and_then(|rules| rules.handle_access(AccessNet::from_all(abi)))
+        .and_then(landlock::Ruleset::create)
+        .and_then(landlock::RulesetCreated::restrict_self);
+    // An older kernel confines less; the limits above hold all the same.
+    drop(confined);
+}

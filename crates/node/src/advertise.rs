@@ -1,0 +1,99 @@
+//! Being found: one advertisement a kind (NIP-89), renewed every day and taken back at a clean stop,
+//! and a heartbeat that says the node is alive now.
+
+use std::{sync::Arc, time::Duration};
+
+use openagents_engine::ProviderConfig;
+use openagents_protocol::{ad, heartbeat};
+use tokio::time::interval;
+use tokio_util::sync::CancellationToken;
+
+use crate::{clock, config::Config, driver::DriverHandle, identity::Identity, offers, relays::Relays};
+
+/// Advertisements older than some weeks are hidden by viewers; a day leaves room for failures.
+const RENEW_EVERY: Duration = Duration::from_secs(24 * 3_600);
+
+/// See the module.
+pub(crate) struct Advertiser {
+    name: String,
+    about: String,
+    relays_tag: Vec<String>,
+    identity: Arc<Identity>,
+    provider: ProviderConfig,
+    relays: Relays,
+    driver: DriverHandle,
+}
+
+impl Advertiser {
+    pub(crate) fn new(
+        config: &Config,
+        identity: Arc<Identity>,
+        provider: ProviderConfig,
+        relays: Relays,
+        driver: DriverHandle,
+    ) -> Self {
+        Self {
+            name: config.provider.name.clone(),
+            about: config.provider.about.clone(),
+            relays_tag: relays.states().keys().map(ToString::to_string).collect(),
+            identity,
+            provider,
+            relays,
+            driver,
+        }
+    }
+
+    /// Advertises until the node stops, then takes the advertisements back.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut renew = interval(RENEW_EVERY);
+        let mut beat = interval(heartbeat::HEARTBEAT_EVERY.duration());
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                _ = renew.tick() => self.advertise(),
+                _ = beat.tick() => self.beat(),
+            }
+        }
+        self.take_back();
+    }
+
+    fn advertise(&self) {
+        for offer in &self.provider.offers {
+            let ad = ad::Ad {
+                kind: offer.kind,
+                name: self.name.clone(),
+                about: format!("{} ({})", self.about, offers::backend_word(offer.kind)),
+                base: offer.price.base,
+                per_kib: offer.price.per_kib,
+                max_input_bytes: offer.max_input_bytes,
+                timeout: self.provider.job_timeout,
+                relays: self.relays_tag.clone(),
+            };
+            match ad::encode(&ad, self.identity.keys(), clock::now()) {
+                Ok(event) => self.relays.publish(event),
+                Err(error) => tracing::error!(%error, "an advertisement cannot be written"),
+            }
+        }
+    }
+
+    fn beat(&self) {
+        use std::sync::atomic::Ordering::Relaxed;
+        let (queued, running) =
+            (self.driver.gauges.queued.load(Relaxed), self.driver.gauges.running.load(Relaxed));
+        for offer in &self.provider.offers {
+            let beat = heartbeat::Heartbeat {
+                kind: offer.kind,
+                queued,
+                free_slots: self.provider.slots.saturating_sub(running),
+                eta: offer.eta,
+            };
+            self.relays.publish(heartbeat::encode(&beat, self.identity.keys(), clock::now()));
+        }
+    }
+
+    fn take_back(&self) {
+        let kinds: Vec<_> = self.provider.offers.iter().map(|offer| offer.kind).collect();
+        self.relays.publish(ad::encode_deletion(&kinds, self.identity.keys(), clock::now()));
+    }
+}

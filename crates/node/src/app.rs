@@ -1,0 +1,58 @@
+//! What others see of a node: pages, the API, live news. Nothing is computed here; pages and API show
+//! the same views.
+
+mod guard;
+mod live;
+mod pages;
+mod routes;
+mod view;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Router;
+use openagents_api::{AskBody, Asked, NodeView, Problem, TransactionView};
+use openagents_types::{JobId, ProviderKey};
+
+use crate::{bus::Bus, store::Reader};
+
+/// What the pages and the API draw on.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) reader: Arc<Reader>,
+    pub(crate) bus: Bus,
+    pub(crate) token: Arc<str>,
+    pub(crate) facts: Arc<dyn Facts>,
+    pub(crate) desk: Arc<dyn Desk>,
+    /// The values of `Host` that mean this node.
+    pub(crate) hosts: Arc<Vec<String>>,
+}
+
+/// What is so.
+#[async_trait]
+pub(crate) trait Facts: Send + Sync {
+    /// The node as a whole.
+    async fn node(&self) -> NodeView;
+    /// The key the provider's half signs with, if the node sells.
+    async fn provider_key(&self) -> Option<ProviderKey>;
+    /// The wallet's own history.
+    async fn history(&self, limit: u32) -> Result<Vec<TransactionView>, Problem>;
+}
+
+/// What can be asked for.
+#[async_trait]
+pub(crate) trait Desk: Send + Sync {
+    /// Buys a job.
+    async fn ask(&self, body: AskBody) -> Result<Asked, Problem>;
+    /// Takes a job back.
+    async fn cancel(&self, id: JobId) -> Result<(), Problem>;
+    /// Opens a testnet wallet; gives its connection.
+    async fn testnet_wallet(&self, sats: u64) -> Result<String, Problem>;
+    /// Where all test money is, if this node serves the testnet.
+    async fn testnet_audit(&self) -> Option<serde_json::Value>;
+}
+
+/// Every route but the embedded relay's, guarded.
+pub(crate) fn router(app: App) -> Router {
+    routes::router(app)
+}

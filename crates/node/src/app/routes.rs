@@ -1,0 +1,278 @@
+//! Every address of the app and what answers there.
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, FromRef, Path, Query, State, rejection::JsonRejection},
+    http::{StatusCode, header},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use openagents_api::{AskBody, JobView, Problem, ResultView};
+use openagents_types::{JobId, ProviderKey};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{App, guard, live::Gallery, pages, view};
+use crate::store::StoreError;
+
+/// A request's body, at most: a job's inputs with room to spare, in bytes.
+const BODY: usize = 1 << 20;
+
+/// What handlers are given.
+#[derive(Clone)]
+pub(super) struct Ctx {
+    pub(super) app: App,
+    pub(super) gallery: Gallery,
+}
+
+impl FromRef<Ctx> for App {
+    fn from_ref(ctx: &Ctx) -> Self {
+        ctx.app.clone()
+    }
+}
+
+pub(super) fn router(app: App) -> Router {
+    let ctx = Ctx { app: app.clone(), gallery: Gallery::default() };
+    Router::new()
+        .route("/", get(pages::home))
+        .route("/fragments/home", get(pages::home_fragment))
+        .route("/jobs/{id}", get(pages::job))
+        .route("/assets/app.css", get(|| async { asset("text/css", include_str!("assets/app.css")) }))
+        .route("/assets/live.js", get(|| async { asset("text/javascript", include_str!("assets/live.js")) }))
+        .route("/favicon.svg", get(|| async { asset("image/svg+xml", include_str!("assets/favicon.svg")) }))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(|| async { "ready" }))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/node", get(node))
+        .route("/api/v1/jobs", get(jobs).post(ask))
+        .route("/api/v1/jobs/{id}", get(job).delete(cancel))
+        .route("/api/v1/jobs/{id}/result", get(result))
+        .route("/api/v1/ledger", get(ledger))
+        .route("/api/v1/wallet/history", get(history))
+        .route("/api/v1/events", get(events))
+        .route("/api/v1/testnet/wallets", post(testnet_wallet))
+        .route("/api/v1/testnet/audit", get(testnet_audit))
+        .fallback(|| async { Failure::not_found("There is nothing at this address.") })
+        .layer(DefaultBodyLimit::max(BODY))
+        .layer(middleware::from_fn_with_state(app, guard::guard))
+        .with_state(ctx)
+}
+
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// An error as every route words it.
+pub(super) fn problem(code: &str, message: &str, money: &str, next: &str) -> Json<Problem> {
+    Json(Problem { code: code.into(), message: message.into(), money: money.into(), next: next.into() })
+}
+
+/// A route that failed.
+pub(super) struct Failure(StatusCode, Json<Problem>);
+
+impl Failure {
+    fn not_found(message: &str) -> Self {
+        let next = "See `openagents jobs list` for what there is.";
+        Self(StatusCode::NOT_FOUND, problem("not-found", message, "No money moved.", next))
+    }
+
+    fn bad_request(message: &str) -> Self {
+        let next = "Correct the request and send it again.";
+        Self(StatusCode::BAD_REQUEST, problem("bad-request", message, "No money moved.", next))
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.0, self.1).into_response()
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        let status = match problem.code.as_str() {
+            "no-wallet" => StatusCode::PAYMENT_REQUIRED,
+            "no-testnet" => StatusCode::NOT_FOUND,
+            "wallet" => StatusCode::BAD_GATEWAY,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self(status, Json(problem))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "a page could not be read from the database");
+        let message = "The database cannot be read.";
+        let (money, next) = ("Money is where it was.", "Run `openagents doctor`.");
+        Self(StatusCode::INTERNAL_SERVER_ERROR, problem("store", message, money, next))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Limit {
+    limit: Option<u32>,
+}
+
+impl Limit {
+    fn or(&self, usual: u32) -> u32 {
+        self.limit.unwrap_or(usual)
+    }
+}
+
+async fn node(State(app): State<App>) -> Json<openagents_api::NodeView> {
+    Json(app.facts.node().await)
+}
+
+/// Jobs of both halves, newest first.
+pub(super) async fn both(app: &App, limit: u32) -> Result<Vec<JobView>, StoreError> {
+    let provider = app.provider().await;
+    let reader = app.reader.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let sold = reader.jobs(limit)?;
+        let asks = reader.asks(limit)?;
+        let sold = sold.iter().map(|job| view::sold(job, provider));
+        Ok::<_, StoreError>(sold.chain(asks.iter().map(view::bought)).collect::<Vec<_>>())
+    });
+    let mut views = read.await.unwrap_or_else(|_| Ok(Vec::new()))?;
+    views.sort_by_key(|job| std::cmp::Reverse(job.asked_at));
+    views.truncate(limit as usize);
+    Ok(views)
+}
+
+impl App {
+    async fn provider(&self) -> ProviderKey {
+        let hex = self.facts.provider_key().await;
+        hex.unwrap_or(ProviderKey::from_bytes([0; 32]))
+    }
+}
+
+/// A job by its name or the beginning of it; bought before sold, if it is both.
+pub(super) async fn find(app: &App, id: &str) -> Result<Option<JobView>, StoreError> {
+    if let Ok(id) = id.parse::<JobId>() {
+        if let Some(ask) = app.reader.ask(id)? {
+            return Ok(Some(view::bought(&ask)));
+        }
+        let provider = app.provider().await;
+        return Ok(app.reader.job(id)?.map(|job| view::sold(&job, provider)));
+    }
+    if id.len() < 4 {
+        return Ok(None);
+    }
+    let mut matching: Vec<JobView> = both(app, 500).await?;
+    matching.retain(|job| job.id.to_hex().starts_with(id));
+    matching.sort_by_key(|job| job.side == openagents_api::Side::Sold);
+    Ok(matching.into_iter().next())
+}
+
+async fn jobs(State(app): State<App>, Query(limit): Query<Limit>) -> Result<Json<Vec<JobView>>, Failure> {
+    Ok(Json(both(&app, limit.or(100)).await?))
+}
+
+async fn job(State(app): State<App>, Path(id): Path<String>) -> Result<Json<JobView>, Failure> {
+    let found = find(&app, &id).await?;
+    found.map(Json).ok_or_else(|| Failure::not_found("There is no such job here."))
+}
+
+async fn result(State(app): State<App>, Path(id): Path<String>) -> Result<Json<ResultView>, Failure> {
+    let id: JobId = id.parse().map_err(|_| Failure::bad_request("A job id has 64 hexadecimal digits."))?;
+    let content =
+        app.reader.content(id)?.ok_or_else(|| Failure::not_found("There is no such result here."))?;
+    let sha256 = hex::encode(Sha256::digest(content.as_bytes()));
+    Ok(Json(ResultView { id, content, sha256 }))
+}
+
+async fn ask(
+    State(app): State<App>,
+    body: Result<Json<AskBody>, JsonRejection>,
+) -> Result<Json<openagents_api::Asked>, Failure> {
+    let Json(body) = body.map_err(|error| {
+        let next = "Send JSON as `openagents ask --dry-run --json` prints it.";
+        Failure(error.status(), problem("bad-request", &error.body_text(), "No money moved.", next))
+    })?;
+    Ok(Json(app.desk.ask(body).await?))
+}
+
+async fn cancel(State(app): State<App>, Path(id): Path<String>) -> Result<Json<JobView>, Failure> {
+    let found = find(&app, &id).await?.ok_or_else(|| Failure::not_found("There is no such job here."))?;
+    app.desk.cancel(found.id).await?;
+    Ok(Json(found))
+}
+
+async fn ledger(
+    State(app): State<App>,
+    Query(limit): Query<Limit>,
+) -> Result<Json<openagents_api::LedgerView>, Failure> {
+    Ok(Json(ledger_view(&app, limit.or(100)).await?))
+}
+
+pub(super) async fn ledger_view(app: &App, limit: u32) -> Result<openagents_api::LedgerView, StoreError> {
+    let rows = app.reader.ledger(limit)?;
+    let balance = app.facts.node().await.wallet.and_then(|wallet| wallet.balance_msat);
+    Ok(view::ledger(rows, app.reader.net_msat()?, balance))
+}
+
+async fn history(
+    State(app): State<App>,
+    Query(limit): Query<Limit>,
+) -> Result<Json<Vec<openagents_api::TransactionView>>, Failure> {
+    Ok(Json(app.facts.history(limit.or(50)).await?))
+}
+
+async fn events(State(ctx): State<Ctx>) -> Response {
+    match ctx.gallery.watch(&ctx.app.bus) {
+        Some(stream) => stream.into_response(),
+        None => {
+            let next = "Close another page of this node, or try again later.";
+            let body = problem("busy", "Too many watch this node already.", "Money is where it was.", next);
+            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct WalletBody {
+    sats: u64,
+}
+
+async fn testnet_wallet(
+    State(app): State<App>,
+    body: Result<Json<WalletBody>, JsonRejection>,
+) -> Result<Json<Value>, Failure> {
+    let Json(body) = body.map_err(|error| Failure::bad_request(&error.body_text()))?;
+    let uri = app.desk.testnet_wallet(body.sats).await?;
+    Ok(Json(json!({ "uri": uri })))
+}
+
+async fn testnet_audit(State(app): State<App>) -> Result<Json<Value>, Failure> {
+    let audit = app.desk.testnet_audit().await;
+    audit.map(Json).ok_or_else(|| Failure::not_found("This node serves no testnet."))
+}
+
+/// Prometheus text format.
+async fn metrics(State(ctx): State<Ctx>) -> Result<String, Failure> {
+    use std::fmt::Write;
+    let node = ctx.app.facts.node().await;
+    let mut text = String::from("# TYPE openagents_jobs gauge\n");
+    for (side, state, count) in &node.counts {
+        let _ = writeln!(text, "openagents_jobs{{side=\"{}\",state=\"{state}\"}} {count}", side.word());
+    }
+    let _ = writeln!(
+        text,
+        "# TYPE openagents_ledger_net_msat gauge\nopenagents_ledger_net_msat {}",
+        ctx.app.reader.net_msat()?
+    );
+    let _ =
+        writeln!(text, "# TYPE openagents_watchers gauge\nopenagents_watchers {}", ctx.gallery.watchers());
+    if let Some(provider) = &node.provider {
+        let _ = writeln!(text, "# TYPE openagents_queued gauge\nopenagents_queued {}", provider.queued);
+        let _ = writeln!(text, "# TYPE openagents_running gauge\nopenagents_running {}", provider.running);
+    }
+    for relay in &node.relays {
+        let _ =
+            writeln!(text, "openagents_relay_up{{relay=\"{}\"}} {}", relay.url, u8::from(relay.connected));
+    }
+    Ok(text)
+}

@@ -1,0 +1,228 @@
+//! The counter: what the pages and the API may ask of the node, answered from the store, the gauges
+//! and the wallet.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use openagents_api::{
+    AskBody, Asked, NodeView, OfferView, Problem, ProviderView, RelayView, SCHEMA_VERSION, Side,
+    TransactionView, WalletView,
+};
+use openagents_engine::{AskOptions, Input, ProviderConfig};
+use openagents_types::{JobId, JobSpec, Millis, Msat, ProviderKey, Timestamp};
+use openagents_wallet::HistoryFilter;
+
+use crate::{
+    app::{Desk, Facts},
+    clock,
+    config::Config,
+    driver::{AskRefused, DriverHandle, Order},
+    identity::Identity,
+    node::Up,
+    relays::Relays,
+    store::Reader,
+    till::Till,
+    wallets::Testnet,
+};
+
+/// How long a page waits for the wallet.
+const WALLET_PATIENCE: Duration = Duration::from_secs(3);
+
+/// See the module.
+pub(crate) struct Counter {
+    pub(crate) up: Up,
+    pub(crate) started_at: Timestamp,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) config: Config,
+    pub(crate) test_money: bool,
+    pub(crate) driver: DriverHandle,
+    pub(crate) reader: Arc<Reader>,
+    pub(crate) relays: Relays,
+    pub(crate) till: Till,
+    pub(crate) provider: Option<ProviderConfig>,
+    pub(crate) testnet: Option<Testnet>,
+}
+
+#[async_trait]
+impl Facts for Counter {
+    async fn node(&self) -> NodeView {
+        NodeView {
+            schema_version: SCHEMA_VERSION,
+            version: env!("CARGO_PKG_VERSION").into(),
+            npub: self.identity.npub(),
+            app: self.up.app.clone(),
+            relay: self.testnet.as_ref().and(self.up.relay.clone()),
+            started_at: self.started_at.millis(),
+            test_money: self.test_money,
+            relays: self.relay_views(),
+            provider: self.provider.as_ref().map(|provider| self.provider_view(provider)),
+            wallet: self.wallet_view().await,
+            counts: self.counts(),
+        }
+    }
+
+    async fn provider_key(&self) -> Option<ProviderKey> {
+        self.provider.as_ref().map(|provider| provider.key)
+    }
+
+    async fn history(&self, limit: u32) -> Result<Vec<TransactionView>, Problem> {
+        let wallet = self.till.wallet().ok_or_else(no_wallet)?;
+        let filter = HistoryFilter { limit, ..HistoryFilter::default() };
+        let history = tokio::time::timeout(WALLET_PATIENCE, wallet.history(filter)).await;
+        match history {
+            Ok(Ok(transactions)) => Ok(transactions.iter().map(crate::wallets::transaction_view).collect()),
+            Ok(Err(error)) => Err(wallet_silent(&error.to_string())),
+            Err(_) => Err(wallet_silent("it did not answer in time")),
+        }
+    }
+}
+
+#[async_trait]
+impl Desk for Counter {
+    async fn ask(&self, body: AskBody) -> Result<Asked, Problem> {
+        if body.bid_msat > 0 && self.till.wallet().is_none() {
+            return Err(no_wallet());
+        }
+        let order = self.order(body);
+        match self.driver.ask(order).await {
+            Ok(id) => Ok(Asked { id }),
+            Err(refused) => Err(refusal(&refused)),
+        }
+    }
+
+    async fn cancel(&self, id: JobId) -> Result<(), Problem> {
+        self.driver.report(Input::Withdraw { job: id, reason: "no longer wanted".into() }).await;
+        Ok(())
+    }
+
+    async fn testnet_wallet(&self, sats: u64) -> Result<String, Problem> {
+        let Some(testnet) = &self.testnet else {
+            return Err(Problem {
+                code: "no-testnet".into(),
+                message: "this node serves no testnet wallets.".into(),
+                money: "No money moved.".into(),
+                next: "Start it with `openagents up --offline`.".into(),
+            });
+        };
+        let amount = Msat::from_sat(sats).map_err(|error| Problem {
+            code: "amount".into(),
+            message: format!("{error}."),
+            money: "No money moved.".into(),
+            next: "Ask for fewer sats.".into(),
+        })?;
+        testnet.new_account("guest", amount).map_err(|error| wallet_silent(&error.to_string()))
+    }
+
+    async fn testnet_audit(&self) -> Option<serde_json::Value> {
+        self.testnet.as_ref().map(Testnet::audit)
+    }
+}
+
+impl Counter {
+    fn order(&self, body: AskBody) -> Order {
+        let defaults = &self.config.customer;
+        let lifetime = body.deadline_ms.map_or(defaults.deadline(), Millis);
+        Order {
+            spec: JobSpec {
+                kind: body.kind,
+                inputs: body.inputs,
+                params: body.params,
+                output: Vec::new(),
+                bid: Msat::new(body.bid_msat),
+                provider: body.provider,
+                encrypt: body.encrypt,
+                relays: self.up.relay.iter().cloned().collect(),
+                expires_at: clock::now().after(lifetime),
+            },
+            options: AskOptions {
+                window: body.window_ms.map_or(defaults.window(), Millis),
+                patience: body.patience_ms.map(Millis),
+                max_fee: defaults.max_fee(),
+            },
+        }
+    }
+
+    fn relay_views(&self) -> Vec<RelayView> {
+        let states = self.relays.states().into_iter();
+        states
+            .map(|(url, state)| RelayView {
+                url: url.to_string(),
+                state: state.word,
+                connected: state.connected,
+            })
+            .collect()
+    }
+
+    fn provider_view(&self, provider: &ProviderConfig) -> ProviderView {
+        let gauges = &self.driver.gauges;
+        ProviderView {
+            offers: provider
+                .offers
+                .iter()
+                .map(|offer| OfferView {
+                    kind: offer.kind,
+                    backend: crate::offers::backend_word(offer.kind).into(),
+                    base_msat: offer.price.base.get(),
+                    per_kib_msat: offer.price.per_kib.get(),
+                })
+                .collect(),
+            queued: gauges.queued.load(Ordering::Relaxed),
+            running: gauges.running.load(Ordering::Relaxed),
+            slots: provider.slots,
+            draining: gauges.draining.load(Ordering::Relaxed),
+        }
+    }
+
+    async fn wallet_view(&self) -> Option<WalletView> {
+        let wallet = self.till.wallet()?;
+        let info = tokio::time::timeout(WALLET_PATIENCE, wallet.info()).await.ok()?.ok();
+        let balance = tokio::time::timeout(WALLET_PATIENCE, wallet.balance()).await.ok()?.ok();
+        Some(WalletView {
+            kind: if self.testnet.is_some() { "testnet" } else { "nwc" }.into(),
+            alias: info.as_ref().map_or_else(|| "does not answer".into(), |info| info.alias.clone()),
+            network: info.as_ref().map_or_else(|| "unknown".into(), |info| info.network.to_string()),
+            balance_msat: balance.map(Msat::get),
+            escrow: info.is_some_and(|info| info.hold),
+        })
+    }
+
+    fn counts(&self) -> Vec<(Side, String, u64)> {
+        let side = |word: &str| if word == "sold" { Side::Sold } else { Side::Bought };
+        let counts = self.reader.counts().unwrap_or_default();
+        counts.into_iter().map(|(word, state, count)| (side(&word), state, count)).collect()
+    }
+}
+
+fn no_wallet() -> Problem {
+    Problem {
+        code: "no-wallet".into(),
+        message: "This node has no wallet.".into(),
+        money: "No money moved.".into(),
+        next: "Connect one with `openagents wallet connect`, or ask for free work with `--max-sat 0`.".into(),
+    }
+}
+
+fn wallet_silent(reason: &str) -> Problem {
+    Problem {
+        code: "wallet".into(),
+        message: format!("The wallet gave no answer: {reason}."),
+        money: "Its money is where it was.".into(),
+        next: "Look at the wallet itself, then try again.".into(),
+    }
+}
+
+fn refusal(refused: &AskRefused) -> Problem {
+    let next = match refused {
+        AskRefused::Request(_) => "Correct the job and ask again.",
+        AskRefused::Stopping => "Start the node again with `openagents up`.",
+    };
+    Problem {
+        code: "not-asked".into(),
+        message: format!("The job was not asked: {refused}."),
+        money: "No money moved.".into(),
+        next: next.into(),
+    }
+}

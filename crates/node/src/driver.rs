@@ -1,0 +1,390 @@
+//! The driver: one thread that owns the engine and the store, and keeps the engine's promises.
+//!
+//! It takes whatever has arrived as one batch, lets the engine decide, signs what is to be said,
+//! commits every record and every event of the batch in one transaction, and only then sends, pays
+//! and runs. It never waits for anything but its inbox and the disk; all waiting is done by tasks
+//! that report back. It ends when told to ([`Command::Stop`]) or when the disk refuses.
+
+mod batch;
+mod ingress;
+mod say;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use nostr::Keys;
+use openagents_engine::{Action, Ask, AskOptions, Config, Engine, Input, Record};
+use openagents_protocol::{Keyring, Verified};
+use openagents_types::{EventId, JobId, JobKind, JobSpec, Millis, ProviderKey, Timestamp};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::batch::Pending;
+pub use self::ingress::{Allowance, Rate};
+use crate::{
+    bus::Bus,
+    clock,
+    identity::Identity,
+    relays::Relays,
+    store::{Store, StoreError},
+    till::Till,
+    workers::Workers,
+};
+
+/// How many inputs one transaction may carry. Enough that 10,000 jobs a second share their syncs,
+/// few enough that the first of them does not wait long.
+const BATCH: usize = 512;
+
+/// How many unconfirmed events are sent again at once, oldest first.
+const RESENT: u32 = 10_000;
+
+/// How many inputs may wait. Relays are slowed down beyond that.
+pub const INBOX: usize = 16_384;
+
+/// What the driver can be told.
+#[derive(Debug)]
+pub enum Command {
+    /// A verified event from a relay.
+    Wire(Verified),
+    /// Something a task of ours reports.
+    Input(Input),
+    /// Buy a job.
+    Ask {
+        /// What and how.
+        order: Box<Order>,
+        /// The job's name, or why it was not asked.
+        reply: oneshot::Sender<Result<JobId, AskRefused>>,
+    },
+    /// A relay has an event.
+    Sent(EventId),
+    /// A relay is there again: send once more what none has confirmed.
+    Resend,
+    /// Events were missed: subscribe again, a little further back.
+    Relisten,
+    /// Take no new requests any more.
+    Drain,
+    /// End.
+    Stop,
+}
+
+/// A job to buy.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// What is wanted.
+    pub spec: JobSpec,
+    /// How it is bought.
+    pub options: AskOptions,
+}
+
+/// Why a job was not asked. Nothing was sent and nothing spent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskRefused {
+    /// The request cannot be written.
+    #[error("{0}")]
+    Request(String),
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// What everybody may read of the driver without asking it.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Jobs waiting for a slot.
+    pub queued: AtomicUsize,
+    /// Jobs being worked on.
+    pub running: AtomicUsize,
+    /// Jobs in memory.
+    pub in_hand: AtomicUsize,
+    /// Whether new requests are turned away.
+    pub draining: AtomicBool,
+}
+
+/// The way to the driver.
+#[derive(Clone, Debug)]
+pub struct DriverHandle {
+    inbox: mpsc::Sender<Command>,
+    /// What it is doing.
+    pub gauges: Arc<Gauges>,
+}
+
+impl DriverHandle {
+    /// Tells the driver something; waits while its inbox is full. A driver that has ended hears
+    /// nothing, which is what a report to a dead process would come to.
+    pub async fn tell(&self, command: Command) {
+        let _ = self.inbox.send(command).await;
+    }
+
+    /// Reports an input.
+    pub async fn report(&self, input: Input) {
+        self.tell(Command::Input(input)).await;
+    }
+
+    /// Buys a job.
+    ///
+    /// # Errors
+    /// The request cannot be written, or the node is stopping.
+    pub async fn ask(&self, order: Order) -> Result<JobId, AskRefused> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Ask { order: Box::new(order), reply }).await;
+        answer.await.unwrap_or(Err(AskRefused::Stopping))
+    }
+}
+
+/// Everything the driver needs besides its inbox.
+pub struct Parts {
+    /// Where records are kept.
+    pub store: Store,
+    /// The engine's settings.
+    pub config: Config,
+    /// Who we are.
+    pub identity: Arc<Identity>,
+    /// The way to the relays.
+    pub relays: Relays,
+    /// The way to the wallet.
+    pub till: Till,
+    /// The way to the backends.
+    pub workers: Workers,
+    /// Whoever watches.
+    pub bus: Bus,
+    /// How many requests one key may make.
+    pub allowance: Allowance,
+}
+
+/// The driver itself; see the module.
+pub struct Driver {
+    engine: Engine,
+    store: Store,
+    identity: Arc<Identity>,
+    keys: Keys,
+    keyring: Keyring,
+    relays: Relays,
+    till: Till,
+    workers: Workers,
+    bus: Bus,
+    allowance: Allowance,
+    inbox: mpsc::Receiver<Command>,
+    gauges: Arc<Gauges>,
+    wake: watch::Sender<Option<Timestamp>>,
+    /// What we sell.
+    kinds: Vec<JobKind>,
+    freshness: Millis,
+    /// Keys of the jobs we buy, by job.
+    ask_keys: HashMap<JobId, Keys>,
+}
+
+impl Driver {
+    /// Restores the engine from the store. The handle is where to reach it; the receiver says when
+    /// it wants a tick.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn restore(
+        parts: Parts,
+    ) -> Result<(Self, DriverHandle, watch::Receiver<Option<Timestamp>>, Vec<Action>), StoreError> {
+        let (sender, inbox) = mpsc::channel(INBOX);
+        let (wake, woken) = watch::channel(None);
+        let records = parts.store.open_records()?;
+        let keys = parts.identity.keys().clone();
+        let mut ask_keys = HashMap::new();
+        let mut keyring = Keyring::new(keys.clone());
+        for record in &records {
+            if let Record::Ask(ask) = record
+                && let Some(key) = parts.identity.ask_key(&ask.key_ref)
+            {
+                keyring.add(key.clone());
+                ask_keys.insert(ask.id, key);
+            }
+        }
+        let kinds = parts.config.provider.iter().flat_map(|p| p.offers.iter().map(|o| o.kind)).collect();
+        let freshness = parts.config.provider.as_ref().map_or(Millis::default(), |p| p.freshness);
+        let (engine, owed) = Engine::restore(clock::now(), parts.config, records);
+        let gauges = Arc::new(Gauges::default());
+        let driver = Self {
+            engine,
+            store: parts.store,
+            identity: parts.identity,
+            keys,
+            keyring,
+            relays: parts.relays,
+            till: parts.till,
+            workers: parts.workers,
+            bus: parts.bus,
+            allowance: parts.allowance,
+            inbox,
+            gauges: gauges.clone(),
+            wake,
+            kinds,
+            freshness,
+            ask_keys,
+        };
+        Ok((driver, DriverHandle { inbox: sender, gauges }, woken, owed))
+    }
+
+    /// Runs until told to stop. `owed` is what [`Self::restore`] found.
+    ///
+    /// # Errors
+    /// The disk refused; nothing was done about what could not be written down.
+    pub fn run(mut self, owed: Vec<Action>) -> Result<(), StoreError> {
+        self.resume(owed)?;
+        let mut commands = Vec::with_capacity(BATCH);
+        loop {
+            commands.clear();
+            if self.inbox.blocking_recv_many(&mut commands, BATCH) == 0 {
+                return Ok(());
+            }
+            let now = clock::now();
+            let mut pending = Pending::default();
+            let mut stopping = false;
+            for command in commands.drain(..) {
+                stopping |= matches!(command, Command::Stop);
+                self.take(now, command, &mut pending);
+            }
+            self.carry_out(pending)?;
+            if stopping {
+                return Ok(());
+            }
+        }
+    }
+
+    /// After a restart: follow every open job again, send what was not confirmed, and do what the
+    /// records still owe.
+    fn resume(&mut self, owed: Vec<Action>) -> Result<(), StoreError> {
+        let now = clock::now();
+        self.listen(now);
+        self.resend();
+        let mut pending = Pending::default();
+        self.sort(now, owed, &mut pending);
+        self.carry_out(pending)
+    }
+
+    /// Hears requests from as far back as they are still fresh, and answers to every open job.
+    fn listen(&self, now: Timestamp) {
+        if !self.kinds.is_empty() {
+            let provider = ProviderKey::from_bytes(self.keys.public_key().to_bytes());
+            self.relays.sell(&self.kinds, provider, now.before(self.freshness));
+        }
+        for id in self.ask_keys.keys() {
+            if let Some(ask) = self.engine.ask(*id) {
+                self.relays.follow(*id, ask.spec.kind);
+            }
+        }
+    }
+
+    fn resend(&self) {
+        let unsent = self.store.unsent(RESENT).unwrap_or_else(|error| {
+            tracing::error!(%error, "the outbox cannot be read");
+            Vec::new()
+        });
+        for event in unsent.iter().filter_map(|json| say::reread(json)) {
+            self.relays.publish(event);
+        }
+    }
+
+    fn take(&mut self, now: Timestamp, command: Command, pending: &mut Pending) {
+        match command {
+            Command::Wire(event) => self.wire(now, &event, pending),
+            Command::Input(input) => self.input(now, input, pending),
+            Command::Ask { order, reply } => {
+                // The caller may have gone; the job is asked all the same and can be looked up.
+                let _ = reply.send(self.ask(now, *order, pending));
+            }
+            Command::Sent(event) => pending.batch.sent.push(event),
+            Command::Resend => self.resend(),
+            Command::Relisten => self.listen(now),
+            Command::Drain => self.gauges.draining.store(true, Ordering::Relaxed),
+            Command::Stop => {}
+        }
+    }
+
+    /// Hands one input to the engine. A payment that no job in memory knows is looked up first.
+    fn input(&mut self, now: Timestamp, input: Input, pending: &mut Pending) {
+        if let Input::Incoming { hash, .. } | Input::Outgoing { hash, .. } = &input
+            && !self.engine.knows(*hash)
+        {
+            match self.store.record_for(*hash) {
+                Ok(records) => {
+                    for record in records {
+                        self.engine.handle(now, Input::Recall(Box::new(record)));
+                    }
+                }
+                Err(error) => tracing::error!(%error, %hash, "a payment cannot be matched to its job"),
+            }
+        }
+        let actions = self.engine.handle(now, input);
+        self.sort(now, actions, pending);
+    }
+
+    /// Signs and names a job, and asks it.
+    fn ask(&mut self, now: Timestamp, order: Order, pending: &mut Pending) -> Result<JobId, AskRefused> {
+        if self.gauges.draining.load(Ordering::Relaxed) {
+            return Err(AskRefused::Stopping);
+        }
+        let (key_ref, keys) = self.identity.new_ask_key();
+        let refused = |error: &dyn std::error::Error| AskRefused::Request(error.to_string());
+        let request = say::request(&order.spec, &keys, now).map_err(|error| refused(&error))?;
+        let id = JobId::from(request.id());
+        let ask = Ask {
+            id,
+            customer: say::customer_key(&keys),
+            key_ref,
+            raw: request.json().to_owned(),
+            spec: order.spec,
+            options: order.options,
+            asked_at: now,
+            changed_at: now,
+            quotes: Vec::new(),
+            refusals: Vec::new(),
+            attempts: Vec::new(),
+            delivery: None,
+            phase: openagents_engine::customer::Phase::Collecting { until: now },
+            steps: Vec::new(),
+        };
+        self.keyring.add(keys.clone());
+        self.ask_keys.insert(id, keys);
+        self.relays.follow(id, ask.spec.kind);
+        pending.requests.insert(id, request);
+        self.input(now, Input::Ask(Box::new(ask)), pending);
+        Ok(id)
+    }
+
+    fn measure(&self) {
+        let (queued, running) = self.engine.queue_depth();
+        let (sold, bought) = self.engine.load();
+        self.gauges.queued.store(queued, Ordering::Relaxed);
+        self.gauges.running.store(running, Ordering::Relaxed);
+        self.gauges.in_hand.store(sold + bought, Ordering::Relaxed);
+        let next = self.engine.next_wake();
+        self.wake.send_if_modified(|wake| std::mem::replace(wake, next) != next);
+    }
+}
+
+/// Sends a tick whenever the driver wants one; ends with the driver.
+pub async fn keep_time(mut wake: watch::Receiver<Option<Timestamp>>, driver: DriverHandle) {
+    loop {
+        let next = *wake.borrow_and_update();
+        let sleep = async {
+            match next {
+                Some(at) => tokio::time::sleep(at.since(clock::now()).duration()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            changed = wake.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            () = sleep => {
+                driver.report(Input::Tick).await;
+                // The driver answers every tick with a new time; without one, look again soon.
+                let _ = tokio::time::timeout(std::time::Duration::from_secs(1), wake.changed()).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! One batch on its way: sorted into what is written, what is sent and what is done.
+
+use std::collections::{HashMap, HashSet};
+
+use openagents_engine::{Action, Input, Job, Record};
+use openagents_protocol::Verified;
+use openagents_types::{Draft, JobId, Timestamp};
+
+use super::{Driver, say};
+use crate::{
+    bus::News,
+    store::{Batch, Outgoing, StoreError},
+};
+
+/// What a batch has come to so far.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub(super) batch: Batch,
+    /// Events to send after the commit.
+    send: Vec<Verified>,
+    /// What to do after the commit.
+    act: Vec<Action>,
+    /// Jobs of this batch, for drafts about those that have left the desk already.
+    jobs: HashMap<JobId, Job>,
+    /// Requests signed in this batch.
+    pub(super) requests: HashMap<JobId, Verified>,
+    said: HashSet<(JobId, String)>,
+}
+
+impl Driver {
+    /// Sorts an input's actions into the batch. Records come first, since drafts speak of them.
+    pub(super) fn sort(&mut self, now: Timestamp, actions: Vec<Action>, pending: &mut Pending) {
+        let (saves, others): (Vec<_>, Vec<_>) =
+            actions.into_iter().partition(|action| matches!(action, Action::Save(_)));
+        for action in saves {
+            if let Action::Save(record) = action {
+                self.note(&record, pending);
+                pending.batch.records.push(record);
+            }
+        }
+        for action in others {
+            match action {
+                Action::Publish { job, draft } => self.publish(now, job, &draft, pending),
+                Action::Announce { job, draft } => {
+                    if let Some(event) = self.encode(now, job, &draft, pending) {
+                        pending.send.push(event);
+                    }
+                }
+                Action::PublishRequest(job) => publish_request(job, pending),
+                Action::Resolve(job) => self.resolve(now, job, pending),
+                action => pending.act.push(action),
+            }
+        }
+    }
+
+    fn note(&self, record: &Record, pending: &mut Pending) {
+        match record {
+            Record::Job(job) => {
+                self.bus.tell(News::Sold { job: job.id(), word: job.state.word(), at: job.changed_at });
+                if job.state.is_closed() {
+                    self.workers.forget(job.id());
+                }
+                pending.jobs.insert(job.id(), job.as_ref().clone());
+            }
+            Record::Ask(ask) => {
+                self.bus.tell(News::Bought { job: ask.id, word: ask.word(), at: ask.changed_at });
+            }
+            Record::Payment(_) | Record::Entry(_) | Record::Standing(_) | Record::Content { .. } => {}
+        }
+    }
+
+    /// Signs an event once. The same thing is never said twice, not even after a crash.
+    fn publish(&mut self, now: Timestamp, job: JobId, draft: &Draft, pending: &mut Pending) {
+        let slot = say::slot(draft);
+        if !pending.said.insert((job, slot.clone())) || self.store.has_said(job, &slot).unwrap_or(false) {
+            return;
+        }
+        if let Some(event) = self.encode(now, job, draft, pending) {
+            pending.batch.outbox.push(Outgoing {
+                event: event.id(),
+                job,
+                slot,
+                json: event.json().to_owned(),
+            });
+            pending.send.push(event);
+        }
+    }
+
+    fn encode(&mut self, now: Timestamp, job: JobId, draft: &Draft, pending: &Pending) -> Option<Verified> {
+        let encoded = match draft {
+            Draft::Cancel { .. } | Draft::RefundClaim { .. } => {
+                let keys = self.ask_keys.get(&job)?;
+                say::by_customer(job, draft, keys, now)
+            }
+            Draft::Quote { .. } | Draft::Notice(_) | Draft::Partial { .. } | Draft::Result { .. } => {
+                let job = pending.jobs.get(&job).or_else(|| self.engine.job(job))?;
+                say::by_provider(&job.request, draft, &self.keys, &mut self.keyring, now)
+            }
+        };
+        encoded.inspect_err(|error| tracing::error!(%error, %job, "an event cannot be written")).ok()
+    }
+
+    /// Commits, then acts.
+    pub(super) fn carry_out(&mut self, mut pending: Pending) -> Result<(), StoreError> {
+        coalesce(&mut pending.batch.records);
+        self.store.commit(&pending.batch)?;
+        for event in pending.send {
+            crate::failpoint::hit("relay.publish");
+            self.relays.publish(event);
+        }
+        for action in pending.act {
+            self.act(action);
+        }
+        self.measure();
+        Ok(())
+    }
+
+    /// Inputs that came with the request need no fetching, so the job goes on in the same batch.
+    fn resolve(&mut self, now: Timestamp, id: JobId, pending: &mut Pending) {
+        let Some(job) = self.engine.job(id) else { return };
+        match self.workers.resolve_at_once(&job.request) {
+            Some(outcome) => self.input(now, Input::Resolved { job: id, outcome }, pending),
+            None => pending.act.push(Action::Resolve(id)),
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Resolve(job) => {
+                if let Some(job) = self.engine.job(job) {
+                    self.workers.resolve(&job.request);
+                }
+            }
+            Action::Run { job, limit, .. } => {
+                if let Some(job) = self.engine.job(job) {
+                    self.workers.run(&job.request, limit);
+                }
+            }
+            Action::Stop(job) => self.workers.stop(job),
+            Action::Show { job, text } => self.bus.tell(News::Piece { job, text }),
+            Action::Unfollow(job) => {
+                self.relays.unfollow(job);
+                if let Some(keys) = self.ask_keys.remove(&job) {
+                    self.keyring.remove(&keys.public_key());
+                }
+            }
+            Action::Save(_)
+            | Action::Publish { .. }
+            | Action::Announce { .. }
+            | Action::PublishRequest(_) => {}
+            money => self.till.take(money),
+        }
+    }
+}
+
+/// Puts a request that was signed in this batch into the outbox.
+fn publish_request(job: JobId, pending: &mut Pending) {
+    if let Some(event) = pending.requests.remove(&job) {
+        let json = event.json().to_owned();
+        pending.batch.outbox.push(Outgoing { event: event.id(), job, slot: "request".into(), json });
+        pending.send.push(event);
+    }
+}
+
+/// Of several records of one job in a batch only the last is written; all of them are one
+/// transaction anyway.
+fn coalesce(records: &mut Vec<Record>) {
+    let mut seen = HashSet::new();
+    let mut keep: Vec<bool> = records
+        .iter()
+        .rev()
+        .map(|record| match record {
+            Record::Job(job) => seen.insert((true, job.id())),
+            Record::Ask(ask) => seen.insert((false, ask.id)),
+            Record::Payment(_) | Record::Entry(_) | Record::Standing(_) | Record::Content { .. } => true,
+        })
+        .collect();
+    records.retain(|_| keep.pop().unwrap_or(true));
+}

@@ -1,0 +1,224 @@
+//! From a verified event to an input: decoded, counted against its author's allowance, and matched
+//! with what we know already.
+
+use std::collections::HashMap;
+
+use openagents_engine::Input;
+use openagents_protocol::{Message, Verified};
+use openagents_types::{
+    Cancel, CustomerKey, Feedback, Invoice, JobRequest, JobResult, Quote, RefundClaim, Status, Timestamp,
+};
+
+use super::{Driver, batch::Pending};
+
+impl Driver {
+    pub(super) fn wire(&mut self, now: Timestamp, event: &Verified, pending: &mut Pending) {
+        match openagents_protocol::decode(event, &mut self.keyring) {
+            Ok(Message::Request(request)) => self.request(now, *request, pending),
+            Ok(Message::Feedback(feedback)) => self.feedback(now, feedback, pending),
+            Ok(Message::Result(result)) => self.result(now, result, pending),
+            Ok(Message::Cancels(cancels)) => self.cancels(now, cancels, pending),
+            Ok(Message::RefundClaim(claim)) => self.claim(now, &claim, pending),
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, event = %event.id(), "an event was not understood"),
+        }
+    }
+
+    fn request(&mut self, now: Timestamp, request: JobRequest, pending: &mut Pending) {
+        let draining = self.gauges.draining.load(std::sync::atomic::Ordering::Relaxed);
+        if draining || self.engine.job(request.id).is_some() {
+            return;
+        }
+        if self.store.knows_job(request.id).unwrap_or(true) || pending.knows_job(request.id) {
+            return;
+        }
+        if !self.allowance.admit(now, request.customer) {
+            tracing::debug!(customer = %request.customer, "a request beyond its author's allowance");
+            return;
+        }
+        self.input(now, Input::Request(Box::new(request)), pending);
+    }
+
+    fn cancels(&mut self, now: Timestamp, cancels: Vec<Cancel>, pending: &mut Pending) {
+        for cancel in cancels {
+            self.input(now, Input::Cancel(cancel), pending);
+        }
+    }
+
+    fn claim(&mut self, now: Timestamp, claim: &RefundClaim, pending: &mut Pending) {
+        if let Some(invoice) = self.new_invoice(now, &claim.bolt11) {
+            self.input(now, Input::RefundClaim { job: claim.job, by: claim.by, invoice }, pending);
+        }
+    }
+
+    fn feedback(&mut self, now: Timestamp, feedback: Feedback, pending: &mut Pending) {
+        if !self.engine.follows(feedback.job) {
+            return;
+        }
+        let input = match (feedback.status, &feedback.bolt11) {
+            (Status::PaymentRequired, Some(bolt11)) => match self.new_invoice(now, bolt11) {
+                Some(invoice) => Input::Quote(quote(&feedback, invoice)),
+                None => return,
+            },
+            _ => Input::Feedback(feedback),
+        };
+        self.input(now, input, pending);
+    }
+
+    fn result(&mut self, now: Timestamp, result: JobResult, pending: &mut Pending) {
+        if !self.engine.follows(result.job) {
+            return;
+        }
+        let invoice = result.bolt11.as_deref().and_then(|bolt11| self.new_invoice(now, bolt11));
+        if result.bolt11.is_some() && invoice.is_none() {
+            return;
+        }
+        self.input(now, Input::Result { result, invoice }, pending);
+    }
+
+    /// Decodes an invoice that a stranger wants paid. One whose hash was ever written down, for this
+    /// job or another, is not looked at again.
+    fn new_invoice(&self, now: Timestamp, bolt11: &str) -> Option<Invoice> {
+        let invoice = openagents_wallet::bolt11::decode(bolt11, now)
+            .inspect_err(|error| tracing::debug!(%error, "an invoice was not understood"))
+            .ok()?;
+        let known = self.store.knows_payment(invoice.payment_hash).unwrap_or(true);
+        (!known).then_some(invoice)
+    }
+}
+
+impl Pending {
+    fn knows_job(&self, id: openagents_types::JobId) -> bool {
+        self.batch
+            .records
+            .iter()
+            .any(|record| matches!(record, openagents_engine::Record::Job(job) if job.id() == id))
+    }
+}
+
+/// The price is what the invoice asks; an `amount` tag that says otherwise shows in the quote and
+/// the engine refuses it.
+fn quote(feedback: &Feedback, invoice: Invoice) -> Quote {
+    Quote {
+        job: feedback.job,
+        provider: feedback.provider,
+        event: feedback.event,
+        price: feedback.amount.unwrap_or(invoice.amount),
+        expires_at: feedback.expires_at.unwrap_or(invoice.expires_at),
+        invoice,
+        eta: feedback.eta,
+        terms: feedback.terms,
+    }
+}
+
+/// How many requests may be made: a bucket for each key and one for all of them together (N16).
+/// Buckets fill with time and are bounded in number; when there are too many keys, those that are
+/// full anyway are forgotten first.
+#[derive(Debug)]
+pub struct Allowance {
+    each: Rate,
+    all: Rate,
+    total: Bucket,
+    buckets: HashMap<CustomerKey, Bucket>,
+}
+
+/// A rate: so many at once, and so many more each second. A rate of zero a second is no limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// How many at once.
+    pub burst: u32,
+    /// How many more each second.
+    pub per_second: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    thousandths: u64,
+    filled_at: Timestamp,
+}
+
+/// How many keys are remembered.
+const BUCKETS: usize = 20_000;
+
+impl Allowance {
+    /// An allowance of `each` for every key and `all` for all of them.
+    pub fn new(each: Rate, all: Rate) -> Self {
+        let total = Bucket::full(all, Timestamp::default());
+        Self { each, all, total, buckets: HashMap::new() }
+    }
+
+    /// Whether one more request of this key may come in now.
+    pub fn admit(&mut self, now: Timestamp, key: CustomerKey) -> bool {
+        if self.each.per_second > 0 {
+            if self.buckets.len() >= BUCKETS {
+                let each = self.each;
+                self.buckets.retain(|_, bucket| !bucket.refilled(each, now).is_full(each));
+            }
+            if self.buckets.len() >= BUCKETS && !self.buckets.contains_key(&key) {
+                return false;
+            }
+            let bucket = self.buckets.entry(key).or_insert_with(|| Bucket::full(self.each, now));
+            if !bucket.take(self.each, now) {
+                return false;
+            }
+        }
+        self.all.per_second == 0 || self.total.take(self.all, now)
+    }
+}
+
+impl Bucket {
+    fn full(rate: Rate, now: Timestamp) -> Self {
+        Self { thousandths: u64::from(rate.burst) * 1_000, filled_at: now }
+    }
+
+    fn refilled(self, rate: Rate, now: Timestamp) -> Self {
+        let gained = now.since(self.filled_at).0.saturating_mul(u64::from(rate.per_second));
+        let thousandths = self.thousandths.saturating_add(gained).min(u64::from(rate.burst) * 1_000);
+        Self { thousandths, filled_at: now }
+    }
+
+    fn is_full(self, rate: Rate) -> bool {
+        self.thousandths >= u64::from(rate.burst) * 1_000
+    }
+
+    fn take(&mut self, rate: Rate, now: Timestamp) -> bool {
+        *self = self.refilled(rate, now);
+        let taken = self.thousandths.checked_sub(1_000);
+        self.thousandths = taken.unwrap_or(self.thousandths);
+        taken.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u8) -> CustomerKey {
+        CustomerKey::from_bytes([n; 32])
+    }
+
+    #[test]
+    fn one_key_cannot_use_up_what_belongs_to_all() {
+        let each = Rate { burst: 3, per_second: 1 };
+        let mut allowance = Allowance::new(each, Rate { burst: 100, per_second: 10 });
+        let start = Timestamp::from_secs(100);
+        let admitted = (0..50).filter(|_| allowance.admit(start, key(1))).count();
+        assert_eq!(admitted, 3);
+        assert!(allowance.admit(start, key(2)));
+        assert!(allowance.admit(Timestamp::from_secs(101), key(1)), "a second fills one in");
+        assert!(!allowance.admit(Timestamp::from_secs(101), key(1)));
+    }
+
+    #[test]
+    fn many_keys_cannot_use_up_memory() {
+        let each = Rate { burst: 2, per_second: 1 };
+        let mut allowance = Allowance::new(each, Rate { burst: 1, per_second: 0 });
+        for n in 0..100_000_u32 {
+            let mut bytes = [0; 32];
+            bytes[..4].copy_from_slice(&n.to_le_bytes());
+            allowance.admit(Timestamp::from_secs(1), CustomerKey::from_bytes(bytes));
+        }
+        assert!(allowance.buckets.len() <= BUCKETS);
+        assert!(allowance.admit(Timestamp::from_secs(60), key(9)), "room returns with time");
+    }
+}

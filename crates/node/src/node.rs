@@ -1,0 +1,465 @@
+//! A node from bind to shutdown.
+
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use openagents_engine::{Config as EngineConfig, CustomerConfig, PreimageSeed, ProviderConfig};
+use openagents_relay::{Hub, HubConfig, RelayActor, RelayConfig, RelayHandle, RelayUrl};
+use openagents_types::{JobKind, Network, ProviderKey};
+use openagents_wallet::Wallet;
+use serde::Serialize;
+use tokio::{net::TcpListener, sync::mpsc};
+
+use crate::{
+    advertise,
+    app::{self, App},
+    bus::Bus,
+    clock,
+    config::Config,
+    desk::Counter,
+    driver::{self, Command, Driver, DriverHandle, Parts},
+    home::{Home, HomeError, Lock},
+    identity::Identity,
+    offers,
+    relays::Relays,
+    resolve::Resolver,
+    runtime::Tasks,
+    server,
+    store::{Reader, Store, StoreError},
+    till::Till,
+    wallets::{self, Testnet, WalletsError},
+    workers::Workers,
+};
+
+/// How long running work may take to finish after the node was told to stop.
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// How much the embedded relay keeps, in bytes: a market's last minutes, in little memory.
+const RELAY_BYTES: usize = 32 << 20;
+
+/// What a node needs to start.
+#[derive(Debug)]
+pub struct Options {
+    /// Where everything is kept.
+    pub home: Home,
+    /// What its owner has decided.
+    pub config: Config,
+    /// Who it is.
+    pub identity: Identity,
+    /// Where its money is.
+    pub wallet: WalletChoice,
+    /// Which halves it has.
+    pub role: Role,
+    /// Whether the embedded relay and the testnet wallet service are served.
+    pub offline: bool,
+}
+
+/// Where a node's money is.
+#[derive(Debug)]
+pub enum WalletChoice {
+    /// Nowhere: it sells and buys only what is free.
+    None,
+    /// In a wallet that speaks NIP-47.
+    Connected(openagents_wallet::nwc::Connection),
+    /// In an account of the node's own testnet wallet service.
+    Testnet,
+}
+
+/// Which halves of the market a node takes part in. Every node can buy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It sells, and buys.
+    Provider,
+    /// It only buys.
+    Customer,
+}
+
+/// Why a node did not start. Nothing was changed but what an earlier line of the log says.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The home cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}; stop what uses it or choose another with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        reason: std::io::Error,
+    },
+    /// A relay's address is not one.
+    #[error(transparent)]
+    Relay(#[from] openagents_relay::RelayUrlError),
+    /// The wallet cannot be used.
+    #[error(transparent)]
+    Wallet(#[from] WalletsError),
+    /// A backend cannot be used.
+    #[error(transparent)]
+    Offers(#[from] offers::OffersError),
+    /// A file of the node cannot be written.
+    #[error("cannot write {path}: {reason}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: std::io::Error,
+    },
+}
+
+/// What a node that is up tells whoever started it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Up {
+    /// The embedded relay's address, if it is served, else the first relay.
+    pub relay: Option<String>,
+    /// The app.
+    pub app: String,
+    /// The provider's public key (hexadecimal), if the node sells.
+    pub provider: Option<ProviderKey>,
+    /// What it sells.
+    pub kinds: Vec<JobKind>,
+    /// Where the API's bearer token is.
+    pub token_file: PathBuf,
+}
+
+/// A node whose ports are open and whose jobs are restored.
+pub struct Node {
+    up: Up,
+    tasks: Tasks,
+    driver: DriverHandle,
+    thread: std::thread::JoinHandle<Result<(), StoreError>>,
+    testnet: Option<Testnet>,
+    token: Arc<str>,
+    _lock: Lock,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("up", &self.up).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Opens every port, restores every open job, and starts to serve.
+    ///
+    /// # Errors
+    /// Another node uses the home, the address is taken, the database or the wallet cannot be used.
+    pub async fn bind(options: Options) -> Result<Self, NodeError> {
+        let lock = options.home.lock()?;
+        let listener = listen(options.config.listen).await?;
+        let address = listener.local_addr().unwrap_or(options.config.listen);
+        let started = Builder { address, tasks: Tasks::new(), options }.build(listener).await?;
+        lock.announce(&started.up.app)?;
+        Ok(Self {
+            up: started.up,
+            tasks: started.tasks,
+            driver: started.driver,
+            thread: started.thread,
+            testnet: started.testnet,
+            token: started.token,
+            _lock: lock,
+        })
+    }
+
+    /// Where it is and what it sells.
+    pub fn up(&self) -> &Up {
+        &self.up
+    }
+
+    /// A client of its own API.
+    ///
+    /// # Errors
+    /// No HTTP client can be made on this machine.
+    pub fn client(&self) -> Result<openagents_api::Client, openagents_api::ClientError> {
+        openagents_api::Client::new(&self.up.app, &self.token)
+    }
+
+    /// The link that opens the app in a browser, once.
+    pub fn app_link(&self) -> String {
+        format!("{}/?k={}", self.up.app, self.token)
+    }
+
+    /// The testnet wallet service, if this node serves it.
+    pub fn testnet(&self) -> Option<&Testnet> {
+        self.testnet.as_ref()
+    }
+
+    /// Serves until `stop` is ready, then lets running work finish and ends.
+    ///
+    /// # Errors
+    /// The disk refused; nothing was done about what could not be written down.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), StoreError> {
+        tokio::select! {
+            () = stop => {}
+            () = self.driver_ended() => {}
+        }
+        self.shutdown().await
+    }
+
+    async fn driver_ended(&self) {
+        while !self.thread.is_finished() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Takes no new jobs, waits for running ones, and ends every task.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub async fn shutdown(self) -> Result<(), StoreError> {
+        self.driver.tell(Command::Drain).await;
+        let _ = tokio::time::timeout(DRAIN, self.idle()).await;
+        self.driver.tell(Command::Stop).await;
+        let thread = self.thread;
+        let ended = tokio::task::spawn_blocking(move || thread.join()).await;
+        self.tasks.finish().await;
+        match ended {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Waits until no work runs.
+    async fn idle(&self) {
+        use std::sync::atomic::Ordering::Relaxed;
+        while !self.thread.is_finished() && self.driver.gauges.running.load(Relaxed) > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, NodeError> {
+    server::bind(address).await.map_err(|reason| NodeError::Listen { address, reason })
+}
+
+/// A node in the making.
+struct Builder {
+    options: Options,
+    address: SocketAddr,
+    tasks: Tasks,
+}
+
+struct Started {
+    up: Up,
+    tasks: Tasks,
+    driver: DriverHandle,
+    thread: std::thread::JoinHandle<Result<(), StoreError>>,
+    testnet: Option<Testnet>,
+    token: Arc<str>,
+}
+
+impl Builder {
+    async fn build(self, listener: TcpListener) -> Result<Started, NodeError> {
+        let (news, heard) = mpsc::channel(driver::INBOX);
+        let embedded = self.embedded_relay()?;
+        let relays = Relays::new(self.relay_handles(embedded.as_ref(), &news)?);
+        let testnet = match &embedded {
+            Some((hub, url)) => Some(Testnet::open(&self.options.home, hub, url, &self.tasks).await?),
+            None => None,
+        };
+        let (wallet, network) = self.wallet(testnet.as_ref()).await?;
+        let database = self.options.home.data_file("node.db");
+        let store = Store::open(&database)?;
+        let reader = Arc::new(Reader::open(&database)?);
+        let selling = self.options.role == Role::Provider;
+        let backends = if selling { offers::backends(&self.options.config).await? } else { HashMap::new() };
+        let escrow = wallets::holds(wallet.as_ref()).await;
+        let engine = self.engine_config(&backends, network, escrow);
+        let resolver = Resolver::new(&self.options.config.allow_private_urls);
+        let workers = Workers::new(backends, resolver, self.tasks.clone());
+        let till = Till::new(wallet, network, self.tasks.clone());
+        let identity = Arc::new(self.options.identity.clone());
+        let bus = Bus::new();
+        let provider = engine.provider.clone();
+        let parts = Parts {
+            store,
+            config: engine,
+            identity: identity.clone(),
+            relays: relays.clone(),
+            till: till.clone(),
+            workers: workers.clone(),
+            bus: bus.clone(),
+            allowance: self.options.config.limits.allowance(),
+        };
+        let (driver, handle, wake, owed) = Driver::restore(parts)?;
+        relays.attach(handle.clone());
+        workers.attach(handle.clone());
+        till.attach(handle.clone());
+        let thread = std::thread::Builder::new()
+            .name("driver".into())
+            .spawn(move || driver.run(owed))
+            .map_err(|reason| NodeError::Write { path: database, reason })?;
+
+        self.tasks.spawn_until_stop(driver::keep_time(wake, handle.clone()));
+        self.tasks.spawn_until_stop(relays.clone().listen(heard));
+        self.tasks.spawn_until_stop(till.clone().listen());
+        let token = self.token()?;
+        let up = self.up(embedded.as_ref(), provider.as_ref());
+        let counter = Counter {
+            up: up.clone(),
+            started_at: clock::now(),
+            identity: identity.clone(),
+            config: self.options.config.clone(),
+            test_money: network != Network::Mainnet,
+            driver: handle.clone(),
+            reader: reader.clone(),
+            relays: relays.clone(),
+            till,
+            provider: provider.clone(),
+            testnet: testnet.clone(),
+        };
+        if let Some(provider) = provider {
+            let ads =
+                advertise::Advertiser::new(&self.options.config, identity, provider, relays, handle.clone());
+            self.tasks.spawn(ads.run(self.tasks.stop_token()));
+        }
+        let router = self.router(counter, reader, bus, token.clone(), embedded);
+        self.tasks.spawn(server::serve(listener, router, self.tasks.clone()));
+        Ok(Started { up, tasks: self.tasks, driver: handle, thread, testnet, token })
+    }
+
+    /// The relay of a node that is a market of its own.
+    fn embedded_relay(&self) -> Result<Option<(Hub, RelayUrl)>, NodeError> {
+        if !self.options.offline {
+            return Ok(None);
+        }
+        let rate = self.options.config.limits.relay_rate();
+        let config = HubConfig { most_bytes: RELAY_BYTES, rate, ..HubConfig::default() };
+        let url = RelayUrl::parse_plaintext(&format!("ws://{}/relay", self.address))?;
+        Ok(Some((Hub::new(config), url)))
+    }
+
+    fn relay_handles(
+        &self,
+        embedded: Option<&(Hub, RelayUrl)>,
+        news: &mpsc::Sender<(RelayUrl, openagents_relay::RelayNews)>,
+    ) -> Result<Vec<RelayHandle>, NodeError> {
+        if let Some((hub, url)) = embedded {
+            let mut client = hub.attach(url.clone(), driver::INBOX);
+            let (handle, news) = (client.handle(), news.clone());
+            self.tasks.spawn_until_stop(async move {
+                while let Some(item) = client.recv().await {
+                    if news.send(item).await.is_err() {
+                        return;
+                    }
+                }
+            });
+            return Ok(vec![handle]);
+        }
+        let mut handles = Vec::new();
+        for relay in &self.options.config.relays {
+            let mut config = RelayConfig::new(RelayUrl::parse(relay)?);
+            config.auth = Some(self.options.identity.keys().clone());
+            let (handle, actor) = RelayActor::new(config, news.clone());
+            self.tasks.spawn(actor.run(self.tasks.stop_token()));
+            handles.push(handle);
+        }
+        Ok(handles)
+    }
+
+    async fn wallet(
+        &self,
+        testnet: Option<&Testnet>,
+    ) -> Result<(Option<Arc<dyn Wallet>>, Network), NodeError> {
+        let connected = match (&self.options.wallet, testnet) {
+            (WalletChoice::Connected(connection), _) => {
+                Some(wallets::connect(connection.clone(), &self.tasks, testnet).await?)
+            }
+            (WalletChoice::Testnet, Some(testnet)) => {
+                let connection = testnet.own_account(&self.options.home)?;
+                Some(wallets::connect(connection, &self.tasks, Some(testnet)).await?)
+            }
+            (WalletChoice::None | WalletChoice::Testnet, _) => None,
+        };
+        Ok(match connected {
+            Some((wallet, network)) => (Some(wallet), network),
+            None if self.options.offline => (None, Network::Regtest),
+            None => (None, Network::Mainnet),
+        })
+    }
+
+    fn engine_config(
+        &self,
+        backends: &HashMap<JobKind, Arc<dyn openagents_backend::Backend>>,
+        network: Network,
+        escrow: bool,
+    ) -> EngineConfig {
+        let provider = (self.options.role == Role::Provider).then(|| {
+            let key = ProviderKey::from_bytes(self.options.identity.keys().public_key().to_bytes());
+            let seed = PreimageSeed::new(self.options.identity.derive_secret(b"hold-preimages"));
+            let settings = &self.options.config.provider;
+            ProviderConfig {
+                offers: offers::offers(&self.options.config, backends),
+                escrow,
+                slots: settings.slots,
+                queue_limit: settings.queue_limit,
+                quote_lifetime: settings.quote_lifetime(),
+                job_timeout: settings.job_timeout(),
+                recheck: settings.recheck(),
+                ..ProviderConfig::new(key, seed)
+            }
+        });
+        let mut customer = CustomerConfig::new(network);
+        customer.recheck = self.options.config.customer.recheck();
+        EngineConfig { provider, customer }
+    }
+
+    /// The bearer token, made once and kept readable for its owner alone.
+    fn token(&self) -> Result<Arc<str>, NodeError> {
+        let path = self.options.home.data_file("api.token");
+        self.options
+            .home
+            .secret_text(&path, || hex::encode(rand::random::<[u8; 24]>()))
+            .map_err(NodeError::Home)
+    }
+
+    fn up(&self, embedded: Option<&(Hub, RelayUrl)>, provider: Option<&ProviderConfig>) -> Up {
+        let configured = || self.options.config.relays.first().cloned();
+        Up {
+            relay: embedded.map(|(_, url)| url.to_string()).or_else(configured),
+            app: format!("http://{}", self.address),
+            provider: provider.map(|provider| provider.key),
+            kinds: provider.map_or_else(Vec::new, |p| p.offers.iter().map(|offer| offer.kind).collect()),
+            token_file: self.options.home.data_file("api.token"),
+        }
+    }
+
+    fn router(
+        &self,
+        counter: Counter,
+        reader: Arc<Reader>,
+        bus: Bus,
+        token: Arc<str>,
+        embedded: Option<(Hub, RelayUrl)>,
+    ) -> axum::Router {
+        let counter = Arc::new(counter);
+        let hosts = Arc::new(self.options.config.hosts(self.address));
+        let app = App { reader, bus, token, facts: counter.clone(), hosts, desk: counter };
+        let router = app::router(app);
+        match embedded {
+            Some((hub, _)) => router.merge(relay_route(hub, self.tasks.stop_token())),
+            None => router,
+        }
+    }
+}
+
+/// `/relay`: open to any Nostr client that reaches this port; events prove themselves.
+fn relay_route(hub: Hub, stop: tokio_util::sync::CancellationToken) -> axum::Router {
+    use axum::{extract::WebSocketUpgrade, response::IntoResponse, routing::get};
+    let information = hub.clone();
+    let handler =
+        move |upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>| {
+            let answer = match upgrade {
+                Ok(upgrade) => openagents_relay::upgrade(upgrade, hub.clone(), stop.clone()),
+                Err(_) => {
+                    let kind = [(axum::http::header::CONTENT_TYPE, "application/nostr+json")];
+                    (kind, information.information().to_string()).into_response()
+                }
+            };
+            std::future::ready(answer)
+        };
+    axum::Router::new().route("/relay", get(handler))
+}

@@ -1,0 +1,133 @@
+//! All relays of a node as one: say something everywhere, follow jobs everywhere, hear everything.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use openagents_protocol::{Verified, filters};
+use openagents_relay::{RelayHandle, RelayNews, RelayUrl, SubId};
+use openagents_types::{JobId, JobKind, ProviderKey, Timestamp};
+use tokio::sync::mpsc;
+
+use crate::driver::{Command, DriverHandle};
+
+/// The subscription a provider hears requests on.
+const REQUESTS: &str = "requests";
+
+/// How a relay stands, for pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayState {
+    /// Whether events pass.
+    pub connected: bool,
+    /// `connected`, `connecting`, or why not.
+    pub word: String,
+}
+
+/// The node's relays. Clones speak to the same ones.
+#[derive(Clone, Debug)]
+pub struct Relays(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    handles: Vec<RelayHandle>,
+    states: Mutex<BTreeMap<RelayUrl, RelayState>>,
+    driver: OnceLock<DriverHandle>,
+}
+
+impl Relays {
+    /// A node that talks to `handles`.
+    pub fn new(handles: Vec<RelayHandle>) -> Self {
+        let connecting = || RelayState { connected: false, word: "connecting".into() };
+        let states = handles.iter().map(|handle| (handle.url().clone(), connecting())).collect();
+        Self(Arc::new(Inner { handles, states: Mutex::new(states), driver: OnceLock::new() }))
+    }
+
+    /// Whom to tell what is heard. Called once, before [`Self::listen`].
+    pub fn attach(&self, driver: DriverHandle) {
+        let _ = self.0.driver.set(driver);
+    }
+
+    /// Sends an event to every relay. What a full queue does not take is still in the outbox, and
+    /// is sent again when the relay has caught up.
+    pub fn publish(&self, event: Verified) {
+        if let [only] = self.0.handles.as_slice() {
+            return note(only, only.publish(event));
+        }
+        for handle in &self.0.handles {
+            note(handle, handle.publish(event.clone()));
+        }
+    }
+
+    /// Hears requests for these kinds, and what their customers say afterwards.
+    pub fn sell(&self, kinds: &[JobKind], provider: ProviderKey, since: Timestamp) {
+        let wanted = filters::for_provider(kinds, provider, since);
+        for handle in &self.0.handles {
+            note(handle, handle.subscribe(SubId::named(REQUESTS), wanted.clone()));
+        }
+    }
+
+    /// Hears answers to a job.
+    pub fn follow(&self, job: JobId, kind: JobKind) {
+        let wanted = filters::for_customer(job, kind);
+        for handle in &self.0.handles {
+            note(handle, handle.subscribe(SubId::from(job), wanted.clone()));
+        }
+    }
+
+    /// Hears no more answers to a job.
+    pub fn unfollow(&self, job: JobId) {
+        for handle in &self.0.handles {
+            note(handle, handle.close(SubId::from(job)));
+        }
+    }
+
+    /// How every relay stands.
+    pub fn states(&self) -> BTreeMap<RelayUrl, RelayState> {
+        self.0.states.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_state(&self, url: RelayUrl, connected: bool, word: String) {
+        let mut states = self.0.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.insert(url, RelayState { connected, word });
+    }
+
+    /// Passes on what the relays say until they are gone.
+    pub async fn listen(self, mut news: mpsc::Receiver<(RelayUrl, RelayNews)>) {
+        while let Some((url, news)) = news.recv().await {
+            self.hear(url, news).await;
+        }
+    }
+
+    /// Passes one piece of news on.
+    pub async fn hear(&self, url: RelayUrl, news: RelayNews) {
+        let Some(driver) = self.0.driver.get() else { return };
+        match news {
+            RelayNews::Event(_, event) => driver.tell(Command::Wire(event)).await,
+            RelayNews::Ok { event, accepted: true, .. } => driver.tell(Command::Sent(event)).await,
+            RelayNews::Ok { event, accepted: false, message } => {
+                tracing::warn!(%url, %event, %message, "a relay refused an event of ours");
+            }
+            RelayNews::Connected => {
+                self.set_state(url, true, "connected".into());
+                driver.tell(Command::Resend).await;
+            }
+            RelayNews::Disconnected { reason, retry_in, attempt } => {
+                tracing::info!(%url, %reason, ?retry_in, attempt, "a relay is gone");
+                self.set_state(url, false, reason);
+            }
+            RelayNews::Lagged => driver.tell(Command::Relisten).await,
+            RelayNews::Closed { sub, reason } => {
+                tracing::info!(%url, %sub, %reason, "a subscription was closed")
+            }
+            RelayNews::Notice(text) => tracing::info!(%url, %text, "a relay says"),
+            RelayNews::Stored(_) => {}
+        }
+    }
+}
+
+fn note(handle: &RelayHandle, outcome: Result<(), openagents_relay::HandleError>) {
+    if let Err(error) = outcome {
+        tracing::warn!(url = %handle.url(), %error, "a relay could not be told something yet");
+    }
+}

@@ -1,0 +1,233 @@
+//! Money: every call to the wallet, checked once more before anything is sent, and reported in the
+//! engine's words. A call that times out is not reported at all; the engine asks again.
+
+use std::sync::{Arc, OnceLock};
+
+use openagents_engine::{Action, Incoming, Input, InvoiceFor, Outgoing};
+use openagents_types::{Invoice, Millis, Msat, Network, PaymentHash, Preimage};
+use openagents_wallet::{MakeInvoice, Pay, Wallet, WalletError, WalletEvent, bolt11};
+use tokio::sync::Semaphore;
+
+use crate::{clock, driver::DriverHandle, runtime::Tasks};
+
+/// How many wallet calls may be under way at once.
+const CALLS: usize = 256;
+
+/// The node's wallet. Clones share it.
+#[derive(Clone)]
+pub struct Till(Arc<Inner>);
+
+struct Inner {
+    wallet: Option<Arc<dyn Wallet>>,
+    network: Network,
+    calls: Semaphore,
+    tasks: Tasks,
+    driver: OnceLock<DriverHandle>,
+}
+
+impl Till {
+    /// A till on this wallet, which pays on this network and on no other.
+    pub fn new(wallet: Option<Arc<dyn Wallet>>, network: Network, tasks: Tasks) -> Self {
+        let calls = Semaphore::new(CALLS);
+        Self(Arc::new(Inner { wallet, network, calls, tasks, driver: OnceLock::new() }))
+    }
+
+    /// Whom to report to. Called once, before any money moves.
+    pub fn attach(&self, driver: DriverHandle) {
+        let _ = self.0.driver.set(driver);
+    }
+
+    /// The wallet, if one is connected.
+    pub fn wallet(&self) -> Option<Arc<dyn Wallet>> {
+        self.0.wallet.clone()
+    }
+
+    /// Carries out one of the engine's actions about money.
+    pub fn take(&self, action: Action) {
+        let inner = self.0.clone();
+        self.0.tasks.spawn_until_stop(async move {
+            let Ok(_permit) = inner.calls.acquire().await else { return };
+            if let Some(input) = inner.carry_out(action).await
+                && let Some(driver) = inner.driver.get()
+            {
+                driver.report(input).await;
+            }
+        });
+    }
+
+    /// Passes on what the wallet says by itself, until it says no more.
+    pub async fn listen(self) {
+        let (Some(wallet), Some(driver)) = (self.0.wallet.clone(), self.0.driver.get()) else { return };
+        let mut events = wallet.events();
+        while let Some(event) = events.recv().await {
+            driver.report(heard(event)).await;
+        }
+    }
+}
+
+impl Inner {
+    async fn carry_out(&self, action: Action) -> Option<Input> {
+        let Some(wallet) = &self.wallet else { return without_wallet(action) };
+        match action {
+            Action::Invoice { invoice_for, amount, lifetime, hold } => {
+                crate::failpoint::hit("wallet.invoice.before");
+                let input = self.invoice(wallet, invoice_for, amount, lifetime, hold).await;
+                crate::failpoint::hit("wallet.invoice.after");
+                input
+            }
+            Action::SettleHold(preimage) => settle(wallet, preimage).await,
+            Action::CancelHold(hash) => cancel(wallet, hash).await,
+            Action::LookUpIncoming(hash) => look_up_incoming(wallet, hash).await,
+            Action::LookUpOutgoing(hash) => {
+                crate::failpoint::hit("wallet.lookup");
+                let state = wallet.lookup_outgoing(hash).await;
+                outgoing(hash, state)
+            }
+            Action::Pay { invoice, max_fee, first } => {
+                crate::failpoint::hit("wallet.pay.before");
+                let input = self.pay(wallet, invoice, max_fee, first).await;
+                crate::failpoint::hit("wallet.pay.after");
+                input
+            }
+            _ => None,
+        }
+    }
+
+    async fn invoice(
+        &self,
+        wallet: &Arc<dyn Wallet>,
+        invoice_for: InvoiceFor,
+        amount: Msat,
+        lifetime: Millis,
+        hold: Option<PaymentHash>,
+    ) -> Option<Input> {
+        let description = match invoice_for {
+            InvoiceFor::Quote(job) => format!("job {job}"),
+            InvoiceFor::Refund { job, .. } => format!("refund of job {job}"),
+        };
+        match wallet.make_invoice(MakeInvoice { amount, description, expiry: lifetime, hold }).await {
+            Ok(invoice) if invoice.network == self.network => {
+                Some(Input::Invoiced { invoice_for, outcome: Ok(invoice) })
+            }
+            Ok(invoice) => {
+                let message = format!("the wallet is on {}, this node on {}", invoice.network, self.network);
+                Some(Input::Invoiced { invoice_for, outcome: Err(message) })
+            }
+            Err(error) if is_unknown(&error) => None,
+            Err(error) => Some(Input::Invoiced { invoice_for, outcome: Err(error.to_string()) }),
+        }
+    }
+
+    /// Pays, after the invoice was decoded once more and says what was decided.
+    async fn pay(
+        &self,
+        wallet: &Arc<dyn Wallet>,
+        invoice: Invoice,
+        max_fee: Msat,
+        first: bool,
+    ) -> Option<Input> {
+        let hash = invoice.payment_hash;
+        if let Some(reason) = self.objection(&invoice, first) {
+            tracing::error!(%hash, %reason, "a payment was not sent");
+            return Some(Input::Outgoing { hash, state: Outgoing::Failed { reason } });
+        }
+        let paid = wallet.pay(Pay { invoice: &invoice, max_fee, first_attempt: first }).await;
+        outgoing(hash, paid)
+    }
+
+    /// Why an invoice must not be paid now. One that may have been sent before is never objected to
+    /// for being late: its payment has to be followed, not forgotten.
+    fn objection(&self, invoice: &Invoice, first: bool) -> Option<String> {
+        let now = clock::now();
+        match bolt11::decode(&invoice.bolt11, now) {
+            Err(error) => Some(error.to_string()),
+            Ok(decoded) if decoded != *invoice => Some("its invoice does not say what was quoted".into()),
+            Ok(decoded) if decoded.network != self.network => Some(format!("it is for {}", decoded.network)),
+            Ok(decoded) if first && decoded.expires_at <= now => Some("its invoice has expired".into()),
+            Ok(_) => None,
+        }
+    }
+}
+
+async fn settle(wallet: &Arc<dyn Wallet>, preimage: Preimage) -> Option<Input> {
+    crate::failpoint::hit("wallet.settle.before");
+    let settled = wallet.settle_hold(preimage).await;
+    crate::failpoint::hit("wallet.settle.after");
+    if let Err(error) = &settled {
+        tracing::warn!(%error, hash = %preimage.hash(), "a held payment was not taken yet");
+    }
+    look_up_incoming(wallet, preimage.hash()).await
+}
+
+async fn cancel(wallet: &Arc<dyn Wallet>, hash: PaymentHash) -> Option<Input> {
+    crate::failpoint::hit("wallet.cancel.before");
+    let cancelled = wallet.cancel_hold(hash).await;
+    crate::failpoint::hit("wallet.cancel.after");
+    match cancelled {
+        Ok(()) => Some(Input::Incoming { hash, state: Incoming::Cancelled }),
+        Err(_) => look_up_incoming(wallet, hash).await,
+    }
+}
+
+async fn look_up_incoming(wallet: &Arc<dyn Wallet>, hash: PaymentHash) -> Option<Input> {
+    crate::failpoint::hit("wallet.lookup");
+    match wallet.lookup_incoming(hash).await {
+        Ok(state) => Some(Input::Incoming { hash, state: incoming(state) }),
+        Err(error) => {
+            tracing::warn!(%error, %hash, "the wallet was asked about a payment and gave no answer");
+            None
+        }
+    }
+}
+
+fn outgoing(hash: PaymentHash, state: Result<openagents_wallet::Outgoing, WalletError>) -> Option<Input> {
+    let state = match state {
+        Ok(openagents_wallet::Outgoing::Pending) => Outgoing::Pending,
+        Ok(openagents_wallet::Outgoing::Settled { preimage, fee }) => Outgoing::Settled { preimage, fee },
+        Ok(openagents_wallet::Outgoing::Failed { reason }) => Outgoing::Failed { reason },
+        Ok(openagents_wallet::Outgoing::Unknown) => Outgoing::Unknown,
+        Err(error) if is_unknown(&error) => return None,
+        Err(error) => Outgoing::Failed { reason: error.to_string() },
+    };
+    Some(Input::Outgoing { hash, state })
+}
+
+const fn incoming(state: openagents_wallet::Incoming) -> Incoming {
+    match state {
+        openagents_wallet::Incoming::Open => Incoming::Open,
+        openagents_wallet::Incoming::Held { amount } => Incoming::Held { amount },
+        openagents_wallet::Incoming::Settled { amount } => Incoming::Settled { amount },
+        openagents_wallet::Incoming::Cancelled => Incoming::Cancelled,
+        openagents_wallet::Incoming::Expired => Incoming::Expired,
+        openagents_wallet::Incoming::Unknown => Incoming::Unknown,
+    }
+}
+
+/// Whether an error leaves open what happened; then nothing is reported.
+fn is_unknown(error: &WalletError) -> bool {
+    !error.is_definitive()
+}
+
+/// The wallet's own words, which it signs and encrypts like its answers.
+fn heard(event: WalletEvent) -> Input {
+    match event {
+        WalletEvent::Incoming { hash, state } => Input::Incoming { hash, state: incoming(state) },
+        WalletEvent::Outgoing { hash, state } => {
+            outgoing(hash, Ok(state)).unwrap_or(Input::Outgoing { hash, state: Outgoing::Pending })
+        }
+    }
+}
+
+/// What a node without a wallet can say: it cannot be paid, and has never paid anything.
+fn without_wallet(action: Action) -> Option<Input> {
+    match action {
+        Action::Invoice { invoice_for, .. } => {
+            Some(Input::Invoiced { invoice_for, outcome: Err("no wallet is connected".into()) })
+        }
+        Action::Pay { invoice, .. } => {
+            let reason = String::from("no wallet is connected");
+            Some(Input::Outgoing { hash: invoice.payment_hash, state: Outgoing::Failed { reason } })
+        }
+        _ => None,
+    }
+}

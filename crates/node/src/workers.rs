@@ -1,0 +1,180 @@
+//! Work: inputs are fetched, backends run, pieces and results are reported.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use openagents_backend::{Backend, Work};
+use openagents_engine::{Input, InputSize, RunFault};
+use openagents_types::{InputType, JobId, JobKind, JobRequest, Millis, ResolvedInput};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{driver::DriverHandle, resolve::Resolver, runtime::Tasks};
+
+/// Pieces of a result are sent at most this often: each is an event that every relay carries.
+const PIECE_EVERY: Duration = Duration::from_millis(250);
+
+/// The node's backends. Clones share them.
+#[derive(Clone)]
+pub struct Workers(Arc<Inner>);
+
+struct Inner {
+    backends: HashMap<JobKind, Arc<dyn Backend>>,
+    resolver: Resolver,
+    tasks: Tasks,
+    driver: OnceLock<DriverHandle>,
+    running: Mutex<HashMap<JobId, CancellationToken>>,
+    /// Fetched inputs of jobs that wait for payment or a slot. Text inputs are not kept here.
+    fetched: Mutex<HashMap<JobId, Vec<ResolvedInput>>>,
+}
+
+impl Workers {
+    /// Workers on these backends.
+    pub fn new(backends: HashMap<JobKind, Arc<dyn Backend>>, resolver: Resolver, tasks: Tasks) -> Self {
+        Self(Arc::new(Inner {
+            backends,
+            resolver,
+            tasks,
+            driver: OnceLock::new(),
+            running: Mutex::default(),
+            fetched: Mutex::default(),
+        }))
+    }
+
+    /// Whom to report to. Called once, before any work.
+    pub fn attach(&self, driver: DriverHandle) {
+        let _ = self.0.driver.set(driver);
+    }
+
+    /// Checks a job whose inputs are all in the request; `None` if something has to be fetched.
+    pub fn resolve_at_once(&self, request: &JobRequest) -> Option<Result<InputSize, String>> {
+        let all_text = request.inputs.iter().all(|input| input.input_type == InputType::Text);
+        all_text.then(|| {
+            let bytes = request.inputs.iter().map(|input| input.data.len() as u64).sum();
+            self.0.check(request, bytes)
+        })
+    }
+
+    /// Fetches a job's inputs and reports how large they are.
+    pub fn resolve(&self, request: &JobRequest) {
+        let (inner, request) = (self.0.clone(), request.clone());
+        self.0.tasks.spawn_until_stop(async move {
+            let outcome = match inner.resolver.resolve(&request.inputs).await {
+                Ok(inputs) => {
+                    let bytes = inputs.iter().map(|input| input.bytes.len() as u64).sum();
+                    lock(&inner.fetched).insert(request.id, inputs);
+                    inner.check(&request, bytes)
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            inner.report(Input::Resolved { job: request.id, outcome }).await;
+        });
+    }
+
+    /// Does the work, for at most `limit`.
+    pub fn run(&self, request: &JobRequest, limit: Millis) {
+        let stop = CancellationToken::new();
+        lock(&self.0.running).insert(request.id, stop.clone());
+        let (inner, request) = (self.0.clone(), request.clone());
+        self.0.tasks.spawn_until_stop(async move {
+            crate::failpoint::hit("backend.run.before");
+            let id = request.id;
+            let outcome = inner.work(request, limit, stop).await;
+            lock(&inner.running).remove(&id);
+            lock(&inner.fetched).remove(&id);
+            crate::failpoint::hit("backend.run.after");
+            if let Some(input) = outcome {
+                inner.report(input).await;
+            }
+        });
+    }
+
+    /// Stops work that is no longer wanted. Nothing is reported.
+    pub fn stop(&self, job: JobId) {
+        if let Some(stop) = lock(&self.0.running).remove(&job) {
+            stop.cancel();
+        }
+        lock(&self.0.fetched).remove(&job);
+    }
+
+    /// Forgets what was fetched for a job that will not run.
+    pub fn forget(&self, job: JobId) {
+        lock(&self.0.fetched).remove(&job);
+    }
+}
+
+impl Inner {
+    fn check(&self, request: &JobRequest, bytes: u64) -> Result<InputSize, String> {
+        let Some(backend) = self.backends.get(&request.kind) else {
+            return Err(format!("this provider does not do jobs of kind {}", request.kind));
+        };
+        backend.check(request.kind, &request.params, bytes).map_err(|rejection| rejection.to_string())?;
+        Ok(InputSize { bytes })
+    }
+
+    async fn report(&self, input: Input) {
+        if let Some(driver) = self.driver.get() {
+            driver.report(input).await;
+        }
+    }
+
+    async fn work(&self, request: JobRequest, limit: Millis, stop: CancellationToken) -> Option<Input> {
+        let job = request.id;
+        let failed =
+            |message: String, retryable| Input::RunFailed { job, fault: RunFault { message, retryable } };
+        let inputs = match self.inputs(&request).await {
+            Ok(inputs) => inputs,
+            Err(message) => return Some(failed(message, false)),
+        };
+        let Some(backend) = self.backends.get(&request.kind).cloned() else {
+            return Some(failed("the backend is gone".into(), false));
+        };
+        let work = Work { kind: request.kind, inputs, params: request.params, output: request.output };
+        let (pieces, heard) = mpsc::channel(64);
+        let run = tokio::time::timeout(limit.duration(), backend.run(work, pieces, stop.clone()));
+        let (outcome, ()) = tokio::join!(run, self.pass_on_pieces(job, heard));
+        match outcome {
+            _ if stop.is_cancelled() => None,
+            Ok(Ok(output)) => Some(Input::Finished { job, content: output.content, usage: output.usage }),
+            Ok(Err(error)) => Some(failed(error.to_string(), error.is_retryable())),
+            Err(_) => Some(failed(format!("the work took longer than {limit}"), false)),
+        }
+    }
+
+    /// What was fetched before, or is fetched again after a restart.
+    async fn inputs(&self, request: &JobRequest) -> Result<Vec<ResolvedInput>, String> {
+        if let Some(inputs) = lock(&self.fetched).remove(&request.id) {
+            return Ok(inputs);
+        }
+        self.resolver.resolve(&request.inputs).await.map_err(|error| error.to_string())
+    }
+
+    /// Gathers what a backend streams into pieces worth an event.
+    async fn pass_on_pieces(&self, job: JobId, mut heard: mpsc::Receiver<String>) {
+        let mut text = String::new();
+        let mut tick = tokio::time::interval(PIECE_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // The first tick comes at once; short work is over before the second, and sends no pieces.
+        tick.tick().await;
+        loop {
+            tokio::select! {
+                piece = heard.recv() => match piece {
+                    Some(piece) => text.push_str(&piece),
+                    None => return,
+                },
+                _ = tick.tick() => {
+                    if !text.is_empty() {
+                        self.report(Input::Progress { job, text: std::mem::take(&mut text) }).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
