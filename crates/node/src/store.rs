@@ -185,12 +185,12 @@ impl Store {
         Ok(statement.exists([id.as_bytes()])?)
     }
 
-    /// Whether a payment hash was ever written down.
+    /// Whether we ever meant to pay this hash.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn knows_payment(&self, hash: PaymentHash) -> Result<bool, StoreError> {
-        let mut statement = self.db.prepare_cached("SELECT 1 FROM payments WHERE hash = ?1")?;
+    pub fn meant_to_pay(&self, hash: PaymentHash) -> Result<bool, StoreError> {
+        let mut statement = self.db.prepare_cached("SELECT 1 FROM payments WHERE hash = ?1 AND direction = 'out'")?;
         Ok(statement.exists([hash.as_bytes()])?)
     }
 

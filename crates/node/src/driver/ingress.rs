@@ -76,13 +76,13 @@ impl Driver {
         self.input(now, Input::Result { result, invoice }, pending);
     }
 
-    /// Decodes an invoice that a stranger wants paid. One whose hash was ever written down, for this
-    /// job or another, is not looked at again.
+    /// Decodes an invoice that a stranger wants paid. One that we ever meant to pay, for this job or
+    /// another, is not looked at again.
     fn new_invoice(&self, now: Timestamp, bolt11: &str) -> Option<Invoice> {
         let invoice = openagents_wallet::bolt11::decode(bolt11, now)
             .inspect_err(|error| tracing::debug!(%error, "an invoice was not understood"))
             .ok()?;
-        let known = self.store.knows_payment(invoice.payment_hash).unwrap_or(true);
+        let known = self.store.meant_to_pay(invoice.payment_hash).unwrap_or(true);
         (!known).then_some(invoice)
     }
 }

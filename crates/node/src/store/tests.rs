@@ -31,7 +31,7 @@ fn a_payment_hash_serves_one_job_forever() {
     store.commit(&batch(vec![payment(1, 1)])).unwrap();
     let taken = store.commit(&batch(vec![payment(2, 2), payment(1, 2)]));
     assert!(matches!(taken, Err(StoreError::PaymentTaken(_))));
-    assert!(!store.knows_payment(PaymentHash::from_bytes([2; 32])).unwrap(), "the batch was whole or absent");
+    assert!(!store.meant_to_pay(PaymentHash::from_bytes([2; 32])).unwrap(), "the batch was whole or absent");
 }
 
 #[test]
