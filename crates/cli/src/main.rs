@@ -1,1 +1,43 @@
-fn main(){}
+//! The `openagents` program: reads the command line, calls one command, and turns its outcome into
+//! an exit code. Everything a command does is in `cmd/`; everything a node does is in `openagents-node`.
+
+mod args;
+mod cmd;
+mod demo;
+mod exit;
+mod failure;
+mod link;
+mod secret;
+mod show;
+mod tables;
+mod text;
+mod up;
+mod wallet_link;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::{args::Program, exit::Exit};
+
+fn main() -> ExitCode {
+    let matches = match Program::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error),
+    };
+    let program = match Program::from_arg_matches(&matches) {
+        Ok(program) => program,
+        Err(error) => return usage(&error),
+    };
+    show::log_to_stderr(&program.global);
+    match cmd::run(program) {
+        Ok(exit) => exit.into(),
+        Err(error) => failure::report(&error).into(),
+    }
+}
+
+/// Help and version are answers; anything else is a mistake in how the program was called.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS }
+}

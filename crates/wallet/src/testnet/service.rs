@@ -107,6 +107,11 @@ impl Service {
         *lock(&self.0.faults) = faults;
     }
 
+    /// Gives held payments back after this long from now on.
+    pub fn set_hold_limit(&self, limit: openagents_types::Millis) {
+        lock(&self.0.ledger).set_hold_limit(limit);
+    }
+
     /// Opens an account for a client key derived by the caller, with test money, and gives the
     /// connection to it. Opening it again gives the same account, without more money.
     ///

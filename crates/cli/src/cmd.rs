@@ -1,0 +1,59 @@
+//! The commands, one file each; here is only which is called.
+
+pub(crate) mod ask;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod doctor;
+pub(crate) mod help;
+pub(crate) mod identity;
+pub(crate) mod jobs;
+mod paths;
+pub(crate) mod provider;
+pub(crate) mod relay;
+pub(crate) mod testnet;
+pub(crate) mod wallet;
+
+use std::future::Future;
+
+use crate::{
+    args::{Command, Program},
+    demo,
+    exit::Exit,
+    up,
+};
+
+/// Runs the command.
+pub(crate) fn run(program: Program) -> anyhow::Result<Exit> {
+    let global = &program.global;
+    match program.command {
+        Command::Up(args) => up::run(global, &args),
+        Command::Demo(args) => demo::run(global, &args),
+        Command::Ask(args) => ask::run(global, &args),
+        Command::Jobs(jobs) => jobs::run(global, &jobs),
+        Command::Provider(provider) => provider::run(global, &provider),
+        Command::Identity(identity) => identity::run(global, &identity),
+        Command::Wallet(wallet) => wallet::run(global, &wallet),
+        Command::Relay(relay) => relay::run(global, &relay),
+        Command::Doctor(args) => doctor::run(global, &args),
+        Command::Config(config) => config::run(global, &config),
+        Command::Testnet(testnet) => testnet::run(global, &testnet),
+        Command::Paths => paths::run(global),
+        Command::Completions(args) => completions::run(&args),
+        Command::Help(args) => help::run(&args),
+        Command::Extract { format } => Ok(extract(&format)),
+    }
+}
+
+/// The node only looks whether its child succeeded; what the child wrote is checked by the node.
+fn extract(format: &str) -> Exit {
+    if openagents_backend::extract_child_main(format) == std::process::ExitCode::SUCCESS {
+        Exit::Ok
+    } else {
+        Exit::Error
+    }
+}
+
+/// Waits for a command that talks to the network.
+fn wait<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?.block_on(work)
+}

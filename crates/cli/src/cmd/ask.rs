@@ -1,0 +1,218 @@
+//! `openagents ask`: from words on the command line to a job that a node buys.
+
+mod follow;
+mod input;
+mod outcome;
+
+use clap::Args;
+use nostr::PublicKey;
+use openagents_api::AskBody;
+use openagents_types::{JobInput, JobKind, Msat, Param, ProviderKey};
+
+use crate::{args::Global, exit::Exit, failure::Failure, link, show};
+
+/// The job.
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  \
+        openagents ask --kind 5001 --file paper.pdf --param length=\"100 words\" --max-sat 10\n  \
+        openagents ask --kind summarization --url https://example.com/article --max-sat 10 --json\n  \
+        openagents ask \"Why is the sky blue?\" --kind 5050 --param model=qwen3 --max-sat 20\n  \
+        cat notes.txt | openagents ask --kind 5001 --file - --max-sat 0",
+    after_help = "The result goes to stdout, everything else to stderr. With --json the last line of stdout is one\n\
+        object with job_id, state, provider, paid_msat, fee_msat, result, result_sha256, payment_hash, preimage\n\
+        and refusals. Ctrl-C takes the job back and says where the money is; a second one leaves at once.\n\
+        Exit codes: openagents help exit-codes"
+)]
+pub(crate) struct AskArgs {
+    /// What to work on, as text
+    text: Option<String>,
+    /// The kind of work: a number, or text-extraction, summarization, text-generation
+    #[arg(long, value_parser = kind)]
+    kind: Option<JobKind>,
+    /// Send this file (text, HTML or PDF); `-` is standard input. Repeat for several
+    #[arg(long, value_name = "FILE")]
+    file: Vec<String>,
+    /// Let the provider fetch this address. Repeat for several
+    #[arg(long, value_name = "URL")]
+    url: Vec<String>,
+    /// How to do it, such as length="100 words". Repeat for several
+    #[arg(long, value_name = "NAME=VALUE", value_parser = param)]
+    param: Vec<Param>,
+    /// The most to pay, in satoshis; 0 takes free offers only
+    #[arg(long, value_name = "N", conflicts_with = "max_msat")]
+    max_sat: Option<u64>,
+    /// The most to pay, in millisatoshis
+    #[arg(long, value_name = "N")]
+    max_msat: Option<u64>,
+    /// Ask only this provider
+    #[arg(long, value_name = "NPUB|HEX", value_parser = provider)]
+    provider: Option<ProviderKey>,
+    /// Hide text and parameters from relays; needs --provider
+    #[arg(long, requires = "provider")]
+    encrypt: bool,
+    /// How long to collect offers, in milliseconds
+    #[arg(long, value_name = "MS")]
+    window: Option<u64>,
+    /// How long the result is of use, such as 60s, 5m
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    deadline: Option<u64>,
+    /// How long a chosen provider has before the next is tried, such as 10s
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    patience: Option<u64>,
+    /// Print what would be asked, ask nobody, pay nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Kinds by name; any other by its number.
+const KINDS: &[(&str, JobKind)] = &[
+    ("text-extraction", JobKind::TEXT_EXTRACTION),
+    ("summarization", JobKind::SUMMARIZATION),
+    ("text-generation", JobKind::TEXT_GENERATION),
+];
+
+/// Buys the job and waits for it.
+pub(crate) fn run(global: &Global, args: &AskArgs) -> anyhow::Result<Exit> {
+    let body = body(args)?;
+    if args.dry_run {
+        return dry_run(global, &body);
+    }
+    let client = link::connect(&link::home(global)?)?;
+    super::wait(follow::buy(global, &client, &body))
+}
+
+fn dry_run(global: &Global, body: &AskBody) -> anyhow::Result<Exit> {
+    if global.json {
+        show::json(body)?;
+    } else {
+        show::line(&serde_json::to_string_pretty(body)?)?;
+    }
+    show::talk(&format!("nobody was asked; this would cost at most {}", Msat::new(body.bid_msat)));
+    Ok(Exit::Ok)
+}
+
+fn body(args: &AskArgs) -> anyhow::Result<AskBody> {
+    let inputs = inputs(args)?;
+    let kind = match args.kind {
+        Some(kind) => kind,
+        // Words alone are a question; anything else could mean several kinds.
+        None if args.file.is_empty() && args.url.is_empty() => JobKind::TEXT_GENERATION,
+        None => {
+            return Err(
+                Failure::usage("which kind of work is not said", "add --kind, such as --kind 5001").into()
+            );
+        }
+    };
+    Ok(AskBody {
+        kind,
+        inputs,
+        params: args.param.clone(),
+        bid_msat: bid(args)?.get(),
+        provider: args.provider,
+        encrypt: args.encrypt,
+        window_ms: args.window,
+        deadline_ms: args.deadline,
+        patience_ms: args.patience,
+    })
+}
+
+fn bid(args: &AskArgs) -> anyhow::Result<Msat> {
+    let bid = match (args.max_sat, args.max_msat) {
+        (Some(sat), _) => Msat::from_sat(sat)?,
+        (None, Some(msat)) => Msat::new(msat),
+        (None, None) => {
+            let next = "add --max-sat N; --max-sat 0 takes free offers only";
+            return Err(Failure::usage("how much it may cost is not said", next).into());
+        }
+    };
+    if bid > Msat::MAX {
+        return Err(Failure::usage(format!("{bid} is more than all bitcoin"), "offer less").into());
+    }
+    Ok(bid)
+}
+
+fn inputs(args: &AskArgs) -> anyhow::Result<Vec<JobInput>> {
+    let mut inputs: Vec<JobInput> = args.text.iter().map(JobInput::text).collect();
+    for file in &args.file {
+        inputs.push(input::read(file)?);
+    }
+    inputs.extend(args.url.iter().map(JobInput::url));
+    if inputs.is_empty() {
+        return Err(Failure::usage("nothing to work on is given", "give text, --file or --url").into());
+    }
+    input::fits(&inputs)?;
+    Ok(inputs)
+}
+
+fn kind(text: &str) -> Result<JobKind, String> {
+    match KINDS.iter().find(|(name, _)| *name == text) {
+        Some((_, kind)) => Ok(*kind),
+        None => text.parse().map_err(|error: openagents_types::KindError| error.to_string()),
+    }
+}
+
+fn param(text: &str) -> Result<Param, String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok(Param::new(name, value)),
+        _ => Err("write it as name=value".into()),
+    }
+}
+
+fn provider(text: &str) -> Result<ProviderKey, String> {
+    let key = PublicKey::parse(text)
+        .map_err(|_| "not a public key; it begins with npub1 or has 64 hexadecimal digits")?;
+    Ok(ProviderKey::from_bytes(key.to_bytes()))
+}
+
+/// A span of time in milliseconds: `500ms`, `60s`, `5m`, `1h`.
+fn span(text: &str) -> Result<u64, String> {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let number: u64 =
+        text[..text.len() - unit.len()].parse().map_err(|_| "write it as 500ms, 60s, 5m or 1h")?;
+    let factor = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("name the unit: ms, s, m or h".into()),
+    };
+    number.checked_mul(factor).ok_or_else(|| "that is too long".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_need_a_unit() {
+        let cases =
+            [("500ms", Some(500)), ("60s", Some(60_000)), ("5m", Some(300_000)), ("60", None), ("s", None)];
+        for (text, expected) in cases {
+            assert_eq!(span(text).ok(), expected, "{text}");
+        }
+        assert!(span("99999999999999999999h").is_err());
+        assert!(span("18446744073709551615s").is_err());
+    }
+
+    #[test]
+    fn kinds_have_names_and_numbers() {
+        assert_eq!(kind("summarization"), Ok(JobKind::SUMMARIZATION));
+        assert_eq!(kind("5000"), Ok(JobKind::TEXT_EXTRACTION));
+        assert!(kind("7000").is_err() && kind("poetry").is_err());
+    }
+
+    #[test]
+    fn a_parameter_may_contain_equals_signs() {
+        assert_eq!(param("a=b=c"), Ok(Param::new("a", "b=c")));
+        assert!(param("a").is_err() && param("=b").is_err());
+    }
+
+    #[test]
+    fn a_provider_is_named_by_npub_or_hex() {
+        let npub = "npub1sn0wdenkukak0d9dfczzeacvhkrgz92ak56egt7vdgzn8pv2wfqqhrjdv9";
+        let hex = "84dee6e676e5bb67b4ad4e042cf70cbd8681155db535942fcc6a0533858a7240";
+        assert_eq!(provider(npub), provider(hex));
+        assert!(provider(hex).is_ok() && provider("nobody").is_err());
+    }
+}

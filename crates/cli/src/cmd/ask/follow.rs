@@ -1,0 +1,216 @@
+//! Waits for a bought job, tells how it goes, and takes it back when it is interrupted.
+
+use std::{convert::Infallible, io::IsTerminal, time::Duration};
+
+use openagents_api::{AskBody, Client, JobView, NewsView};
+use openagents_types::JobId;
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    time::{Instant, interval},
+};
+
+use super::outcome::{self, Answer};
+use crate::{
+    args::Global,
+    exit::Exit,
+    failure::Failure,
+    show,
+    tables::now_ms,
+    text::{one_line, printable},
+};
+
+/// How often the node is asked although it said nothing, in case its news were lost.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How long a decided job's payment may take to settle before it is reported as under way.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// How long the node may go on answering nothing before we stop waiting.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// News that may wait; the node is asked anyway, so none is precious.
+const BACKLOG: usize = 1_024;
+
+/// Buys the job, waits until it is decided, and reports it.
+pub(super) async fn buy(global: &Global, client: &Client, body: &AskBody) -> anyhow::Result<Exit> {
+    let (news, heard) = mpsc::channel(BACKLOG);
+    tokio::select! {
+        exit = ask(global, client, body, heard) => exit,
+        never = watch(client, news) => match never {},
+    }
+}
+
+async fn ask(
+    global: &Global,
+    client: &Client,
+    body: &AskBody,
+    heard: mpsc::Receiver<NewsView>,
+) -> anyhow::Result<Exit> {
+    let id = client.ask(body).await?.id;
+    let streams = !global.json && std::io::stdout().is_terminal();
+    let mut following = Following::new(client, id, body.deadline_ms, streams);
+    let job = following.until_decided(heard).await?;
+    following.report(global, &job).await
+}
+
+/// Passes news on. Without them the job is looked at now and then, which is slower and no less right.
+async fn watch(client: &Client, news: mpsc::Sender<NewsView>) -> Infallible {
+    let _ = client.watch(|piece| !matches!(news.try_send(piece), Err(TrySendError::Closed(_)))).await;
+    std::future::pending().await
+}
+
+/// How long is still waited, and for what.
+struct Patience {
+    decided_at: Option<Instant>,
+    answered_at: Instant,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { decided_at: None, answered_at: Instant::now() }
+    }
+
+    /// Whether the job is decided, and its money is or had the time to be.
+    fn is_over(&mut self, job: &JobView) -> bool {
+        self.answered_at = Instant::now();
+        if !outcome::is_decided(job) {
+            self.decided_at = None;
+            return false;
+        }
+        let since = self.decided_at.get_or_insert_with(Instant::now);
+        !job.open || since.elapsed() >= SETTLING
+    }
+
+    fn has_lost_the_node(&self) -> bool {
+        self.answered_at.elapsed() >= SILENCE
+    }
+}
+
+/// One job being waited for.
+struct Following<'a> {
+    client: &'a Client,
+    id: JobId,
+    deadline_ms: Option<u64>,
+    /// Whether pieces of the result are shown as they come.
+    streams: bool,
+    streamed: String,
+    said: String,
+    interrupted: bool,
+}
+
+impl<'a> Following<'a> {
+    fn new(client: &'a Client, id: JobId, deadline_ms: Option<u64>, streams: bool) -> Self {
+        show::talk(&format!("asked: job {id}"));
+        Self {
+            client,
+            id,
+            deadline_ms,
+            streams,
+            streamed: String::new(),
+            said: String::new(),
+            interrupted: false,
+        }
+    }
+
+    /// The job once it is decided and its money is, too, or has had the time to be.
+    async fn until_decided(&mut self, mut heard: mpsc::Receiver<NewsView>) -> anyhow::Result<JobView> {
+        let mut look = interval(LOOK);
+        let mut patience = Patience::new();
+        loop {
+            tokio::select! {
+                Some(news) = heard.recv() => if !self.concerns(news)? { continue },
+                _ = look.tick() => {}
+                _ = tokio::signal::ctrl_c() => self.interrupt().await?,
+            }
+            match self.client.job(self.id).await {
+                Ok(job) => {
+                    self.say(&job);
+                    if patience.is_over(&job) {
+                        return Ok(job);
+                    }
+                }
+                Err(error) if patience.has_lost_the_node() => return Err(error.into()),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether the job has to be looked at again because of this. Pieces of the result are shown.
+    fn concerns(&mut self, news: NewsView) -> std::io::Result<bool> {
+        match news {
+            NewsView::Piece { id, text } if id == self.id => self.piece(&text).map(|()| false),
+            NewsView::Piece { .. } => Ok(false),
+            NewsView::Job { id, .. } => Ok(id == self.id),
+            NewsView::Lagged => Ok(true),
+        }
+    }
+
+    fn piece(&mut self, text: &str) -> std::io::Result<()> {
+        if self.streams {
+            self.streamed.push_str(text);
+            show::piece(&printable(text))?;
+        }
+        Ok(())
+    }
+
+    /// One line for each new state.
+    fn say(&mut self, job: &JobView) {
+        if self.said != job.state {
+            self.said.clone_from(&job.state);
+            if !outcome::is_decided(job) {
+                show::talk(&format!("{}: {}", one_line(&job.state, 30), one_line(&job.explanation, 300)));
+            }
+        }
+    }
+
+    /// Takes the job back; the second time, leaves.
+    async fn interrupt(&mut self) -> anyhow::Result<()> {
+        if self.interrupted {
+            return Err(Failure {
+                exit: Exit::Interrupted,
+                what: format!("left while job {} was being taken back", self.id),
+                money: "the node goes on: what is locked comes back or is paid for a result".into(),
+                next: "look again with `openagents jobs list`".into(),
+            }
+            .into());
+        }
+        self.interrupted = true;
+        show::talk("taking the job back; Ctrl-C again leaves at once and lets the node finish");
+        if let Err(error) = self.client.cancel(self.id).await {
+            show::talk(&format!("the node did not take it back: {error}"));
+        }
+        Ok(())
+    }
+
+    async fn report(&self, global: &Global, job: &JobView) -> anyhow::Result<Exit> {
+        let result = match outcome::is_delivered(job) {
+            true => Some(self.client.result(self.id).await?.content),
+            false => None,
+        };
+        let expired =
+            self.deadline_ms.is_some_and(|allowed| now_ms() >= job.asked_at.saturating_add(allowed));
+        let exit = outcome::exit(job, self.interrupted, expired);
+        show::talk(&format!(
+            "{}{}",
+            if self.streamed.is_empty() { "" } else { "\n" },
+            outcome::words(job, exit)
+        ));
+        if global.json {
+            show::json(&Answer::new(job, result.as_deref()))?;
+        } else if let Some(result) = &result {
+            self.show(result)?;
+        }
+        Ok(exit)
+    }
+
+    /// The result, unless it is on the screen already. Pipes and files get its very bytes.
+    fn show(&self, result: &str) -> std::io::Result<()> {
+        if !self.streams {
+            return show::line(result);
+        }
+        if self.streamed.trim() == result.trim() {
+            return Ok(());
+        }
+        show::line(&printable(result))
+    }
+}

@@ -1,0 +1,150 @@
+//! Errors as a person reads them: what happened, whether money is safe, what to do next. The one place
+//! that decides which exit code an error gets.
+
+use std::io::ErrorKind;
+
+use openagents_api::{ClientError, Problem};
+use openagents_node::{NodeError, config::ConfigError, home::HomeError, identity::IdentityError};
+use openagents_wallet::nwc::ConnectionError;
+
+use crate::{exit::Exit, show, text::printable};
+
+/// A failure of a command itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}\nmoney: {money}\nnext: {next}")]
+pub(crate) struct Failure {
+    /// How the program ends.
+    pub(crate) exit: Exit,
+    /// What happened.
+    pub(crate) what: String,
+    /// Whether money is safe.
+    pub(crate) money: String,
+    /// What to do next.
+    pub(crate) next: String,
+}
+
+impl Failure {
+    /// A failure before any money was touched.
+    pub(crate) fn new(exit: Exit, what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { exit, what: what.into(), money: "none moved".into(), next: next.into() }
+    }
+
+    /// The arguments are each fine and make no sense together.
+    pub(crate) fn usage(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, what, next)
+    }
+}
+
+/// Says an error on stderr and returns what the program ends with.
+pub(crate) fn report(error: &anyhow::Error) -> Exit {
+    if is_broken_pipe(error) {
+        // Whoever read our output has read enough.
+        return Exit::Ok;
+    }
+    show::talk(&format!("error: {}", printable(&describe(error))));
+    exit(error)
+}
+
+fn describe(error: &anyhow::Error) -> String {
+    if let Some(ClientError::Refused(Problem { message, money, next, .. })) = error.downcast_ref() {
+        return format!("{message}\nmoney: {money}\nnext: {next}");
+    }
+    if error.is::<Failure>() {
+        return error.to_string();
+    }
+    let text = format!("{error:#}");
+    match text.split_once("; ") {
+        Some((what, next)) => format!("{what}\nmoney: none moved\nnext: {next}"),
+        None => format!("{text}\nmoney: none moved\nnext: run `openagents doctor`"),
+    }
+}
+
+fn exit(error: &anyhow::Error) -> Exit {
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        failure.exit
+    } else if let Some(error) = error.downcast_ref::<ClientError>() {
+        of_client(error)
+    } else if let Some(error) = error.downcast_ref::<NodeError>() {
+        of_node(error)
+    } else if let Some(error) = error.downcast_ref::<IdentityError>() {
+        of_identity(error)
+    } else if error.is::<ConfigError>()
+        || error.is::<HomeError>()
+        || error.is::<openagents_relay::RelayUrlError>()
+    {
+        Exit::Config
+    } else if error.is::<ConnectionError>() {
+        Exit::Auth
+    } else {
+        Exit::Error
+    }
+}
+
+fn of_client(error: &ClientError) -> Exit {
+    match error {
+        ClientError::Refused(problem) => match problem.code.as_str() {
+            "unauthorized" | "unauthorised" | "forbidden" | "token" => Exit::Auth,
+            "no-wallet" | "budget" | "policy" => Exit::Refused,
+            _ => Exit::Error,
+        },
+        ClientError::Unreachable { .. } | ClientError::Garbled { .. } => Exit::Error,
+    }
+}
+
+fn of_node(error: &NodeError) -> Exit {
+    match error {
+        NodeError::Home(_) | NodeError::Relay(_) => Exit::Config,
+        _ => Exit::Error,
+    }
+}
+
+fn of_identity(error: &IdentityError) -> Exit {
+    match error {
+        IdentityError::Home(_) => Exit::Config,
+        IdentityError::Locked
+        | IdentityError::NotASecret
+        | IdentityError::NoPassphrase
+        | IdentityError::EmptyPassphrase => Exit::Auth,
+        _ => Exit::Error,
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_says_what_happened_where_the_money_is_and_what_is_next() {
+        let problem = |code: &str| Problem {
+            code: code.into(),
+            message: "m".into(),
+            money: "safe".into(),
+            next: "wait".into(),
+        };
+        let errors = [
+            (anyhow::Error::new(Failure::usage("x", "y")), Exit::Usage),
+            (ClientError::Refused(problem("no-wallet")).into(), Exit::Refused),
+            (ClientError::Refused(problem("anything")).into(), Exit::Error),
+            (IdentityError::Locked.into(), Exit::Auth),
+            (HomeError::Unknown.into(), Exit::Config),
+            (anyhow::anyhow!("odd"), Exit::Error),
+        ];
+        for (error, expected) in errors {
+            let text = describe(&error);
+            assert!(text.contains("\nmoney: ") && text.contains("\nnext: "), "{text}");
+            assert_eq!(exit(&error), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_read_enough_is_no_error() {
+        let error = anyhow::Error::new(std::io::Error::from(ErrorKind::BrokenPipe));
+        assert_eq!(report(&error), Exit::Ok);
+    }
+}

@@ -1,0 +1,66 @@
+//! The way from a command to the home and to the node that runs in it.
+
+use openagents_api::Client;
+use openagents_node::home::Home;
+use serde::Deserialize;
+
+use crate::{args::Global, exit::Exit, failure::Failure};
+
+/// The home the command works in.
+pub(crate) fn home(global: &Global) -> anyhow::Result<Home> {
+    Ok(Home::open(global.home.clone())?)
+}
+
+/// Where the home keeps its wallet connection, secret included.
+pub(crate) fn wallet_file(home: &Home) -> std::path::PathBuf {
+    home.data_file("wallet.nwc")
+}
+
+/// A client of the node that runs in this home.
+pub(crate) fn connect(home: &Home) -> anyhow::Result<Client> {
+    let (app, token) = address(home)?;
+    Ok(Client::new(&app, &token)?)
+}
+
+/// Where the running node listens, and the token that opens its API.
+fn address(home: &Home) -> anyhow::Result<(String, String)> {
+    let app = home.running_app().ok_or_else(not_running)?;
+    let path = home.data_file("api.token");
+    let token = std::fs::read_to_string(&path).map_err(|error| {
+        let what = format!("a node runs at {app}, but its token {} cannot be read: {error}", path.display());
+        Failure::new(Exit::Auth, what, "run this as the user who started the node")
+    })?;
+    Ok((app, token.trim().to_owned()))
+}
+
+fn not_running() -> Failure {
+    Failure::new(
+        Exit::Error,
+        "no node runs in this home",
+        "start one in another terminal with `openagents up` (or `openagents up --offline` to try it without a network)",
+    )
+}
+
+/// Opens a funded testnet account at the running node: its wallet connection.
+pub(crate) async fn new_testnet_wallet(home: &Home, sats: u64) -> anyhow::Result<String> {
+    #[derive(Deserialize)]
+    struct Opened {
+        uri: String,
+    }
+    let (app, token) = address(home)?;
+    #[allow(clippy::disallowed_methods, reason = "talks to our own node on loopback only")]
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let request = http.post(format!("{app}/api/v1/testnet/wallets")).bearer_auth(token);
+    let response = request.json(&serde_json::json!({ "sats": sats })).send().await?;
+    if !response.status().is_success() {
+        let status = response.status();
+        return Err(match response.json::<openagents_api::Problem>().await {
+            Ok(problem) => openagents_api::ClientError::Refused(problem).into(),
+            Err(_) => {
+                Failure::new(Exit::Error, format!("the node answered HTTP {status}"), "see the node's log")
+                    .into()
+            }
+        });
+    }
+    Ok(response.json::<Opened>().await?.uri)
+}

@@ -1,0 +1,78 @@
+//! How a secret gets into the program: from a pipe, from a file, or typed unseen. Never from the
+//! command line or the environment, where other users' `ps` could read it.
+
+use std::{
+    io::{IsTerminal, Read},
+    path::PathBuf,
+};
+
+use clap::Args;
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+
+/// The most that is read; keys and connections are far shorter. In bytes.
+const LONGEST: u64 = 16 << 10;
+
+/// Where the secret is.
+#[derive(Debug, Args)]
+pub(crate) struct SecretSource {
+    /// Read the secret from standard input
+    #[arg(long, conflicts_with = "file")]
+    stdin: bool,
+    /// Read the secret from this file
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl SecretSource {
+    /// The secret; typed at the terminal if nothing else was said.
+    pub(crate) fn read(&self, what: &str) -> anyhow::Result<Zeroizing<String>> {
+        let text = match &self.file {
+            Some(path) => {
+                let file = std::fs::File::open(path)
+                    .map_err(|error| unreadable(&path.display().to_string(), &error))?;
+                limited(file).map_err(|error| unreadable(&path.display().to_string(), &error))?
+            }
+            None if self.stdin => {
+                limited(std::io::stdin()).map_err(|error| unreadable("standard input", &error))?
+            }
+            None if std::io::stdin().is_terminal() => {
+                Zeroizing::new(rpassword::prompt_password(format!("{what} (not shown): "))?)
+            }
+            None => return Err(not_said(what).into()),
+        };
+        Ok(Zeroizing::new(text.trim().to_owned()))
+    }
+}
+
+fn limited(source: impl Read) -> std::io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    source.take(LONGEST).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn unreadable(source: &str, error: &std::io::Error) -> Failure {
+    Failure::usage(format!("cannot read the secret from {source}: {error}"), "name a file that you can read")
+}
+
+fn not_said(what: &str) -> Failure {
+    Failure::usage(
+        format!("{what} is needed, and nobody is at a terminal to type it"),
+        "give it with --stdin or --file FILE",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+    use super::*;
+
+    #[test]
+    fn a_secret_file_is_read_without_its_line_break() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "s3cret\r\n").unwrap();
+        let source = SecretSource { stdin: false, file: Some(file.path().into()) };
+        assert_eq!(source.read("the secret").unwrap().as_str(), "s3cret");
+    }
+}
