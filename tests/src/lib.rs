@@ -1,5 +1,9 @@
 //! What the end-to-end tests share: nodes in homes of their own, and customers that wait.
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that panics has failed, as it should")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a test that panics has failed, as it should"
+)]
 
 use std::{path::Path, time::Duration};
 

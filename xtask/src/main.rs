@@ -1,1 +1,56 @@
-fn main(){}
+//! `cargo xtask`: the project's own tasks. What CI runs is `cargo xtask test`, whole.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to developers")]
+
+mod bench;
+mod needs;
+mod shell;
+mod steps;
+mod tidy;
+mod torture;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own tasks.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install what the tests need, then run everything
+    Test {
+        /// Only these steps, by name
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+    },
+    /// Check the rules that no compiler checks
+    Tidy,
+    /// Measure the node against a floor
+    Bench {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+        /// Measure with a tenth of the jobs
+        #[arg(long)]
+        quick: bool,
+        /// Only these: floor, free, paid
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+    },
+    /// Kill real processes with payments in flight, and count every satoshi
+    Torture(torture::TortureArgs),
+}
+
+fn main() -> anyhow::Result<()> {
+    std::env::set_current_dir(shell::root())?;
+    match Arguments::parse().task {
+        Task::Test { only } => steps::test(&only),
+        Task::Tidy => tidy::run(),
+        Task::Bench { json, quick, only } => bench::run(json, quick, &only),
+        Task::Torture(arguments) => torture::run(&arguments),
+    }
+}

@@ -46,7 +46,6 @@ impl Client {
     /// No HTTP client can be made on this machine.
     pub fn new(base: &str, token: &str) -> Result<Self, ClientError> {
         let base = base.trim_end_matches('/').to_owned();
-        #[expect(clippy::disallowed_methods, reason = "talks to our own node on loopback only")]
         let http = reqwest::Client::builder()
             .no_proxy()
             .build()
@@ -145,6 +144,26 @@ impl Client {
     /// The node does not answer, or has no wallet.
     pub async fn history(&self, limit: u32) -> Result<Vec<TransactionView>, ClientError> {
         self.read(self.request(Method::GET, &format!("/api/v1/wallet/history?limit={limit}"))).await
+    }
+
+    /// Opens a testnet account with so many satoshis; gives its `nostr+walletconnect://` connection,
+    /// which spends.
+    ///
+    /// # Errors
+    /// The node does not answer, or serves no testnet.
+    pub async fn testnet_wallet(&self, label: &str, sats: u64) -> Result<String, ClientError> {
+        let body = serde_json::json!({ "label": label, "sats": sats });
+        let request = self.request(Method::POST, "/api/v1/testnet/wallets").json(&body);
+        let opened: serde_json::Value = self.read(request).await?;
+        Ok(opened["uri"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Where all test money is.
+    ///
+    /// # Errors
+    /// The node does not answer, or serves no testnet.
+    pub async fn testnet_audit(&self) -> Result<serde_json::Value, ClientError> {
+        self.read(self.request(Method::GET, "/api/v1/testnet/audit")).await
     }
 
     /// Calls `each` for every piece of news until it returns `false` or the node stops.

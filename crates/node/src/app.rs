@@ -47,7 +47,7 @@ pub(crate) trait Desk: Send + Sync {
     /// Takes a job back.
     async fn cancel(&self, id: JobId) -> Result<(), Problem>;
     /// Opens a testnet wallet; gives its connection.
-    async fn testnet_wallet(&self, sats: u64) -> Result<String, Problem>;
+    async fn testnet_wallet(&self, label: &str, sats: u64) -> Result<String, Problem>;
     /// Where all test money is, if this node serves the testnet.
     async fn testnet_audit(&self) -> Option<serde_json::Value>;
 }

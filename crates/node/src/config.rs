@@ -1,4 +1,9 @@
-//! What a node's owner has decided: `config.toml`, every key with a default that is written here.
+//! What a node's owner has decided: every setting with its default, and where a value came from.
+//!
+//! A value is taken from the first of these that names it: a flag, the environment
+//! ([`ENVIRONMENT`]), `config.toml`, the default written here.
+
+mod layers;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -9,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     driver::{Allowance, Rate},
     home::Home,
+    resolve::{AllowError, check_allowed},
 };
+
+pub use layers::{ENVIRONMENT, Origin, Origins};
 
 /// All settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -293,33 +301,100 @@ pub enum ConfigError {
         reason: std::io::Error,
     },
     /// The file says something that is no setting. TOML's own message names line and key.
-    #[error("{path} is not valid:\n{reason}\ncorrect it, or look at every key with `openagents config show`")]
+    #[error("{path} is not valid:\n{reason}\nsee every key with `openagents config show`")]
     Invalid {
         /// The file.
         path: PathBuf,
         /// Where and why.
         reason: String,
     },
+    /// A flag or a variable does not name a setting, or not a value of its type.
+    #[error("{value:?} from {origin} cannot be {key}: {reason}")]
+    Value {
+        /// The setting.
+        key: String,
+        /// What was given.
+        value: String,
+        /// By whom.
+        origin: Origin,
+        /// Why not.
+        reason: String,
+    },
+    /// A value that no node can work with.
+    #[error("{key} is {value}; {rule}")]
+    Unusable {
+        /// The setting.
+        key: &'static str,
+        /// What it is.
+        value: u64,
+        /// What it may be.
+        rule: &'static str,
+    },
+    /// An entry of `allow_private_urls` is nothing that can be allowed.
+    #[error("allow_private_urls: {0}")]
+    Allow(#[from] AllowError),
 }
 
+/// The longest a quote may stand, in seconds: as long as its invoice can be paid.
+const LONGEST_QUOTE: u64 = 900;
+
 impl Config {
-    /// What `config.toml` says, over the defaults. No file is no error.
+    /// What the environment and `config.toml` say, over the defaults. No file is no error.
     ///
     /// # Errors
-    /// The file cannot be read, or has a key or value that is no setting.
+    /// The file cannot be read, or a key or a value is no setting.
     pub fn load(home: &Home) -> Result<Self, ConfigError> {
+        Self::load_with(home, &[]).map(|(config, _)| config)
+    }
+
+    /// The same under `flags` (key such as `provider.slots`, and value), and where each value came from.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a key or a value is no setting.
+    pub fn load_with(home: &Home, flags: &[(&str, &str)]) -> Result<(Self, Origins), ConfigError> {
         let path = home.config_file();
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(reason) => return Err(ConfigError::Read { path, reason }),
         };
-        toml::from_str(&text).map_err(|error| ConfigError::Invalid { path, reason: error.to_string() })
+        let variable = |name: &str| std::env::var(name).ok();
+        let (config, origins) = layers::merge(&path, &text, variable, flags)?;
+        config.check()?;
+        Ok((config, origins))
+    }
+
+    /// What the types cannot say.
+    fn check(&self) -> Result<(), ConfigError> {
+        let provider = &self.provider;
+        let least = |key, value: u64| match value {
+            0 => Err(ConfigError::Unusable { key, value, rule: "it must be at least 1" }),
+            _ => Ok(()),
+        };
+        least("provider.slots", provider.slots as u64)?;
+        least("provider.job_timeout_s", provider.job_timeout_s)?;
+        least("provider.quote_lifetime_s", provider.quote_lifetime_s)?;
+        least("provider.recheck_ms", provider.recheck_ms)?;
+        least("customer.recheck_ms", self.customer.recheck_ms)?;
+        least("customer.deadline_s", self.customer.deadline_s)?;
+        if provider.quote_lifetime_s > LONGEST_QUOTE {
+            let (key, value) = ("provider.quote_lifetime_s", provider.quote_lifetime_s);
+            return Err(ConfigError::Unusable { key, value, rule: "it must be at most 900" });
+        }
+        check_allowed(&self.allow_private_urls).map_err(ConfigError::Allow)
     }
 
     /// The settings as TOML.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Every setting, `provider.slots` and its value as TOML writes it, in the order of [`Origins::iter`].
+    pub fn rows(&self) -> Vec<(String, String)> {
+        layers::leaves(&layers::table(self))
+            .into_iter()
+            .map(|(key, value)| (key, value.to_string()))
+            .collect()
     }
 
     /// The values of `Host` that mean this node.
@@ -345,12 +420,72 @@ mod tests {
         assert_eq!(read.to_toml(), text);
     }
 
-    #[test]
-    fn an_unknown_key_is_named_with_its_line() {
+    fn loaded(file: &str, flags: &[(&str, &str)]) -> Result<(Config, Origins), ConfigError> {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(Some(dir.path().into())).unwrap();
-        std::fs::write(home.config_file(), "[provider]\nslotz = 3\n").unwrap();
-        let error = Config::load(&home).unwrap_err().to_string();
-        assert!(error.contains("slotz") && error.contains("line 2"), "{error}");
+        std::fs::write(home.config_file(), file).unwrap();
+        Config::load_with(&home, flags)
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place_and_what_was_meant() {
+        for (file, words) in [
+            ("[provider]\nslotz = 3\n", &["slotz", "line 2", "config.toml", "`provider.slots`"][..]),
+            ("lisen = \"127.0.0.1:1\"\n", &["lisen", "line 1", "`listen`"]),
+            ("[provder]\nslots = 3\n", &["provder", "line 1", "`provider`"]),
+            ("[provider]\nslots = \"three\"\n", &["line 2", "slots"]),
+            ("[provider\n", &["line 1"]),
+            ("[provider]\nslots = 0\n", &["provider.slots", "at least 1"]),
+            ("[provider]\nquote_lifetime_s = 3600\n", &["provider.quote_lifetime_s", "at most 900"]),
+            ("allow_private_urls = [\"10.0.0.0/99\"]\n", &["allow_private_urls", "10.0.0.0/99"]),
+        ] {
+            let error = loaded(file, &[]).unwrap_err().to_string();
+            assert!(words.iter().all(|word| error.contains(word)), "{file}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_flag_that_is_no_setting_is_named() {
+        for (key, value, word) in [
+            ("provider.slots", "many", "provider.slots"),
+            ("provider.slotz", "3", "provider.slots"),
+            ("listen", "here", "listen"),
+            ("provider", "3", "provider"),
+        ] {
+            let error = loaded("", &[(key, value)]).unwrap_err().to_string();
+            assert!(error.contains(word) && error.contains("flag"), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let file = "relays = [\"wss://a.example\"]\n[provider]\nslots = 3\nname = \"n\"\n";
+        let flags = [
+            ("provider.slots", "7"),
+            ("provider.free", "true"),
+            ("relays", "wss://b.example,wss://c.example"),
+        ];
+        let (config, origins) = loaded(file, &flags).unwrap();
+        assert_eq!((config.provider.slots, config.provider.free, config.relays.len()), (7, true, 2));
+        assert_eq!((config.provider.name.as_str(), config.provider.queue_limit), ("n", 1_000));
+        for (key, origin) in [
+            ("provider.slots", Origin::Flag),
+            ("relays", Origin::Flag),
+            ("provider.name", Origin::File),
+            ("provider.queue_limit", Origin::Default),
+        ] {
+            assert_eq!(origins.of(key), Some(origin), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_printed_key_has_an_origin_and_can_be_set() {
+        let (config, origins) = loaded("", &[]).unwrap();
+        assert!(origins.iter().all(|(_, origin)| origin == Origin::Default));
+        let rows = config.rows();
+        assert_eq!(rows.len(), origins.iter().count());
+        for (key, _) in rows {
+            assert!(origins.of(&key).is_some(), "{key}");
+        }
     }
 }

@@ -98,7 +98,7 @@ impl Desk for Counter {
         Ok(())
     }
 
-    async fn testnet_wallet(&self, sats: u64) -> Result<String, Problem> {
+    async fn testnet_wallet(&self, label: &str, sats: u64) -> Result<String, Problem> {
         let Some(testnet) = &self.testnet else {
             return Err(Problem {
                 code: "no-testnet".into(),
@@ -113,7 +113,7 @@ impl Desk for Counter {
             money: "No money moved.".into(),
             next: "Ask for fewer sats.".into(),
         })?;
-        testnet.new_account("guest", amount).map_err(|error| wallet_silent(&error.to_string()))
+        testnet.new_account(label, amount).map_err(|error| wallet_silent(&error.to_string()))
     }
 
     async fn testnet_audit(&self) -> Option<serde_json::Value> {

@@ -51,7 +51,7 @@ pub enum Command {
     /// A verified event from a relay.
     Wire(Verified),
     /// Something a task of ours reports.
-    Input(Input),
+    Input(Box<Input>),
     /// Buy a job.
     Ask {
         /// What and how.
@@ -121,7 +121,7 @@ impl DriverHandle {
 
     /// Reports an input.
     pub async fn report(&self, input: Input) {
-        self.tell(Command::Input(input)).await;
+        self.tell(Command::Input(Box::new(input))).await;
     }
 
     /// Buys a job.
@@ -155,6 +155,18 @@ pub struct Parts {
     pub allowance: Allowance,
 }
 
+/// A driver that is about to run.
+pub struct Restored {
+    /// The driver.
+    pub driver: Driver,
+    /// The way to it.
+    pub handle: DriverHandle,
+    /// When it wants a tick.
+    pub wake: watch::Receiver<Option<Timestamp>>,
+    /// What the records still owe.
+    pub owed: Vec<Action>,
+}
+
 /// The driver itself; see the module.
 pub struct Driver {
     engine: Engine,
@@ -178,14 +190,11 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Restores the engine from the store. The handle is where to reach it; the receiver says when
-    /// it wants a tick.
+    /// Restores the engine from the store.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn restore(
-        parts: Parts,
-    ) -> Result<(Self, DriverHandle, watch::Receiver<Option<Timestamp>>, Vec<Action>), StoreError> {
+    pub fn restore(parts: Parts) -> Result<Restored, StoreError> {
         let (sender, inbox) = mpsc::channel(INBOX);
         let (wake, woken) = watch::channel(None);
         let records = parts.store.open_records()?;
@@ -222,7 +231,8 @@ impl Driver {
             freshness,
             ask_keys,
         };
-        Ok((driver, DriverHandle { inbox: sender, gauges }, woken, owed))
+        let handle = DriverHandle { inbox: sender, gauges };
+        Ok(Restored { driver, handle, wake: woken, owed })
     }
 
     /// Runs until told to stop. `owed` is what [`Self::restore`] found.
@@ -288,7 +298,7 @@ impl Driver {
     fn take(&mut self, now: Timestamp, command: Command, pending: &mut Pending) {
         match command {
             Command::Wire(event) => self.wire(now, &event, pending),
-            Command::Input(input) => self.input(now, input, pending),
+            Command::Input(input) => self.input(now, *input, pending),
             Command::Ask { order, reply } => {
                 // The caller may have gone; the job is asked all the same and can be looked up.
                 let _ = reply.send(self.ask(now, *order, pending));

@@ -5,7 +5,22 @@ use std::{
     io::{Read, Seek, Write},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
+
+use openagents_types::{Millis, Timestamp};
+
+use crate::clock;
+
+/// How often a taken lock is tried again: whoever only looks whether a node runs holds the lock for
+/// a moment too.
+const ATTEMPTS: u32 = 10;
+
+/// The pause between two attempts. All of them together stay far below a second.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Files of ours: a directory that holds one of them is a home already.
+const OURS: [&str; 4] = ["config.toml", "device.key", "identities", "node.lock"];
 
 /// A home: one directory for settings, one for data. `OPENAGENTS_HOME` puts both into one place.
 #[derive(Clone, Debug)]
@@ -28,6 +43,9 @@ pub enum HomeError {
         /// Why.
         reason: std::io::Error,
     },
+    /// A directory that others can read holds other things too, so its permissions are not ours to change.
+    #[error("{0} is open to other users and holds other files; choose an empty directory, or `chmod 700` it")]
+    Open(PathBuf),
     /// Another node uses it.
     #[error("another node uses {path} ({holder}); stop it, or choose another home with --home")]
     InUse {
@@ -93,20 +111,34 @@ impl Home {
     /// Another node holds it; the error says which.
     pub fn lock(&self) -> Result<Lock, HomeError> {
         let path = self.data_file("node.lock");
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(io(&path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Lock { file, path }),
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(io(&path))?;
+        for _ in 1..ATTEMPTS {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+                outcome => return self.locked(file, path, outcome),
+            }
+        }
+        let outcome = file.try_lock();
+        self.locked(file, path, outcome)
+    }
+
+    fn locked(
+        &self,
+        mut file: File,
+        path: PathBuf,
+        outcome: Result<(), TryLockError>,
+    ) -> Result<Lock, HomeError> {
+        match outcome {
+            Ok(()) => {
+                let lock = Lock { file, path, since: clock::now() };
+                lock.announce("")?;
+                Ok(lock)
+            }
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = file.read_to_string(&mut holder);
-                let holder = holder.lines().next().unwrap_or("which has not said who it is").to_owned();
-                Err(HomeError::InUse { path: self.data.clone(), holder })
+                let mut text = String::new();
+                let _ = file.read_to_string(&mut text);
+                Err(HomeError::InUse { path: self.data.clone(), holder: holder(&text, clock::now()) })
             }
             Err(TryLockError::Error(reason)) => Err(HomeError::Io { path, reason }),
         }
@@ -120,7 +152,7 @@ impl Home {
             return None;
         }
         let text = std::fs::read_to_string(&path).ok()?;
-        text.lines().nth(1).map(str::to_owned)
+        text.lines().nth(1).filter(|app| !app.is_empty()).map(str::to_owned)
     }
 
     /// A secret text in a file that only its owner can read, made on first use.
@@ -131,9 +163,8 @@ impl Home {
         match std::fs::read_to_string(path) {
             Ok(text) => Ok(text.trim().into()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let text = make();
-                write_private(path, text.as_bytes())?;
-                Ok(text.into())
+                write_first(path, make().as_bytes())?;
+                std::fs::read_to_string(path).map(|text| text.trim().into()).map_err(io(path))
             }
             Err(reason) => Err(HomeError::Io { path: path.to_path_buf(), reason }),
         }
@@ -145,6 +176,7 @@ impl Home {
 pub struct Lock {
     file: File,
     path: PathBuf,
+    since: Timestamp,
 }
 
 impl Lock {
@@ -157,20 +189,56 @@ impl Lock {
         let write = |file: &mut &File| {
             file.rewind()?;
             file.set_len(0)?;
-            write!(file, "process {}\n{app}\n", std::process::id())
+            write!(file, "process {}\n{app}\n{}\n", std::process::id(), self.since.secs())
         };
         write(&mut file).map_err(io(&self.path))
     }
 }
 
+/// Who holds the lock, from what it wrote: its process, its app's address, its start in seconds.
+fn holder(text: &str, now: Timestamp) -> String {
+    let mut lines = text.lines().filter(|line| !line.chars().any(char::is_control));
+    let Some(process) = lines.next().filter(|line| line.starts_with("process ")) else {
+        return "which has not said who it is".into();
+    };
+    let app = lines.next().filter(|app| !app.is_empty()).map(|app| format!(" at {app}")).unwrap_or_default();
+    let since = lines.next().and_then(|secs| secs.parse().ok()).map(Timestamp::from_secs);
+    let since = since.map(|since| format!(", running for {}", span(now.since(since)))).unwrap_or_default();
+    format!("{process}{app}{since}")
+}
+
+fn span(time: Millis) -> String {
+    match time.0 / 1000 {
+        secs @ 0..120 => format!("{secs} s"),
+        secs @ 120..7_200 => format!("{} min", secs / 60),
+        secs => format!("{} h", secs / 3_600),
+    }
+}
+
+/// Makes a directory for its owner alone. One that is there already is closed to others only if it
+/// is empty or a home: nobody wants `/tmp` closed because of a wrong setting.
 fn make_private(directory: &Path) -> Result<(), HomeError> {
+    let fresh = !directory.exists();
     std::fs::create_dir_all(directory).map_err(io(directory))?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).map_err(io(directory))?;
+        let mode = std::fs::metadata(directory).map_err(io(directory))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            if !fresh && !is_ours(directory)? {
+                return Err(HomeError::Open(directory.to_path_buf()));
+            }
+            std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
+                .map_err(io(directory))?;
+        }
     }
     Ok(())
+}
+
+#[cfg(unix)]
+fn is_ours(directory: &Path) -> Result<bool, HomeError> {
+    let empty = std::fs::read_dir(directory).map_err(io(directory))?.next().is_none();
+    Ok(empty || OURS.iter().any(|name| directory.join(name).exists()))
 }
 
 /// Writes a file whole or not at all, readable by its owner alone.
@@ -178,9 +246,26 @@ fn make_private(directory: &Path) -> Result<(), HomeError> {
 /// # Errors
 /// It cannot be written.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
-    let draft = path.with_extension("new");
+    let draft = draft(path, bytes)?;
+    std::fs::rename(&draft, path).and_then(|()| keep_name(path)).map_err(io(path))
+}
+
+/// The same, unless the file is there already: of several processes that come first, one wins.
+fn write_first(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
+    let draft = draft(path, bytes)?;
+    let linked = std::fs::hard_link(&draft, path);
+    std::fs::remove_file(&draft).map_err(io(&draft))?;
+    match linked {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        outcome => outcome.and_then(|()| keep_name(path)).map_err(io(path)),
+    }
+}
+
+/// Writes and syncs a new file beside `path`, under a name that no other process uses.
+fn draft(path: &Path, bytes: &[u8]) -> Result<PathBuf, HomeError> {
+    let draft = path.with_extension(format!("{:016x}.new", rand::random::<u64>()));
     let mut options = File::options();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
@@ -188,7 +273,12 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
     }
     let mut file = options.open(&draft).map_err(io(&draft))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io(&draft))?;
-    std::fs::rename(&draft, path).map_err(io(path))
+    Ok(draft)
+}
+
+/// Syncs the directory, without which a power cut may take the file's name away again.
+fn keep_name(path: &Path) -> std::io::Result<()> {
+    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
 #[cfg(test)]
@@ -201,6 +291,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(Some(dir.path().into())).unwrap();
         let lock = home.lock().unwrap();
+        assert_eq!(home.running_app(), None, "nobody listens yet");
         lock.announce("http://127.0.0.1:1").unwrap();
         let error = home.lock().unwrap_err().to_string();
         assert!(error.contains(&std::process::id().to_string()), "{error}");
@@ -221,5 +312,46 @@ mod tests {
         assert_eq!(first, second);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::metadata(dir.path().join("home")).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn the_holder_is_described_by_what_it_wrote_and_garbage_is_not_repeated() {
+        let now = Timestamp::from_secs(10_000);
+        let text = "process 7\nhttp://127.0.0.1:9099\n9000\n";
+        assert_eq!(holder(text, now), "process 7 at http://127.0.0.1:9099, running for 16 min");
+        assert_eq!(holder("process 7\n\n9990\n", now), "process 7, running for 10 s");
+        assert_eq!(holder("\u{1b}[31mred", now), "which has not said who it is");
+    }
+
+    #[test]
+    fn of_several_who_make_a_secret_one_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(Some(dir.path().into())).unwrap();
+        let path = home.data_file("secret");
+        let made: Vec<Arc<str>> = std::thread::scope(|scope| {
+            let one = |n: u32| {
+                scope.spawn({
+                    let (home, path) = (&home, &path);
+                    move || home.secret_text(path, || n.to_string())
+                })
+            };
+            let all: Vec<_> = (0..8).map(one).collect();
+            all.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect()
+        });
+        assert!(made.iter().all(|secret| *secret == made[0]), "{made:?}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "drafts are left behind");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_directory_of_others_is_not_closed_to_them() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(dir.path().join("thesis.tex"), "").unwrap();
+        assert!(matches!(Home::open(Some(dir.path().into())), Err(HomeError::Open(_))));
+        std::fs::write(dir.path().join("config.toml"), "").unwrap();
+        assert!(Home::open(Some(dir.path().into())).is_ok());
+        assert_eq!(std::fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
     }
 }

@@ -1,9 +1,10 @@
 //! Who a node is: Nostr keys, encrypted at rest with NIP-49.
 //!
-//! The file `identities/<npub>.json` holds an `ncryptsec`. Its passphrase comes from the file that
-//! `OPENAGENTS_PASSPHRASE_FILE` names, or else is a random device secret in `device.key` beside it.
-//! The device secret protects a copy of the identity file alone, not a copy of the whole home; with
-//! a passphrase of your own the home is protected too.
+//! The file `identities/<npub>.json` holds an `ncryptsec`. Its passphrase is the owner's, from the
+//! file that `OPENAGENTS_PASSPHRASE_FILE` names or from whoever asked for it, or else a random device
+//! secret in `device.key` beside it. The device secret protects a copy of the identity file alone,
+//! not a copy of the whole home; a passphrase protects the home too. The system's keyring is not
+//! used: on Linux it would bring a D-Bus stack into a program that mostly runs on servers without one.
 
 use std::{
     fmt,
@@ -43,7 +44,7 @@ impl fmt::Debug for Identity {
 }
 
 /// What is known of an identity without unlocking it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct IdentityFile {
     /// What its owner calls it.
     pub name: String,
@@ -53,6 +54,44 @@ pub struct IdentityFile {
     pub created_at: u64,
     /// The secret key, encrypted (NIP-49).
     ncryptsec: String,
+}
+
+impl fmt::Debug for IdentityFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IdentityFile({})", self.npub)
+    }
+}
+
+/// What unlocks an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Storage {
+    /// The random secret in `device.key`.
+    DeviceKey,
+    /// Its owner's passphrase.
+    Passphrase,
+}
+
+impl IdentityFile {
+    fn sealed(&self) -> Result<EncryptedSecretKey, IdentityError> {
+        EncryptedSecretKey::from_bech32(&self.ncryptsec).map_err(|_| IdentityError::Locked)
+    }
+
+    /// What unlocks it. The scrypt cost tells: only a device secret is sealed so cheaply.
+    ///
+    /// # Errors
+    /// The file was damaged.
+    pub fn storage(&self) -> Result<Storage, IdentityError> {
+        match self.sealed()?.log_n() {
+            COST_DEVICE => Ok(Storage::DeviceKey),
+            _ => Ok(Storage::Passphrase),
+        }
+    }
+
+    /// The public key in hexadecimal, unless the file was damaged.
+    pub fn public_hex(&self) -> Option<String> {
+        PublicKey::from_bech32(&self.npub).ok().map(|key| key.to_hex())
+    }
 }
 
 /// Why an identity cannot be used. Keys never appear in these texts.
@@ -72,6 +111,21 @@ pub enum IdentityError {
     /// There is no such identity.
     #[error("no identity {0:?}; see `openagents identity list`")]
     Unknown(String),
+    /// More than one is meant.
+    #[error("{0:?} names more than one identity; say more of its npub, see `openagents identity list`")]
+    Ambiguous(String),
+    /// The one in use cannot be deleted.
+    #[error("{0} is in use; choose another first with `openagents identity use`")]
+    InUse(String),
+    /// The confirmation does not name the identity.
+    #[error("not deleted: to confirm, give the whole {0}")]
+    Unconfirmed(String),
+    /// It was sealed with a passphrase, and none was given.
+    #[error("the identity has a passphrase; put it into a file and name that in OPENAGENTS_PASSPHRASE_FILE")]
+    NoPassphrase,
+    /// A passphrase that anybody guesses.
+    #[error("the passphrase is empty; write one into the file that OPENAGENTS_PASSPHRASE_FILE names")]
+    EmptyPassphrase,
     /// There is one already.
     #[error("{0} is here already")]
     Known(String),
@@ -86,15 +140,27 @@ pub enum IdentityError {
 }
 
 /// The identities of a home.
-#[derive(Debug)]
 pub struct Identities<'a> {
     home: &'a Home,
+    passphrase: Option<Zeroizing<String>>,
+}
+
+impl fmt::Debug for Identities<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identities({})", self.folder().display())
+    }
 }
 
 impl<'a> Identities<'a> {
     /// The identities of `home`.
     pub fn new(home: &'a Home) -> Self {
-        Self { home }
+        Self { home, passphrase: None }
+    }
+
+    /// Seals and unlocks with this passphrase instead of the one in `OPENAGENTS_PASSPHRASE_FILE`.
+    #[must_use]
+    pub fn with_passphrase(self, passphrase: Zeroizing<String>) -> Self {
+        Self { passphrase: Some(passphrase), ..self }
     }
 
     fn folder(&self) -> PathBuf {
@@ -120,11 +186,14 @@ impl<'a> Identities<'a> {
 
     fn keep(&self, keys: Keys, name: &str) -> Result<Identity, IdentityError> {
         let npub = npub(&keys.public_key());
-        let path = self.folder().join(format!("{npub}.json"));
+        let path = self.path(&npub);
         if path.exists() {
             return Err(IdentityError::Known(npub));
         }
-        let (passphrase, cost) = self.passphrase()?;
+        let (passphrase, cost) = match self.passphrase()? {
+            Some(passphrase) => (passphrase, COST_PERSON),
+            None => (self.device_secret()?, COST_DEVICE),
+        };
         let sealed =
             EncryptedSecretKey::new(keys.secret_key(), passphrase.as_str(), cost, KeySecurity::Medium);
         let ncryptsec =
@@ -175,12 +244,34 @@ impl<'a> Identities<'a> {
     /// # Errors
     /// There is none, or more than one.
     pub fn find(&self, which: &str) -> Result<IdentityFile, IdentityError> {
-        let mut matching =
-            self.list()?.into_iter().filter(|file| file.name == which || file.npub.starts_with(which));
+        let begins = |file: &IdentityFile| !which.is_empty() && file.npub.starts_with(which);
+        let mut matching = self.list()?.into_iter().filter(|file| file.name == which || begins(file));
         match (matching.next(), matching.next()) {
             (Some(file), None) => Ok(file),
-            _ => Err(IdentityError::Unknown(which.to_owned())),
+            (None, _) => Err(IdentityError::Unknown(which.to_owned())),
+            (Some(_), Some(_)) => Err(IdentityError::Ambiguous(which.to_owned())),
         }
+    }
+
+    /// Deletes an identity for good, and with it every key derived from it. `confirmation` is its
+    /// whole public key (`npub1…`), typed by its owner.
+    ///
+    /// # Errors
+    /// There is no such identity, it is in use, it was not confirmed, or its file stays.
+    pub fn delete(&self, which: &str, confirmation: &str) -> Result<(), IdentityError> {
+        let file = self.find(which)?;
+        if self.active_npub().as_ref() == Some(&file.npub) {
+            return Err(IdentityError::InUse(file.npub));
+        }
+        if confirmation.trim() != file.npub {
+            return Err(IdentityError::Unconfirmed(file.npub));
+        }
+        let path = self.path(&file.npub);
+        std::fs::remove_file(&path).map_err(|reason| HomeError::Io { path, reason }.into())
+    }
+
+    fn path(&self, npub: &str) -> PathBuf {
+        self.folder().join(format!("{npub}.json"))
     }
 
     /// The one in use, unlocked; made if there is none.
@@ -195,23 +286,39 @@ impl<'a> Identities<'a> {
     }
 
     fn unlock(&self, file: &IdentityFile) -> Result<Identity, IdentityError> {
-        let sealed = EncryptedSecretKey::from_bech32(&file.ncryptsec).map_err(|_| IdentityError::Locked)?;
-        let (passphrase, _) = self.passphrase()?;
-        let secret = sealed.decrypt(passphrase.as_str()).map_err(|_| IdentityError::Locked)?;
-        Ok(Identity { keys: Keys::new(secret), name: file.name.clone(), created_at: file.created_at })
+        let passphrase = match file.storage()? {
+            Storage::DeviceKey => self.device_secret()?,
+            Storage::Passphrase => self.passphrase()?.ok_or(IdentityError::NoPassphrase)?,
+        };
+        let secret = file.sealed()?.decrypt(passphrase.as_str()).map_err(|_| IdentityError::Locked)?;
+        let keys = Keys::new(secret);
+        if npub(&keys.public_key()) != file.npub {
+            return Err(IdentityError::Locked);
+        }
+        Ok(Identity { keys, name: file.name.clone(), created_at: file.created_at })
     }
 
-    fn passphrase(&self) -> Result<(Zeroizing<String>, u8), IdentityError> {
-        if let Some(path) = std::env::var_os("OPENAGENTS_PASSPHRASE_FILE") {
-            let path = PathBuf::from(path);
-            let text = std::fs::read_to_string(&path)
-                .map_err(|error| IdentityError::Read { path, reason: error.to_string() })?;
-            return Ok((Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()), COST_PERSON));
-        }
+    /// The owner's passphrase, if one was given.
+    fn passphrase(&self) -> Result<Option<Zeroizing<String>>, IdentityError> {
+        let given = match (&self.passphrase, std::env::var_os("OPENAGENTS_PASSPHRASE_FILE")) {
+            (Some(given), _) => given.clone(),
+            (None, Some(path)) => passphrase_file(PathBuf::from(path))?,
+            (None, None) => return Ok(None),
+        };
+        if given.is_empty() { Err(IdentityError::EmptyPassphrase) } else { Ok(Some(given)) }
+    }
+
+    fn device_secret(&self) -> Result<Zeroizing<String>, IdentityError> {
         let path = self.home.data_file("device.key");
         let secret = self.home.secret_text(&path, || hex::encode(rand::random::<[u8; 32]>()))?;
-        Ok((Zeroizing::new(secret.to_string()), COST_DEVICE))
+        Ok(Zeroizing::new(secret.to_string()))
     }
+}
+
+fn passphrase_file(path: PathBuf) -> Result<Zeroizing<String>, IdentityError> {
+    let text = std::fs::read_to_string(&path).map(Zeroizing::new);
+    let text = text.map_err(|error| IdentityError::Read { path, reason: error.to_string() })?;
+    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 fn read(path: &Path) -> Result<IdentityFile, IdentityError> {
@@ -304,7 +411,10 @@ mod tests {
             assert!(!canaries.iter().any(|canary| text.contains(canary.as_str())), "{entry:?} holds the key");
             assert!(!bytes.windows(32).any(|window| window == secret.as_secret_bytes()), "{entry:?}");
         }
-        assert!(!format!("{made:?}").contains(&canaries[0]));
+        let file = Identities::new(&home).find("default").unwrap();
+        for canary in &canaries {
+            assert!(!format!("{made:?} {file:?}").contains(canary.as_str()));
+        }
     }
 
     fn walk(dir: &Path) -> Vec<PathBuf> {
@@ -325,6 +435,48 @@ mod tests {
         let nsec = second.keys.secret_key().to_bech32().unwrap();
         assert!(matches!(all.import(&nsec, "again"), Err(IdentityError::Known(_))));
         assert!(matches!(all.import("nsec1junk", "junk"), Err(IdentityError::NotASecret)));
+    }
+
+    #[test]
+    fn a_passphrase_unlocks_what_it_sealed_and_another_does_not() {
+        let (_dir, home) = home();
+        let with = |text: &str| Identities::new(&home).with_passphrase(Zeroizing::new(text.into()));
+        let made = with("correct horse").create("mine").unwrap();
+        assert_eq!(with("correct horse").active().unwrap().npub(), made.npub());
+        assert!(matches!(with("battery staple").active(), Err(IdentityError::Locked)));
+        assert!(matches!(with("").active(), Err(IdentityError::EmptyPassphrase)));
+        let file = Identities::new(&home).find("mine").unwrap();
+        assert_eq!(file.storage().unwrap(), Storage::Passphrase);
+        assert!(!home.data_file("device.key").exists(), "a passphrase needs no device key");
+    }
+
+    #[test]
+    fn an_identity_of_the_device_stays_usable_when_a_passphrase_is_given() {
+        let (_dir, home) = home();
+        let made = Identities::new(&home).create("device").unwrap();
+        let with = Identities::new(&home).with_passphrase(Zeroizing::new("correct horse".into()));
+        assert_eq!(with.active().unwrap().npub(), made.npub());
+    }
+
+    #[test]
+    fn a_copied_identity_file_is_of_no_use_without_its_device_key() {
+        let (_dir, home) = home();
+        Identities::new(&home).create("mine").unwrap();
+        std::fs::remove_file(home.data_file("device.key")).unwrap();
+        assert!(matches!(Identities::new(&home).active(), Err(IdentityError::Locked)));
+    }
+
+    #[test]
+    fn only_a_confirmed_identity_that_is_not_in_use_is_deleted() {
+        let (_dir, home) = home();
+        let all = Identities::new(&home);
+        let (first, second) = (all.create("first").unwrap().npub(), all.create("second").unwrap().npub());
+        assert!(matches!(all.delete("first", &first), Err(IdentityError::InUse(_))));
+        assert!(matches!(all.delete("second", "yes"), Err(IdentityError::Unconfirmed(_))));
+        assert!(matches!(all.delete("npub1", &second), Err(IdentityError::Ambiguous(_))));
+        assert!(matches!(all.delete("", ""), Err(IdentityError::Unknown(_))));
+        all.delete("second", &second).unwrap();
+        assert_eq!(all.list().unwrap().len(), 1);
     }
 
     #[test]

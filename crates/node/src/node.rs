@@ -16,7 +16,7 @@ use crate::{
     clock,
     config::Config,
     desk::Counter,
-    driver::{self, Command, Driver, DriverHandle, Parts},
+    driver::{self, Command, Driver, DriverHandle, Parts, Restored},
     home::{Home, HomeError, Lock},
     identity::Identity,
     offers,
@@ -284,7 +284,7 @@ impl Builder {
             bus: bus.clone(),
             allowance: self.options.config.limits.allowance(),
         };
-        let (driver, handle, wake, owed) = Driver::restore(parts)?;
+        let Restored { driver, handle, wake, owed } = Driver::restore(parts)?;
         relays.attach(handle.clone());
         workers.attach(handle.clone());
         till.attach(handle.clone());

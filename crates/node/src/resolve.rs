@@ -7,152 +7,202 @@
 
 mod address;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures::StreamExt;
 use openagents_types::{InputType, JobInput, ResolvedInput};
-use reqwest::{Client, Response, redirect::Policy};
+use reqwest::{Client, Response, header, redirect::Policy};
 use url::Url;
 
-use address::{Allowed, Filtered};
+pub use address::{AllowError, Lookup, SystemLookup};
+use address::{Allowed, Filtered, Reach};
 
-/// How long a fetch may take, redirects and body included.
+/// How long fetching all inputs of one job may take, redirects and bodies included: less than the
+/// life of a quote.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How many redirects are followed.
 const REDIRECTS: usize = 3;
-/// The most that is fetched for one input, in bytes.
+/// The most that is fetched for one job, in bytes: a long PDF, a thousand of which fit in memory.
 const LARGEST: usize = 10 << 20;
+/// The longest MIME type that is believed.
+const LONGEST_MIME: usize = 100;
 
-/// Why an input cannot be read. The text is fit for the customer.
+/// Why an input cannot be read. The text is fit for the customer: it says nothing of this machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
     /// Not an address that is fetched.
-    #[error("the address cannot be fetched: {0}; nothing was charged")]
+    #[error("the address is not fetched: {0}; send the text itself or a public http or https address")]
     Refused(String),
     /// The server did not deliver.
-    #[error("the input could not be fetched: {0}; nothing was charged")]
+    #[error("the input could not be fetched: {0}; check the address or send the text itself")]
     Failed(String),
     /// More than is taken.
-    #[error("the input is larger than {LARGEST} bytes; nothing was charged")]
+    #[error("the inputs are larger than {LARGEST} bytes; send less")]
     TooLarge,
     /// A type of input that this provider does not read.
     #[error("this provider does not read inputs of type {0}; send text or a url")]
     Unsupported(&'static str),
 }
 
-/// See the module. Clones share connections.
+/// Whether every entry of `allow_private_urls` can be understood.
+///
+/// # Errors
+/// The first that cannot.
+pub fn check_allowed(entries: &[String]) -> Result<(), AllowError> {
+    entries.iter().try_for_each(|entry| Allowed::default().add(entry))
+}
+
+/// See the module. Clones share what they have opened.
 #[derive(Clone)]
 pub struct Resolver {
-    client: Client,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     allowed: Arc<Allowed>,
+    lookup: Arc<dyn Lookup>,
+    // One client for each reach, so that no connection is shared between them. Made on first use,
+    // because reading the system's certificates takes longer than a node may take to start.
+    public: OnceLock<Client>,
+    networks: OnceLock<Client>,
+    anywhere: OnceLock<Client>,
 }
 
 impl std::fmt::Debug for Resolver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Resolver").field("allowed", &self.allowed).finish_non_exhaustive()
+        f.debug_struct("Resolver").field("allowed", &self.inner.allowed).finish_non_exhaustive()
     }
 }
 
 impl Resolver {
-    /// A resolver that also fetches from these hosts (`name`, `name:port`) and networks (CIDR),
-    /// although they are private.
+    /// A resolver that also fetches from these hosts (`name`, `name:port`), addresses and networks
+    /// (CIDR), although they are private. An entry that cannot be understood opens nothing.
     pub fn new(allowed: &[String]) -> Self {
+        Self::with_lookup(allowed, Arc::new(SystemLookup))
+    }
+
+    /// The same, with names looked up by `lookup`.
+    pub fn with_lookup(entries: &[String], lookup: Arc<dyn Lookup>) -> Self {
         crate::install_tls();
-        let allowed = Arc::new(Allowed::parse(allowed));
-        #[expect(clippy::expect_used, reason = "only a broken TLS set-up fails, and ring is compiled in")]
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .connect_timeout(CONNECT)
-            .timeout(DEADLINE)
-            .dns_resolver(Arc::new(Filtered(allowed.clone())))
-            .user_agent(concat!("openagents/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .expect("the TLS provider is compiled in");
-        Self { client, allowed }
+        let mut allowed = Allowed::default();
+        for entry in entries {
+            if let Err(error) = allowed.add(entry) {
+                tracing::warn!(%error, "an entry of allow_private_urls opens nothing");
+            }
+        }
+        let [public, networks, anywhere] = [const { OnceLock::new() }; 3];
+        Self { inner: Arc::new(Inner { allowed: Arc::new(allowed), lookup, public, networks, anywhere }) }
     }
 
     /// The contents of all inputs of a job, in order.
     ///
     /// # Errors
-    /// One of them cannot be read.
+    /// One of them cannot be read, or together they are too large or too slow.
     pub async fn resolve(&self, inputs: &[JobInput]) -> Result<Vec<ResolvedInput>, ResolveError> {
+        let late = |_| Err(ResolveError::Failed("it took too long".into()));
+        tokio::time::timeout(DEADLINE, self.all(inputs)).await.unwrap_or_else(late)
+    }
+
+    async fn all(&self, inputs: &[JobInput]) -> Result<Vec<ResolvedInput>, ResolveError> {
         let mut resolved = Vec::with_capacity(inputs.len());
+        let mut room = LARGEST;
         for input in inputs {
-            resolved.push(match input.input_type {
+            let one = match input.input_type {
                 InputType::Text => ResolvedInput::text(&input.data),
-                InputType::Url => self.url(&input.data).await?,
+                InputType::Url if input.data.starts_with("data:") => address::inline(&input.data)?,
+                InputType::Url => self.fetch(input.data.trim(), room).await?,
                 InputType::Event => return Err(ResolveError::Unsupported("event")),
                 InputType::Job => return Err(ResolveError::Unsupported("job")),
-            });
+            };
+            room = room.checked_sub(one.bytes.len()).ok_or(ResolveError::TooLarge)?;
+            resolved.push(one);
         }
         Ok(resolved)
     }
 
-    async fn url(&self, text: &str) -> Result<ResolvedInput, ResolveError> {
-        if text.starts_with("data:") {
-            return address::inline(text);
-        }
-        tokio::time::timeout(DEADLINE, self.fetch(text))
-            .await
-            .unwrap_or_else(|_| Err(ResolveError::Failed("it took too long".into())))
-    }
-
-    async fn fetch(&self, text: &str) -> Result<ResolvedInput, ResolveError> {
-        let mut url = self.allowed.check(text)?;
+    async fn fetch(&self, text: &str, room: usize) -> Result<ResolvedInput, ResolveError> {
+        let (mut url, mut reach) = self.inner.allowed.check(text)?;
         for _ in 0..=REDIRECTS {
-            let response = self.client.get(url.clone()).send().await.map_err(|error| failed(&error))?;
+            let request = self.inner.client(reach).get(url.clone());
+            let response = request.send().await.map_err(|error| failed(&error))?;
             if !response.status().is_redirection() {
-                return body(url, response).await;
+                return body(url, response, room).await;
             }
-            let target =
-                response.headers().get(reqwest::header::LOCATION).and_then(|value| value.to_str().ok());
+            let target = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
             let next = target.and_then(|target| url.join(target).ok());
             let next = next.ok_or_else(|| ResolveError::Failed("it redirects to nowhere".into()))?;
-            url = self.allowed.check(next.as_str())?;
+            (url, reach) = self.inner.allowed.check(next.as_str())?;
         }
         Err(ResolveError::Failed("it redirects too often".into()))
     }
 }
 
-async fn body(url: Url, response: Response) -> Result<ResolvedInput, ResolveError> {
+impl Inner {
+    fn client(&self, reach: Reach) -> &Client {
+        let place = match reach {
+            Reach::Public => &self.public,
+            Reach::Networks => &self.networks,
+            Reach::Anywhere => &self.anywhere,
+        };
+        place.get_or_init(|| self.open(reach))
+    }
+
+    fn open(&self, reach: Reach) -> Client {
+        let names = Filtered { allowed: self.allowed.clone(), lookup: self.lookup.clone(), reach };
+        #[expect(clippy::expect_used, reason = "only a broken TLS set-up fails, and ring is compiled in")]
+        Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT)
+            .timeout(DEADLINE)
+            .pool_max_idle_per_host(0)
+            .dns_resolver(Arc::new(names))
+            .user_agent(concat!("openagents/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .expect("the TLS provider is compiled in")
+    }
+}
+
+async fn body(url: Url, response: Response, room: usize) -> Result<ResolvedInput, ResolveError> {
     if !response.status().is_success() {
         return Err(ResolveError::Failed(format!("the server answered {}", response.status().as_u16())));
     }
-    if response.content_length().is_some_and(|length| length > LARGEST as u64) {
+    if response.content_length().is_some_and(|length| length > room as u64) {
         return Err(ResolveError::TooLarge);
     }
-    let header = response.headers().get(reqwest::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let said = header.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_lowercase();
+    let said = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let said = said.unwrap_or_default().to_owned();
     let mut bytes = Vec::new();
     let mut stream = response.bytes_stream();
     while let Some(chunk) = stream.next().await {
         bytes.extend_from_slice(&chunk.map_err(|error| failed(&error))?);
-        if bytes.len() > LARGEST {
+        if bytes.len() > room {
             return Err(ResolveError::TooLarge);
         }
     }
     Ok(ResolvedInput { mime: sniff(&bytes, &said), source: url.to_string(), bytes })
 }
 
-/// What the bytes are, whatever the server says.
+/// What the bytes are, whatever the server says; `said` is believed where the bytes do not tell.
 fn sniff(bytes: &[u8], said: &str) -> String {
+    let said = said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let head = &bytes[..bytes.len().min(512)];
     let text = String::from_utf8_lossy(head).to_lowercase();
     if head.starts_with(b"%PDF-") {
         "application/pdf".into()
     } else if text.contains("<!doctype html") || text.contains("<html") {
         "text/html".into()
-    } else if said.is_empty() {
-        if std::str::from_utf8(bytes).is_ok() {
-            "text/plain".into()
-        } else {
-            "application/octet-stream".into()
-        }
+    } else if said.contains('/') && said.len() <= LONGEST_MIME && said.bytes().all(|b| b.is_ascii_graphic()) {
+        said
+    } else if std::str::from_utf8(bytes).is_ok() {
+        "text/plain".into()
     } else {
-        said.to_owned()
+        "application/octet-stream".into()
     }
 }
 
@@ -161,7 +211,7 @@ fn failed(error: &reqwest::Error) -> ResolveError {
     let mut source: Option<&dyn std::error::Error> = Some(error);
     while let Some(inner) = source {
         if let Some(refused) = inner.downcast_ref::<address::PrivateAddress>() {
-            return ResolveError::Refused(refused.to_string());
+            return (*refused).into();
         }
         source = inner.source();
     }

@@ -190,7 +190,8 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn meant_to_pay(&self, hash: PaymentHash) -> Result<bool, StoreError> {
-        let mut statement = self.db.prepare_cached("SELECT 1 FROM payments WHERE hash = ?1 AND direction = 'out'")?;
+        let mut statement =
+            self.db.prepare_cached("SELECT 1 FROM payments WHERE hash = ?1 AND direction = 'out'")?;
         Ok(statement.exists([hash.as_bytes()])?)
     }
 

@@ -297,10 +297,6 @@ impl Wallet for Nwc {
 /// look-ups make up for them.
 pub(crate) fn bridge(mut from: broadcast::Receiver<WalletEvent>) -> mpsc::Receiver<WalletEvent> {
     let (to, events) = mpsc::channel(EVENTS);
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "ends with either channel; a trait method cannot be handed a runtime"
-    )]
     tokio::spawn(async move {
         loop {
             match from.recv().await {

@@ -235,6 +235,8 @@ async fn events(State(ctx): State<Ctx>) -> Response {
 #[derive(Debug, Deserialize)]
 struct WalletBody {
     sats: u64,
+    /// What the account is called in the audit.
+    label: Option<String>,
 }
 
 async fn testnet_wallet(
@@ -242,7 +244,7 @@ async fn testnet_wallet(
     body: Result<Json<WalletBody>, JsonRejection>,
 ) -> Result<Json<Value>, Failure> {
     let Json(body) = body.map_err(|error| Failure::bad_request(&error.body_text()))?;
-    let uri = app.desk.testnet_wallet(body.sats).await?;
+    let uri = app.desk.testnet_wallet(body.label.as_deref().unwrap_or("guest"), body.sats).await?;
     Ok(Json(json!({ "uri": uri })))
 }
 

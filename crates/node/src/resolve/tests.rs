@@ -114,21 +114,141 @@ async fn nothing_private_is_ever_fetched() {
     assert_eq!(count.load(Ordering::SeqCst), 0, "the listener was reached");
 }
 
+const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello";
+
+async fn fetch(resolver: &Resolver, url: String) -> Result<ResolvedInput, ResolveError> {
+    Ok(resolver.resolve(&[JobInput::url(url)]).await?.remove(0))
+}
+
 #[tokio::test]
-async fn what_the_operator_allowed_is_fetched_and_nothing_else() {
-    let (port, _) = server("HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello").await;
-    let url = format!("http://127.0.0.1:{port}/");
-    for allowed in ["127.0.0.1", "127.0.0.0/8"] {
-        let inputs = Resolver::new(&[allowed.into()]).resolve(&[JobInput::url(url.clone())]).await.unwrap();
-        assert_eq!(
-            (inputs[0].bytes.as_slice(), inputs[0].mime.as_str()),
-            (b"hello".as_slice(), "text/plain")
-        );
+async fn what_the_operator_allowed_is_fetched() {
+    let (port, _) = server(HELLO).await;
+    let literal = format!("127.0.0.1:{port}");
+    for allowed in ["127.0.0.1", "127.0.0.0/8", literal.as_str()] {
+        let input =
+            fetch(&Resolver::new(&[allowed.into()]), format!("http://127.0.0.1:{port}/")).await.unwrap();
+        assert_eq!((input.bytes.as_slice(), input.mime.as_str()), (b"hello".as_slice(), "text/plain"));
     }
-    let named = Resolver::new(&[format!("localhost:{port}")]);
-    assert!(named.resolve(&[JobInput::url(format!("http://localhost:{port}/"))]).await.is_ok());
-    let other = named.resolve(&[JobInput::url("http://127.0.0.1/")]).await;
-    assert!(matches!(other, Err(ResolveError::Refused(_))));
+    for allowed in ["localhost".to_owned(), format!("LOCALHOST:{port}"), "127.0.0.0/8".to_owned()] {
+        let fetched =
+            fetch(&Resolver::new(std::slice::from_ref(&allowed)), format!("http://localhost:{port}/")).await;
+        assert!(fetched.is_ok(), "{allowed}: {fetched:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_operator_allowed_opens_nothing_else() {
+    let (port, count) = server(HELLO).await;
+    let lookup: Arc<dyn Lookup> = Arc::new(Answers::new(vec!["127.0.0.1".parse().unwrap()]));
+    for (allowed, url) in [
+        (format!("127.0.0.1:{}", port ^ 1), format!("http://127.0.0.1:{port}/")),
+        ("127.0.0.2".into(), format!("http://127.0.0.1:{port}/")),
+        ("127.0.0.2".into(), format!("http://files.example.com:{port}/")),
+        ("127.0.0.2".into(), "http://8.8.8.8:22/".into()),
+        ("127.0.0.0/8".into(), format!("http://[::ffff:127.0.0.1]:{port}/")),
+        ("files.example.com:1".into(), format!("http://files.example.com:{port}/")),
+        // A port that was opened does not open the usual ones of the same host.
+        (format!("files.example.com:{port}"), "http://files.example.com/".into()),
+        ("example.com".into(), format!("http://files.example.com:{port}/")),
+        ("localhost".into(), format!("http://127.0.0.1:{port}/")),
+    ] {
+        let resolver = Resolver::with_lookup(std::slice::from_ref(&allowed), lookup.clone());
+        let outcome = fetch(&resolver, url.clone()).await;
+        assert!(matches!(outcome, Err(ResolveError::Refused(_))), "{allowed} opened {url}: {outcome:?}");
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 0, "the listener was reached");
+}
+
+#[test]
+fn an_entry_that_is_no_host_and_no_network_is_named() {
+    for entry in
+        ["10.0.0.0/33", "10.0.0.0/x", "::1/129", "", "a b", "host:port", "host:99999", "http://host/"]
+    {
+        let error = check_allowed(&[entry.into()]).unwrap_err().to_string();
+        assert!(error.contains(entry), "{entry}: {error}");
+    }
+    let good = [
+        "10.0.0.0/8",
+        "::/0",
+        "[::1]",
+        "[::1]:80",
+        "10.0.0.1",
+        "10.0.0.1:80",
+        "files",
+        "files:8080",
+        "bücher.example",
+    ];
+    assert_eq!(check_allowed(&good.map(String::from)), Ok(()));
+}
+
+/// A name server that gives one answer after the other, and the last one forever.
+struct Answers(std::sync::Mutex<Vec<std::net::IpAddr>>);
+
+impl Answers {
+    fn new(mut answers: Vec<std::net::IpAddr>) -> Self {
+        answers.reverse();
+        Self(answers.into())
+    }
+}
+
+impl Lookup for Answers {
+    fn lookup(
+        &self,
+        _: String,
+    ) -> futures::future::BoxFuture<'static, std::io::Result<Vec<std::net::IpAddr>>> {
+        let mut answers = self.0.lock().unwrap();
+        let answer = if answers.len() > 1 { answers.pop() } else { answers.last().copied() };
+        Box::pin(async move { Ok(answer.into_iter().collect()) })
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_leads_to_a_private_address_is_not_followed() {
+    for private in
+        ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "fd00::1", "64:ff9b::7f00:1"]
+    {
+        let resolver = Resolver::with_lookup(&[], Arc::new(Answers::new(vec![private.parse().unwrap()])));
+        let outcome = fetch(&resolver, "http://innocent.example.com/".into()).await;
+        assert!(matches!(outcome, Err(ResolveError::Refused(_))), "{private}: {outcome:?}");
+    }
+}
+
+// Only Linux answers on all of 127.0.0.0/8.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_name_that_changes_its_mind_after_the_first_hop_gains_nothing() {
+    let (port, inner) = server(HELLO).await;
+    let listener = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+    let outer = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 4096];
+        let _ = stream.read(&mut buffer).await;
+        let again =
+            b"HTTP/1.1 302 Found\r\nlocation: /again\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        stream.write_all(again).await.unwrap();
+    });
+    let answers = Answers::new(vec!["127.0.0.2".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
+    let resolver = Resolver::with_lookup(&["127.0.0.2".into()], Arc::new(answers));
+    let outcome = fetch(&resolver, format!("http://flip.example.com:{port}/")).await;
+    assert!(matches!(outcome, Err(ResolveError::Refused(_))), "{outcome:?}");
+    outer.await.unwrap();
+    assert_eq!(inner.load(Ordering::SeqCst), 0, "the second answer was connected to");
+}
+
+#[tokio::test]
+async fn inputs_of_other_types_are_refused_by_name() {
+    let mut input = JobInput::text("00");
+    input.input_type = InputType::Event;
+    let error = Resolver::new(&[]).resolve(&[input]).await.unwrap_err();
+    assert_eq!(error.to_string(), "this provider does not read inputs of type event; send text or a url");
+}
+
+#[tokio::test]
+async fn inputs_count_together() {
+    let half = JobInput::text("x".repeat(LARGEST / 2 + 1));
+    let resolver = Resolver::new(&[]);
+    assert!(resolver.resolve(std::slice::from_ref(&half)).await.is_ok());
+    assert_eq!(resolver.resolve(&[half.clone(), half]).await, Err(ResolveError::TooLarge));
 }
 
 #[tokio::test]
@@ -160,6 +280,8 @@ async fn a_body_without_end_is_cut_off() {
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 4096];
+        let _ = stream.read(&mut buffer).await;
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
         let block = vec![b'x'; 1 << 20];
         while stream.write_all(&block).await.is_ok() {}
@@ -167,6 +289,43 @@ async fn a_body_without_end_is_cut_off() {
     let resolver = Resolver::new(&["127.0.0.1".into()]);
     let outcome = resolver.resolve(&[JobInput::url(format!("http://127.0.0.1:{port}/"))]).await;
     assert_eq!(outcome, Err(ResolveError::TooLarge));
+}
+
+#[tokio::test]
+async fn a_small_body_that_unpacks_to_a_huge_one_is_cut_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let packed = zeros_in_gzip(LARGEST + 1);
+    assert!(packed.len() < LARGEST / 100, "{} bytes are not small", packed.len());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 4096];
+        let _ = stream.read(&mut buffer).await;
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len());
+        let _ = stream.write_all(head.as_bytes()).await;
+        let _ = stream.write_all(&packed).await;
+        let _ = stream.read(&mut buffer).await;
+    });
+    let resolver = Resolver::new(&["127.0.0.1".into()]);
+    assert_eq!(fetch(&resolver, format!("http://127.0.0.1:{port}/")).await, Err(ResolveError::TooLarge));
+}
+
+/// Zeros, at least `size`, as one block with fixed Huffman codes (RFC 1951): a literal zero, then
+/// "the 258 bytes before, again", which is 8 bits for code 285 and 5 for distance 1.
+fn zeros_in_gzip(size: usize) -> Vec<u8> {
+    let mut bits = vec![true, true, false];
+    bits.extend([false, false, true, true, false, false, false, false]);
+    for _ in 0..size.div_ceil(258) {
+        bits.extend([true, true, false, false, false, true, false, true]);
+        bits.extend([false; 5]);
+    }
+    bits.extend([false; 7]);
+    let mut packed = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    packed.extend(bits.chunks(8).map(|byte| byte.iter().rev().fold(0, |sum, bit| sum << 1 | u8::from(*bit))));
+    // The checksum at the end is never reached.
+    packed.extend([0; 8]);
+    packed
 }
 
 #[tokio::test]
@@ -179,4 +338,7 @@ async fn data_in_the_address_itself_needs_no_network() {
         ("text/html", b"<html>hi</html>".as_slice())
     );
     assert!(resolver.resolve(&[JobInput::url("data:text/plain;base64,%%%")]).await.is_err());
+    let inputs = resolver.resolve(&[JobInput::url("data:,a%20b%2c")]).await.unwrap();
+    assert_eq!(inputs[0].bytes, b"a b,");
+    assert!(resolver.resolve(&[JobInput::url("data:,%zz")]).await.is_err());
 }

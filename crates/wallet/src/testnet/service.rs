@@ -276,7 +276,9 @@ impl Inner {
             expiry: openagents_types::Millis::from_secs(params["expiry"].as_u64().unwrap_or(3_600)),
             hold,
         };
-        let invoice = lock(&self.ledger).invoice(now, account, &request, rand::random()).map_err(refusal)?;
+        let invoice = lock(&self.ledger)
+            .invoice(now, account, &request, rand::random())
+            .map_err(|error| refusal(&error))?;
         Ok(json!({
             "type": "incoming",
             "invoice": invoice.bolt11,
@@ -290,14 +292,14 @@ impl Inner {
     async fn settle(&self, account: Account, params: &Value) -> Answer {
         let preimage: Preimage =
             params["preimage"].as_str().and_then(|text| text.parse().ok()).ok_or(WalletError::NotFound)?;
-        lock(&self.ledger).settle(account, preimage).map_err(refusal)?;
+        lock(&self.ledger).settle(account, preimage).map_err(|error| refusal(&error))?;
         self.resolve(preimage.hash()).await;
         Ok(json!({}))
     }
 
     async fn cancel(&self, account: Account, params: &Value) -> Answer {
         let hash = hash(params).ok_or(WalletError::NotFound)?;
-        lock(&self.ledger).cancel(account, hash).map_err(refusal)?;
+        lock(&self.ledger).cancel(account, hash).map_err(|error| refusal(&error))?;
         self.resolve(hash).await;
         Ok(json!({}))
     }
@@ -321,7 +323,7 @@ impl Inner {
         };
         let state = match lock(&self.ledger).pay(now, asked.client.account, hash) {
             Ok(state) => state,
-            Err(error) => return Some(Err(refusal(error))),
+            Err(error) => return Some(Err(refusal(&error))),
         };
         if state == Outgoing::Pending {
             lock(&self.waiting).insert(hash, asked.clone());
@@ -476,7 +478,7 @@ fn transaction_value(row: &crate::Transaction) -> Value {
 }
 
 /// A refusal of the ledger in NIP-47's words. All of them are definitive: nothing moved.
-fn refusal(error: LedgerError) -> WalletError {
+fn refusal(error: &LedgerError) -> WalletError {
     match error {
         LedgerError::Insufficient { .. } => WalletError::InsufficientBalance(error.to_string()),
         LedgerError::UnknownInvoice | LedgerError::NotHeld => WalletError::NotFound,

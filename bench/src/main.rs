@@ -1,0 +1,59 @@
+//! `openagents-bench`: measures the node against a floor in one run on one machine.
+//!
+//! The floor is the cheapest relay and provider that can be written: memory only, every event
+//! verified once by each, one feedback before and one after a result, no store, no policy, no money.
+//! The load is independent of both and the same for both.
+
+#![allow(clippy::print_stdout, reason = "a program's data goes to stdout")]
+#![allow(clippy::print_stderr, reason = "a program's talk goes to stderr")]
+
+mod event;
+mod floor_provider;
+mod floor_relay;
+mod load;
+mod payer;
+mod process;
+mod report;
+mod run;
+mod socket;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Measures the node against a floor.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves the floor relay; prints its address.
+    FloorRelay,
+    /// Serves kind 5000 on a relay as cheaply as possible.
+    FloorProvider {
+        /// The relay.
+        relay: String,
+    },
+    /// Measures everything and prints the table.
+    Run(run::RunArguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match arguments.command {
+            Command::FloorRelay => floor_relay::serve().await,
+            Command::FloorProvider { relay } => floor_provider::serve(&relay).await,
+            Command::Run(arguments) => run::run(arguments).await,
+        }
+    })
+}
+
+/// Where this program itself lies, to start its other halves.
+fn this_program() -> anyhow::Result<PathBuf> {
+    Ok(std::env::current_exe()?)
+}

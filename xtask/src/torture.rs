@@ -1,0 +1,249 @@
+//! Kills real processes at random instants with payments in flight, restarts them, and at the end
+//! counts every satoshi. The relay and the wallets live in one process that is never killed: they
+//! stand for the world.
+
+mod node;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use openagents_api::{AskBody, Client, JobView, Side};
+use openagents_types::{JobInput, JobKind, Param};
+use serde_json::Value;
+
+use self::node::{Node, Role, World};
+use crate::shell;
+
+/// How hard to be.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TortureArgs {
+    /// How many processes to kill
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) kills: u32,
+    /// Where the randomness begins; printed, so that a failure can be run again
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+impl Default for TortureArgs {
+    fn default() -> Self {
+        Self { kills: 1_000, seed: 1 }
+    }
+}
+
+const PROVIDERS: usize = 3;
+const CUSTOMERS: usize = 2;
+/// How long everything may take to come to rest after the last kill.
+const REST: Duration = Duration::from_secs(120);
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+struct Rng(u64);
+
+impl Rng {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % limit
+    }
+}
+
+/// See the module.
+pub(crate) fn run(arguments: &TortureArgs) -> anyhow::Result<()> {
+    shell::run(shell::command("cargo build --release --quiet -p openagents-cli"))?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(kill_many(arguments))
+}
+
+async fn kill_many(arguments: &TortureArgs) -> anyhow::Result<()> {
+    println!("torture: {} kills, seed {}", arguments.kills, arguments.seed);
+    let mut rng = Rng(arguments.seed);
+    let world = World::start("release").await?;
+    let mut nodes = Vec::new();
+    for index in 0..PROVIDERS + CUSTOMERS {
+        let role = if index < PROVIDERS { Role::Provider } else { Role::Customer };
+        nodes.push(Node::new(&world, index, role).await?);
+    }
+    for node in &mut nodes {
+        node.start(&[])?;
+    }
+    let mut restarts = Vec::new();
+    let mut asked = 0_u32;
+    for _ in 0..arguments.kills {
+        for node in nodes.iter().filter(|node| node.role == Role::Customer) {
+            asked += u32::from(node.client()?.ask(&order(&mut rng)).await.is_ok());
+        }
+        tokio::time::sleep(Duration::from_millis(rng.below(35))).await;
+        let victim = usize::try_from(rng.below(nodes.len() as u64))?;
+        nodes[victim].kill();
+        restarts.push(nodes[victim].start(&[])?);
+    }
+    let report = settle(&world, &mut nodes).await?;
+    restarts.sort_unstable();
+    let at = |percent: usize| restarts[(restarts.len() - 1) * percent / 100];
+    println!(
+        "{} kills, {asked} jobs asked, {} delivered, {} paid sold jobs; 0 lost, 0 orphans, 0 double executions, databases intact",
+        arguments.kills, report.delivered, report.sold
+    );
+    println!("restart to ready: p50 {:?}, p99 {:?}", at(50), at(99));
+    Ok(())
+}
+
+/// A job of either kind, quick or slow, with enough time and money.
+fn order(rng: &mut Rng) -> AskBody {
+    let text = "A payment is locked until the work is delivered. If nothing is delivered it goes back. "
+        .repeat(usize::try_from(1 + rng.below(200)).unwrap_or(1));
+    let kind = if rng.below(2) == 0 { JobKind::SUMMARIZATION } else { JobKind::TEXT_EXTRACTION };
+    AskBody {
+        kind,
+        inputs: vec![JobInput::text(text)],
+        params: vec![Param::new("number", rng.below(u64::MAX).to_string())],
+        bid_msat: 10_000,
+        provider: None,
+        encrypt: false,
+        window_ms: Some(50 + rng.below(200)),
+        deadline_ms: Some(15_000),
+        patience_ms: Some(2_000),
+    }
+}
+
+/// What the end looked like.
+struct Report {
+    delivered: usize,
+    sold: usize,
+}
+
+/// Waits until nothing is open, then counts.
+async fn settle(world: &World, nodes: &mut [Node]) -> anyhow::Result<Report> {
+    let start = Instant::now();
+    loop {
+        let open = open_jobs(nodes).await?;
+        let audit = world.audit().await?;
+        if open.is_empty() && audit["in_flight_msat"] == 0 {
+            break;
+        }
+        if start.elapsed() > REST {
+            bail!("never came to rest: {} open, audit {audit}, such as {:#?}", open.len(), open.first());
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let report = count(world, nodes).await?;
+    for node in nodes {
+        node.kill();
+        node.check_database()?;
+    }
+    Ok(report)
+}
+
+async fn open_jobs(nodes: &[Node]) -> anyhow::Result<Vec<JobView>> {
+    let mut open = Vec::new();
+    for node in nodes {
+        open.extend(node.client()?.jobs(500).await?.into_iter().filter(|job| job.open));
+    }
+    Ok(open)
+}
+
+async fn count(world: &World, nodes: &[Node]) -> anyhow::Result<Report> {
+    let audit = world.audit().await?;
+    ensure!(audit["conserved"] == true, "the wallets themselves lost money: {audit}");
+    let mut report = Report { delivered: 0, sold: 0 };
+    for node in nodes {
+        let moved = balance(&audit, &node.label)? - node::FUNDS_MSAT;
+        let books = node.client()?.ledger(1).await?.net_msat;
+        ensure!(moved == books, "{}: its wallet moved {moved} msat, its books say {books}", node.label);
+        for job in all_jobs(node.client()?).await? {
+            let delivered = job.result_sha256.is_some();
+            let orphan = job.side == Side::Bought && job.paid_msat > 0 && !delivered;
+            ensure!(!orphan, "an orphan, paid and neither delivered nor refunded: {job:#?}");
+            report.delivered += usize::from(job.side == Side::Bought && delivered);
+            report.sold += usize::from(job.side == Side::Sold && job.paid_msat > 0);
+        }
+    }
+    Ok(report)
+}
+
+async fn all_jobs(client: &Client) -> anyhow::Result<Vec<JobView>> {
+    Ok(client.jobs(500).await?)
+}
+
+fn balance(audit: &Value, label: &str) -> anyhow::Result<i64> {
+    let rows = audit["balances"].as_array().context("balances")?;
+    let row = rows.iter().find(|row| row["label"] == label).with_context(|| format!("no account {label}"))?;
+    row["msat"].as_i64().context("msat")
+}
+
+/// Dies at every failpoint in turn, in a provider and in a customer, and goes on.
+pub(crate) fn sweep() -> anyhow::Result<()> {
+    shell::run(shell::command("cargo build --quiet -p openagents-cli"))?;
+    tokio::runtime::Runtime::new()?.block_on(sweep_all())
+}
+
+async fn sweep_all() -> anyhow::Result<()> {
+    let world = World::start("debug").await?;
+    let mut provider = Node::new(&world, 0, Role::Provider).await?;
+    let mut customer = Node::new(&world, 1, Role::Customer).await?;
+    let list = world.home().join("failpoints");
+    let listing = [("OPENAGENTS_FAILPOINT_LIST", list.display().to_string())];
+    provider.start(&listing)?;
+    customer.start(&listing)?;
+    let mut rng = Rng(1);
+    customer.client()?.ask(&order(&mut rng)).await?;
+    let mut nodes = [provider, customer];
+    wait_for_rest(&nodes).await?;
+    let names = std::fs::read_to_string(&list)?;
+    let mut names: Vec<&str> = names.lines().collect();
+    names.sort_unstable();
+    names.dedup();
+    ensure!(names.len() >= 10, "too few failpoints were reached: {names:?}");
+    let mut died = 0;
+    for name in &names {
+        for victim in 0..nodes.len() {
+            for times in ["", ":3"] {
+                died += usize::from(
+                    die_at(&world, &mut nodes, victim, &format!("{name}{times}"), &mut rng).await?,
+                );
+            }
+        }
+    }
+    println!("{} failpoints, {died} deaths, 0 lost: {}", names.len(), names.join(" "));
+    ensure!(died >= names.len(), "the failpoints did not kill");
+    Ok(())
+}
+
+/// Restarts one node so that it dies at a failpoint, asks a job, revives it, and counts. Whether it died.
+async fn die_at(
+    world: &World,
+    nodes: &mut [Node; 2],
+    victim: usize,
+    failpoint: &str,
+    rng: &mut Rng,
+) -> anyhow::Result<bool> {
+    nodes[victim].kill();
+    let armed = nodes[victim].start(&[("OPENAGENTS_FAILPOINT", failpoint.to_owned())]).is_ok();
+    if armed {
+        // A customer that dies while it is asked has asked nothing, or remembers that it has.
+        let _ = nodes[1].client()?.ask(&order(rng)).await;
+    }
+    let died = nodes[victim].wait_for_death(Duration::from_millis(1_500));
+    nodes[victim].kill();
+    nodes[victim].start(&[])?;
+    wait_for_rest(nodes).await.with_context(|| format!("after dying at {failpoint}"))?;
+    count(world, nodes).await.with_context(|| format!("after dying at {failpoint}"))?;
+    Ok(died)
+}
+
+async fn wait_for_rest(nodes: &[Node]) -> anyhow::Result<()> {
+    let start = Instant::now();
+    loop {
+        let open = open_jobs(nodes).await?;
+        if open.is_empty() {
+            return Ok(());
+        }
+        if start.elapsed() > REST {
+            bail!("never came to rest: {:#?}", open.first());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

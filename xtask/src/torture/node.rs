@@ -1,0 +1,180 @@
+//! The processes under torture: the world, which is never killed, and nodes, which are.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use openagents_api::Client;
+use serde_json::Value;
+
+use crate::shell::program;
+
+/// What every wallet starts with.
+pub(super) const FUNDS_MSAT: i64 = 1_000_000_000;
+
+/// Which half a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Provider,
+    Customer,
+}
+
+/// Relay and wallets.
+pub(super) struct World {
+    process: Child,
+    home: tempfile::TempDir,
+    profile: &'static str,
+    relay: String,
+    client: Client,
+}
+
+/// Starts a program and reads the object it prints when it is up.
+fn start(mut command: Command) -> anyhow::Result<(Child, Value)> {
+    let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let stdout = process.stdout.take().context("its output is piped")?;
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line)?;
+    match serde_json::from_str(&line) {
+        Ok(up) => Ok((process, up)),
+        Err(_) => {
+            let _ = process.kill();
+            let status = process.wait()?;
+            anyhow::bail!("a node did not start: {status} {line}")
+        }
+    }
+}
+
+fn client(up: &Value) -> anyhow::Result<Client> {
+    let token = std::fs::read_to_string(up["token_file"].as_str().context("token_file")?)?;
+    Ok(Client::new(up["app"].as_str().context("app")?, token.trim())?)
+}
+
+/// Settings for a node in a hurry, without limits on how much one key may ask.
+const CONFIG: &str = "
+listen = \"127.0.0.1:0\"
+[limits]
+requests_per_key = { burst = 0, per_second = 0 }
+requests = { burst = 0, per_second = 0 }
+relay_messages = { burst = 0, per_second = 0 }
+[provider]
+base_msat = 1000
+recheck_ms = 300
+[customer]
+recheck_ms = 300
+";
+
+impl World {
+    pub(super) async fn start(profile: &'static str) -> anyhow::Result<Self> {
+        let home = tempfile::tempdir()?;
+        std::fs::write(home.path().join("config.toml"), CONFIG)?;
+        let mut command = Command::new(program(profile, "openagents"));
+        command.args(["up", "--offline", "--customer", "--json", "--home"]).arg(home.path());
+        let (process, up) = start(command)?;
+        let client = client(&up)?;
+        let relay = up["relay"].as_str().context("relay")?.to_owned();
+        Ok(Self { process, home, profile, relay, client })
+    }
+
+    pub(super) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Where all test money is.
+    pub(super) async fn audit(&self) -> anyhow::Result<Value> {
+        Ok(self.client.testnet_audit().await?)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A provider or a customer.
+pub(super) struct Node {
+    pub(super) role: Role,
+    pub(super) label: String,
+    home: PathBuf,
+    binary: PathBuf,
+    relay: String,
+    process: Option<Child>,
+    client: Option<Client>,
+}
+
+impl Node {
+    pub(super) async fn new(world: &World, index: usize, role: Role) -> anyhow::Result<Self> {
+        let home = world.home().join(format!("node-{index}"));
+        std::fs::create_dir_all(&home)?;
+        std::fs::write(home.join("config.toml"), CONFIG)?;
+        let label = format!("node-{index}");
+        let sats = u64::try_from(FUNDS_MSAT / 1_000)?;
+        let uri = world.client.testnet_wallet(&label, sats).await?;
+        std::fs::write(home.join("wallet.nwc"), uri)?;
+        let binary = program(world.profile, "openagents");
+        Ok(Self { role, label, home, binary, relay: world.relay.clone(), process: None, client: None })
+    }
+
+    /// Starts the process; how long it took to be ready.
+    pub(super) fn start(&mut self, environment: &[(&str, String)]) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let mut command = Command::new(&self.binary);
+        command.args(["up", "--json", "--relay", &self.relay, "--home"]).arg(&self.home);
+        if self.role == Role::Customer {
+            command.arg("--customer");
+        }
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        let (process, up) = start(command)?;
+        let took = begun.elapsed();
+        self.client = Some(client(&up)?);
+        self.process = Some(process);
+        Ok(took)
+    }
+
+    /// SIGKILL.
+    pub(super) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Whether the process ends by itself within a time.
+    pub(super) fn wait_for_death(&mut self, patience: Duration) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < patience {
+            let Some(process) = &mut self.process else { return true };
+            if !matches!(process.try_wait(), Ok(None)) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+
+    pub(super) fn client(&self) -> anyhow::Result<&Client> {
+        self.client.as_ref().context("the node was started")
+    }
+
+    /// SQLite's own word on the file, and ours on what it holds.
+    pub(super) fn check_database(&self) -> anyhow::Result<()> {
+        let db = rusqlite::Connection::open(self.home.join("node.db"))?;
+        let report: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+        ensure!(report == "ok", "{}: {report}", self.label);
+        let sql = "SELECT COUNT(*) FROM (SELECT job FROM outbox WHERE slot = 'result' GROUP BY job HAVING COUNT(*) > 1)";
+        let twice: i64 = db.query_row(sql, [], |row| row.get(0))?;
+        ensure!(twice == 0, "{}: {twice} jobs were done twice", self.label);
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
