@@ -25,8 +25,8 @@ use crate::{
 /// Runs the command.
 pub(crate) fn run(program: Program) -> anyhow::Result<Exit> {
     let global = &program.global;
-    // HTTP clients cannot be made before this. That it was done already would be just as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    // HTTP clients cannot be made before this.
+    openagents_node::install_tls();
     match program.command {
         Command::Up(args) => up::run(global, &args),
         Command::Demo(args) => demo::run(global, &args),

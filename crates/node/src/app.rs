@@ -5,6 +5,8 @@ mod guard;
 mod live;
 mod pages;
 mod routes;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::sync::Arc;

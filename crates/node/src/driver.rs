@@ -300,8 +300,8 @@ impl Driver {
             Command::Wire(event) => self.wire(now, &event, pending),
             Command::Input(input) => self.input(now, *input, pending),
             Command::Ask { order, reply } => {
-                // The caller may have gone; the job is asked all the same and can be looked up.
-                let _ = reply.send(self.ask(now, *order, pending));
+                let outcome = self.ask(now, *order, pending);
+                pending.replies.push((reply, outcome));
             }
             Command::Sent(event) => pending.batch.sent.push(event),
             Command::Resend => self.resend(),

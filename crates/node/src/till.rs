@@ -13,6 +13,10 @@ use crate::{clock, driver::DriverHandle, runtime::Tasks};
 /// How many wallet calls may be under way at once.
 const CALLS: usize = 256;
 
+/// And how many payments: one that is held answers only when it is settled, so payments must never
+/// stand in the way of the calls that settle them.
+const PAYMENTS: usize = 4_096;
+
 /// The node's wallet. Clones share it.
 #[derive(Clone)]
 pub struct Till(Arc<Inner>);
@@ -21,6 +25,7 @@ struct Inner {
     wallet: Option<Arc<dyn Wallet>>,
     network: Network,
     calls: Semaphore,
+    payments: Semaphore,
     tasks: Tasks,
     driver: OnceLock<DriverHandle>,
 }
@@ -28,8 +33,8 @@ struct Inner {
 impl Till {
     /// A till on this wallet, which pays on this network and on no other.
     pub fn new(wallet: Option<Arc<dyn Wallet>>, network: Network, tasks: Tasks) -> Self {
-        let calls = Semaphore::new(CALLS);
-        Self(Arc::new(Inner { wallet, network, calls, tasks, driver: OnceLock::new() }))
+        let (calls, payments) = (Semaphore::new(CALLS), Semaphore::new(PAYMENTS));
+        Self(Arc::new(Inner { wallet, network, calls, payments, tasks, driver: OnceLock::new() }))
     }
 
     /// Whom to report to. Called once, before any money moves.
@@ -46,7 +51,8 @@ impl Till {
     pub fn take(&self, action: Action) {
         let inner = self.0.clone();
         self.0.tasks.spawn_until_stop(async move {
-            let Ok(_permit) = inner.calls.acquire().await else { return };
+            let lane = if matches!(action, Action::Pay { .. }) { &inner.payments } else { &inner.calls };
+            let Ok(_permit) = lane.acquire().await else { return };
             if let Some(input) = inner.carry_out(action).await
                 && let Some(driver) = inner.driver.get()
             {

@@ -3,13 +3,14 @@
 //! One subscription hears every answer; calls are matched by the `e` tag. An answer counts only if
 //! its id and signature hold, its author is the wallet, and we are waiting for it. NIP-47 has no
 //! idempotence of its own, so `pay` asks whether the wallet knows the hash before it is told to pay,
-//! unless the caller knows that it cannot.
+//! unless the caller knows that it cannot; and one hash is being sent by one call at a time.
 
+mod cap;
 mod connection;
 pub(crate) mod wire;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -25,6 +26,7 @@ use crate::{
     WalletKind, bolt11, link::Link,
 };
 
+use cap::Cap;
 pub use connection::{Connection, ConnectionError};
 use wire::{Cipher, Scheme};
 
@@ -32,18 +34,29 @@ use wire::{Cipher, Scheme};
 pub const KIND: WalletKind =
     WalletKind { name: "nwc", about: "any wallet that speaks Nostr Wallet Connect (NIP-47)" };
 
-/// How long an ordinary call may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the wallet is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// An ordinary call.
+    pub call: Duration,
+    /// A payment, before it counts as pending. A held one answers only when it is settled or given back.
+    pub pay: Duration,
+}
 
-/// How long a payment is waited for before it counts as pending. A held one answers only when it is
-/// settled or given back.
-const PAY_TIMEOUT: Duration = Duration::from_secs(60);
+impl Default for Patience {
+    fn default() -> Self {
+        Self { call: Duration::from_secs(10), pay: Duration::from_secs(60) }
+    }
+}
 
 /// How long the wallet's description of itself is waited for.
 const INFO_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How many events may wait for a slow listener.
 const EVENTS: usize = 4_096;
+
+/// How many answers are still listened for after their caller has gone.
+const LATE: usize = 16_384;
 
 const INFO_KIND: u16 = 13_194;
 const REQUEST_KIND: u16 = 23_194;
@@ -57,10 +70,41 @@ pub struct Nwc {
     waiting: Waiting,
     events: broadcast::Sender<WalletEvent>,
     info: Info,
+    patience: Patience,
+    sending: Mutex<HashSet<PaymentHash>>,
+    cap: Mutex<Option<Cap>>,
     clock: fn() -> Timestamp,
 }
 
-type Waiting = Arc<Mutex<HashMap<EventId, oneshot::Sender<Value>>>>;
+/// Who wants an answer.
+#[derive(Debug)]
+enum Waiter {
+    /// The caller.
+    Caller(oneshot::Sender<Value>),
+    /// Nobody any more, but it says how a payment ended: a hint for whoever listens to events.
+    Late(PaymentHash),
+}
+
+type Waiting = Arc<Mutex<HashMap<EventId, Waiter>>>;
+
+/// The right to send one payment; given back when dropped.
+struct Sending<'a> {
+    all: &'a Mutex<HashSet<PaymentHash>>,
+    hash: PaymentHash,
+}
+
+impl<'a> Sending<'a> {
+    /// `None` if another call is sending it.
+    fn begin(all: &'a Mutex<HashSet<PaymentHash>>, hash: PaymentHash) -> Option<Self> {
+        lock(all).insert(hash).then_some(Self { all, hash })
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        lock(self.all).remove(&self.hash);
+    }
+}
 
 impl std::fmt::Debug for Nwc {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -108,7 +152,19 @@ impl Nwc {
             hold: false,
             notifications: false,
         };
-        Ok((Self { cipher, link, waiting, events, info, clock }, listener))
+        let (patience, sending, cap) = (Patience::default(), Mutex::default(), Mutex::default());
+        Ok((Self { cipher, link, waiting, events, info, patience, sending, cap, clock }, listener))
+    }
+
+    /// Spends at most so much in a day (UTC) from now on, fees included, whatever budget the wallet
+    /// itself gives the connection. What was spent is counted by this value, so a new one begins at zero.
+    pub fn set_cap(&mut self, per_day: Option<Msat>) {
+        *lock(&self.cap) = per_day.map(Cap::new);
+    }
+
+    /// Waits for the wallet this long from now on.
+    pub fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
     }
 
     /// Asks the wallet who it is. To be called once, before the wallet is used.
@@ -116,17 +172,28 @@ impl Nwc {
     /// # Errors
     /// It does not answer.
     pub async fn introduce(&mut self) -> Result<Info, WalletError> {
-        let result = self.call("get_info", json!({}), CALL_TIMEOUT).await?;
+        let result = self.call("get_info", json!({}), self.patience.call).await?;
         self.info = wire::info(&result);
         Ok(self.info.clone())
     }
 
     async fn call(&self, method: &str, params: Value, patience: Duration) -> Result<Value, WalletError> {
+        self.call_for(None, method, params, patience).await
+    }
+
+    /// A call; if it is about a payment, its answer is still heard after the time is up.
+    async fn call_for(
+        &self,
+        payment: Option<PaymentHash>,
+        method: &str,
+        params: Value,
+        patience: Duration,
+    ) -> Result<Value, WalletError> {
         let body = json!({ "method": method, "params": params }).to_string();
         let now = (self.clock)();
         let event = self.cipher.request(REQUEST_KIND, &body, now, patience)?;
         let (sender, answer) = oneshot::channel();
-        lock(&self.waiting).insert(event.id, sender);
+        lock(&self.waiting).insert(event.id, Waiter::Caller(sender));
         let id = event.id;
         let sent = self.link.publish(event).await;
         let outcome = match sent {
@@ -136,29 +203,66 @@ impl Nwc {
                 return Err(WalletError::Unreachable(error.0));
             }
         };
-        lock(&self.waiting).remove(&id);
-        match outcome {
-            Ok(Ok(value)) => wire::result(value),
-            Ok(Err(_)) | Err(_) => Err(WalletError::Timeout),
+        if let Ok(Ok(value)) = outcome {
+            return wire::result(value);
         }
+        let mut waiting = lock(&self.waiting);
+        waiting.remove(&id);
+        if let Some(hash) = payment.filter(|_| waiting.len() < LATE) {
+            waiting.insert(id, Waiter::Late(hash));
+        }
+        Err(WalletError::Timeout)
     }
 
+    /// What the wallet knows of a hash. A wallet that will not say leaves open what became of the
+    /// payment, so no refusal to look up is definitive.
     async fn lookup(&self, hash: PaymentHash) -> Result<Option<Value>, WalletError> {
-        match self.call("lookup_invoice", json!({ "payment_hash": hash.to_hex() }), CALL_TIMEOUT).await {
+        match self.call("lookup_invoice", json!({ "payment_hash": hash.to_hex() }), self.patience.call).await
+        {
             Ok(value) => Ok(Some(value)),
             Err(WalletError::NotFound) => Ok(None),
+            Err(error) if error.is_definitive() => {
+                Err(WalletError::Internal(format!("it does not say how a payment stands: {error}")))
+            }
             Err(error) => Err(error),
         }
     }
 
     async fn send_payment(&self, invoice: &Invoice) -> Result<Outgoing, WalletError> {
         let hash = invoice.payment_hash;
-        match self.call("pay_invoice", json!({ "invoice": invoice.bolt11 }), PAY_TIMEOUT).await {
+        let params = json!({ "invoice": invoice.bolt11 });
+        match self.call_for(Some(hash), "pay_invoice", params, self.patience.pay).await {
             Ok(result) => wire::paid(&result, hash),
             Err(WalletError::Timeout) => Ok(Outgoing::Pending),
-            Err(WalletError::PaymentFailed(reason)) => Ok(Outgoing::Failed { reason }),
+            Err(WalletError::PaymentFailed(reason)) => self.after_failure(hash, reason).await,
             Err(error) => Err(error),
         }
+    }
+
+    /// Wallets say "failed" of payments that are still under way, and of those they sent before; what
+    /// they say of the hash counts (P7).
+    async fn after_failure(&self, hash: PaymentHash, reason: String) -> Result<Outgoing, WalletError> {
+        Ok(match self.lookup_outgoing(hash).await? {
+            Outgoing::Unknown | Outgoing::Failed { .. } => Outgoing::Failed { reason },
+            known @ (Outgoing::Pending | Outgoing::Settled { .. }) => known,
+        })
+    }
+
+    /// Sends within the cap. What certainly was not spent is given back to it.
+    async fn spend(&self, request: Pay<'_>) -> Result<Outgoing, WalletError> {
+        let amount = request.invoice.amount.saturating_add(request.max_fee);
+        if let Some(cap) = &mut *lock(&self.cap) {
+            cap.take((self.clock)(), amount)?;
+        }
+        let outcome = self.send_payment(request.invoice).await;
+        let unspent = match &outcome {
+            Ok(state) => matches!(state, Outgoing::Failed { .. }),
+            Err(error) => error.is_definitive(),
+        };
+        if let Some(cap) = lock(&self.cap).as_mut().filter(|_| unspent) {
+            cap.give_back(amount);
+        }
+        outcome
     }
 }
 
@@ -199,11 +303,20 @@ impl Listener {
         let Ok(value) = serde_json::from_str::<Value>(&text) else { return };
         if event.kind.as_u16() == RESPONSE_KIND {
             let asked = event.tags.event_ids().next().copied();
-            if let Some(sender) = asked.and_then(|id| lock(&self.waiting).remove(&id)) {
-                let _ = sender.send(value);
+            match asked.and_then(|id| lock(&self.waiting).remove(&id)) {
+                Some(Waiter::Caller(sender)) => drop(sender.send(value)),
+                Some(Waiter::Late(hash)) => self.hear_late(hash, value),
+                None => {}
             }
         } else if let Some(news) = wire::notification(&value) {
             let _ = self.events.send(news);
+        }
+    }
+
+    /// Passes on that a payment arrived after all. A late "failed" is left to a look-up.
+    fn hear_late(&self, hash: PaymentHash, answer: Value) {
+        if let Ok(state) = wire::result(answer).and_then(|result| wire::paid(&result, hash)) {
+            let _ = self.events.send(WalletEvent::Outgoing { hash, state });
         }
     }
 }
@@ -215,7 +328,7 @@ impl Wallet for Nwc {
     }
 
     async fn balance(&self) -> Result<Msat, WalletError> {
-        let result = self.call("get_balance", json!({}), CALL_TIMEOUT).await?;
+        let result = self.call("get_balance", json!({}), self.patience.call).await?;
         let balance = result["balance"].as_u64().ok_or_else(|| WalletError::Garbled("no balance".into()))?;
         Ok(Msat::new(balance))
     }
@@ -233,7 +346,7 @@ impl Wallet for Nwc {
             }
             None => "make_invoice",
         };
-        let result = self.call(method, params, CALL_TIMEOUT).await?;
+        let result = self.call(method, params, self.patience.call).await?;
         let text = result["invoice"].as_str().ok_or_else(|| WalletError::Garbled("no invoice".into()))?;
         let invoice =
             bolt11::decode(text, (self.clock)()).map_err(|error| WalletError::Garbled(error.to_string()))?;
@@ -245,22 +358,28 @@ impl Wallet for Nwc {
 
     async fn settle_hold(&self, preimage: Preimage) -> Result<(), WalletError> {
         let params = json!({ "preimage": preimage.to_hex() });
-        self.call("settle_hold_invoice", params, CALL_TIMEOUT).await.map(drop)
+        self.call("settle_hold_invoice", params, self.patience.call).await.map(drop)
     }
 
     async fn cancel_hold(&self, hash: PaymentHash) -> Result<(), WalletError> {
         let params = json!({ "payment_hash": hash.to_hex() });
-        self.call("cancel_hold_invoice", params, CALL_TIMEOUT).await.map(drop)
+        self.call("cancel_hold_invoice", params, self.patience.call).await.map(drop)
     }
 
     async fn pay(&self, request: Pay<'_>) -> Result<Outgoing, WalletError> {
+        let hash = request.invoice.payment_hash;
+        let Some(_sending) = Sending::begin(&self.sending, hash) else {
+            // The wallet may not have read the other call's request yet.
+            let known = self.lookup_outgoing(hash).await?;
+            return Ok(if known == Outgoing::Unknown { Outgoing::Pending } else { known });
+        };
         if !request.first_attempt {
-            let known = self.lookup_outgoing(request.invoice.payment_hash).await?;
+            let known = self.lookup_outgoing(hash).await?;
             if known != Outgoing::Unknown {
                 return Ok(known);
             }
         }
-        self.send_payment(request.invoice).await
+        self.spend(request).await
     }
 
     async fn lookup_incoming(&self, hash: PaymentHash) -> Result<Incoming, WalletError> {
@@ -283,7 +402,7 @@ impl Wallet for Nwc {
         if filter.limit > 0 {
             params["limit"] = filter.limit.into();
         }
-        let result = self.call("list_transactions", params, CALL_TIMEOUT).await?;
+        let result = self.call("list_transactions", params, self.patience.call).await?;
         let list = result["transactions"].as_array().cloned().unwrap_or_default();
         Ok(list.iter().filter_map(wire::transaction).collect())
     }

@@ -55,8 +55,8 @@ pub(crate) struct AskArgs {
     #[arg(long, value_name = "MS")]
     window: Option<u64>,
     /// How long the result is of use, such as 60s, 5m
-    #[arg(long, value_name = "TIME", value_parser = span)]
-    deadline: Option<u64>,
+    #[arg(long, value_name = "TIME", value_parser = span, default_value = "60s")]
+    deadline: u64,
     /// How long a chosen provider has before the next is tried, such as 10s
     #[arg(long, value_name = "TIME", value_parser = span)]
     patience: Option<u64>,
@@ -112,7 +112,7 @@ fn body(args: &AskArgs) -> anyhow::Result<AskBody> {
         provider: args.provider,
         encrypt: args.encrypt,
         window_ms: args.window,
-        deadline_ms: args.deadline,
+        deadline_ms: Some(args.deadline),
         patience_ms: args.patience,
     })
 }

@@ -11,7 +11,9 @@ use subtle::ConstantTimeEq;
 
 use super::{App, routes::problem};
 
-const COOKIE: &str = "openagents";
+/// The cookie's name begins so; the port follows, because browsers share cookies between ports and
+/// several nodes may run on one machine.
+const COOKIE: &str = "openagents-";
 
 /// Paths that tell nothing private.
 const OPEN: &[&str] = &["/healthz", "/readyz", "/assets/app.css", "/assets/live.js", "/favicon.svg"];
@@ -31,7 +33,7 @@ fn admit(app: &App, request: &Request) -> Result<(), Box<Response>> {
     if !names_us(app, text(headers, header::HOST.as_str())) {
         return Err(refuse(StatusCode::FORBIDDEN, "host", "This address is not this node's."));
     }
-    if !is_own_origin(app, headers) {
+    if !is_own_origin(app, headers) || !is_own_fetch(request.method(), headers) {
         return Err(refuse(StatusCode::FORBIDDEN, "origin", "Another site's page may not use this node."));
     }
     let path = request.uri().path();
@@ -43,7 +45,7 @@ fn admit(app: &App, request: &Request) -> Result<(), Box<Response>> {
         && let Some(token) = request.uri().query().and_then(|query| query.strip_prefix("k="))
         && same(token, &app.token)
     {
-        return Err(Box::new(let_in(token)));
+        return Err(Box::new(let_in(&cookie_name(headers), token)));
     }
     Err(if path.starts_with("/api/") || path == "/metrics" {
         refuse(StatusCode::UNAUTHORIZED, "token", "The bearer token is missing or wrong.")
@@ -53,8 +55,8 @@ fn admit(app: &App, request: &Request) -> Result<(), Box<Response>> {
 }
 
 /// Puts the token into a cookie that scripts and other sites cannot use, and out of the address bar.
-fn let_in(token: &str) -> Response {
-    let cookie = format!("{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/");
+fn let_in(name: &str, token: &str) -> Response {
+    let cookie = format!("{name}={token}; HttpOnly; SameSite=Strict; Path=/");
     let mut response = Redirect::to("/").into_response();
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
@@ -78,18 +80,31 @@ fn names_us(app: &App, host: &str) -> bool {
 /// Browsers name the page a request comes from; programs do not.
 fn is_own_origin(app: &App, headers: &HeaderMap) -> bool {
     let origin = text(headers, header::ORIGIN.as_str());
-    let own = origin.is_empty()
+    origin.is_empty()
         || origin
             .strip_prefix("http://")
             .or(origin.strip_prefix("https://"))
-            .is_some_and(|host| names_us(app, host));
-    own && !matches!(text(headers, "sec-fetch-site"), "cross-site" | "same-site")
+            .is_some_and(|host| names_us(app, host))
+}
+
+/// Another site may link here, and nothing else: not post, not fetch, not embed.
+fn is_own_fetch(method: &Method, headers: &HeaderMap) -> bool {
+    let is_link = method == Method::GET
+        && text(headers, "sec-fetch-mode") == "navigate"
+        && text(headers, "sec-fetch-dest") == "document";
+    is_link || !matches!(text(headers, "sec-fetch-site"), "cross-site" | "same-site")
+}
+
+fn cookie_name(headers: &HeaderMap) -> String {
+    let host = text(headers, header::HOST.as_str());
+    let port = host.rsplit_once(':').map_or("", |(_, port)| port);
+    format!("{COOKIE}{}", port.trim_end_matches(|c: char| !c.is_ascii_digit()))
 }
 
 fn has_token(app: &App, headers: &HeaderMap) -> bool {
     let bearer = text(headers, header::AUTHORIZATION.as_str()).strip_prefix("Bearer ");
-    let cookies = text(headers, header::COOKIE.as_str());
-    let cookie = cookies.split(';').find_map(|part| part.trim().strip_prefix(COOKIE)?.strip_prefix('='));
+    let (cookies, name) = (text(headers, header::COOKIE.as_str()), cookie_name(headers));
+    let cookie = cookies.split(';').find_map(|part| part.trim().strip_prefix(&name)?.strip_prefix('='));
     [bearer, cookie].into_iter().flatten().any(|token| same(token, &app.token))
 }
 

@@ -2,19 +2,26 @@
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, FromRef, Path, Query, State, rejection::JsonRejection},
-    http::{StatusCode, header},
+    extract::{
+        DefaultBodyLimit, FromRef, Path, Query, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
+    http::{HeaderMap, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use openagents_api::{AskBody, JobView, Problem, ResultView};
+use openagents_api::{AskBody, JobView, Problem, ResultView, Side};
 use openagents_types::{JobId, ProviderKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{App, guard, live::Gallery, pages, view};
+use super::{
+    App, guard,
+    live::{Gallery, Watcher},
+    pages, view,
+};
 use crate::store::StoreError;
 
 /// A request's body, at most: a job's inputs with room to spare, in bytes.
@@ -38,12 +45,13 @@ pub(super) fn router(app: App) -> Router {
     Router::new()
         .route("/", get(pages::home))
         .route("/fragments/home", get(pages::home_fragment))
+        .route("/fragments/jobs/{id}", get(pages::job_fragment))
         .route("/jobs/{id}", get(pages::job))
         .route("/assets/app.css", get(|| async { asset("text/css", include_str!("assets/app.css")) }))
         .route("/assets/live.js", get(|| async { asset("text/javascript", include_str!("assets/live.js")) }))
         .route("/favicon.svg", get(|| async { asset("image/svg+xml", include_str!("assets/favicon.svg")) }))
         .route("/healthz", get(|| async { "ok" }))
-        .route("/readyz", get(|| async { "ready" }))
+        .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/v1/node", get(node))
         .route("/api/v1/jobs", get(jobs).post(ask))
@@ -54,7 +62,8 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/events", get(events))
         .route("/api/v1/testnet/wallets", post(testnet_wallet))
         .route("/api/v1/testnet/audit", get(testnet_audit))
-        .fallback(|| async { Failure::not_found("There is nothing at this address.") })
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY))
         .layer(middleware::from_fn_with_state(app, guard::guard))
         .with_state(ctx)
@@ -62,6 +71,25 @@ pub(super) fn router(app: App) -> Router {
 
 fn asset(kind: &'static str, text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// Ready is who can read its own records.
+async fn ready(State(app): State<App>) -> Result<&'static str, Failure> {
+    app.reader.net_msat()?;
+    Ok("ready")
+}
+
+async fn nothing_here(uri: Uri) -> Response {
+    if uri.path().starts_with("/api/") {
+        return Failure::not_found("There is nothing at this address.").into_response();
+    }
+    (StatusCode::NOT_FOUND, pages::missing("There is nothing at this address")).into_response()
+}
+
+async fn wrong_method() -> Failure {
+    let next = "See the manual for what this address takes.";
+    let problem = problem("method", "This address does not take that method.", "No money moved.", next);
+    Failure(StatusCode::METHOD_NOT_ALLOWED, problem)
 }
 
 /// An error as every route words it.
@@ -111,30 +139,44 @@ impl From<StoreError> for Failure {
     }
 }
 
+/// Which rows of a list are wanted, or which half of a job that has both.
 #[derive(Debug, Deserialize)]
-struct Limit {
+pub(super) struct Listing {
     limit: Option<u32>,
+    pub(super) side: Option<Side>,
 }
 
-impl Limit {
+/// A list's query as it came.
+pub(super) type ListQuery = Result<Query<Listing>, QueryRejection>;
+
+impl Listing {
+    pub(super) fn read(query: ListQuery) -> Result<Self, Failure> {
+        let message = "The query takes `limit`, a number, and `side`, which is `sold` or `bought`.";
+        query.map(|Query(listing)| listing).map_err(|_| Failure::bad_request(message))
+    }
+
     fn or(&self, usual: u32) -> u32 {
         self.limit.unwrap_or(usual)
     }
 }
 
 async fn node(State(app): State<App>) -> Json<openagents_api::NodeView> {
-    Json(app.facts.node().await)
+    Json(view::node(app.facts.node().await))
 }
 
-/// Jobs of both halves, newest first.
-pub(super) async fn both(app: &App, limit: u32) -> Result<Vec<JobView>, StoreError> {
+/// Jobs of both halves, or of one, newest first.
+pub(super) async fn list(app: &App, side: Option<Side>, limit: u32) -> Result<Vec<JobView>, StoreError> {
     let provider = app.provider().await;
     let reader = app.reader.clone();
     let read = tokio::task::spawn_blocking(move || {
-        let sold = reader.jobs(limit)?;
-        let asks = reader.asks(limit)?;
-        let sold = sold.iter().map(|job| view::sold(job, provider));
-        Ok::<_, StoreError>(sold.chain(asks.iter().map(view::bought)).collect::<Vec<_>>())
+        let mut views = Vec::new();
+        if side != Some(Side::Bought) {
+            views.extend(reader.jobs(limit)?.iter().map(|job| view::sold(job, provider)));
+        }
+        if side != Some(Side::Sold) {
+            views.extend(reader.asks(limit)?.iter().map(view::bought));
+        }
+        Ok::<_, StoreError>(views)
     });
     let mut views = read.await.unwrap_or_else(|_| Ok(Vec::new()))?;
     views.sort_by_key(|job| std::cmp::Reverse(job.asked_at));
@@ -149,30 +191,46 @@ impl App {
     }
 }
 
-/// A job by its name or the beginning of it; bought before sold, if it is both.
-pub(super) async fn find(app: &App, id: &str) -> Result<Option<JobView>, StoreError> {
+/// The job named `id`, or by a beginning of it that is no other job's too; where a node bought from
+/// itself and no side is named, the bought half.
+pub(super) async fn find(app: &App, id: &str, side: Option<Side>) -> Result<Option<JobView>, StoreError> {
     if let Ok(id) = id.parse::<JobId>() {
-        if let Some(ask) = app.reader.ask(id)? {
-            return Ok(Some(view::bought(&ask)));
-        }
-        let provider = app.provider().await;
-        return Ok(app.reader.job(id)?.map(|job| view::sold(&job, provider)));
+        return named(app, id, side).await;
     }
     if id.len() < 4 {
         return Ok(None);
     }
-    let mut matching: Vec<JobView> = both(app, 500).await?;
+    let mut matching: Vec<JobView> = list(app, side, 500).await?;
     matching.retain(|job| job.id.to_hex().starts_with(id));
-    matching.sort_by_key(|job| job.side == openagents_api::Side::Sold);
-    Ok(matching.into_iter().next())
+    matching.sort_by_key(|job| job.side == Side::Sold);
+    let is_one = matching.windows(2).all(|pair| pair[0].id == pair[1].id);
+    Ok(matching.into_iter().next().filter(|_| is_one))
 }
 
-async fn jobs(State(app): State<App>, Query(limit): Query<Limit>) -> Result<Json<Vec<JobView>>, Failure> {
-    Ok(Json(both(&app, limit.or(100)).await?))
+async fn named(app: &App, id: JobId, side: Option<Side>) -> Result<Option<JobView>, StoreError> {
+    if side != Some(Side::Sold)
+        && let Some(ask) = app.reader.ask(id)?
+    {
+        return Ok(Some(view::bought(&ask)));
+    }
+    if side == Some(Side::Bought) {
+        return Ok(None);
+    }
+    let provider = app.provider().await;
+    Ok(app.reader.job(id)?.map(|job| view::sold(&job, provider)))
 }
 
-async fn job(State(app): State<App>, Path(id): Path<String>) -> Result<Json<JobView>, Failure> {
-    let found = find(&app, &id).await?;
+async fn jobs(State(app): State<App>, query: ListQuery) -> Result<Json<Vec<JobView>>, Failure> {
+    let listing = Listing::read(query)?;
+    Ok(Json(list(&app, listing.side, listing.or(100)).await?))
+}
+
+async fn job(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    query: ListQuery,
+) -> Result<Json<JobView>, Failure> {
+    let found = find(&app, &id, Listing::read(query)?.side).await?;
     found.map(Json).ok_or_else(|| Failure::not_found("There is no such job here."))
 }
 
@@ -184,28 +242,33 @@ async fn result(State(app): State<App>, Path(id): Path<String>) -> Result<Json<R
     Ok(Json(ResultView { id, content, sha256 }))
 }
 
+fn read_json<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Failure> {
+    body.map(|Json(body)| body).map_err(|error| {
+        let message = view::clean(&error.body_text(), 300);
+        let next = "Send JSON (`content-type: application/json`) in the shape the API documents.";
+        Failure(error.status(), problem("bad-request", &message, "No money moved.", next))
+    })
+}
+
 async fn ask(
     State(app): State<App>,
     body: Result<Json<AskBody>, JsonRejection>,
 ) -> Result<Json<openagents_api::Asked>, Failure> {
-    let Json(body) = body.map_err(|error| {
-        let next = "Send JSON as `openagents ask --dry-run --json` prints it.";
-        Failure(error.status(), problem("bad-request", &error.body_text(), "No money moved.", next))
-    })?;
-    Ok(Json(app.desk.ask(body).await?))
+    Ok(Json(app.desk.ask(read_json(body)?).await?))
 }
 
 async fn cancel(State(app): State<App>, Path(id): Path<String>) -> Result<Json<JobView>, Failure> {
-    let found = find(&app, &id).await?.ok_or_else(|| Failure::not_found("There is no such job here."))?;
+    let found =
+        find(&app, &id, None).await?.ok_or_else(|| Failure::not_found("There is no such job here."))?;
     app.desk.cancel(found.id).await?;
     Ok(Json(found))
 }
 
 async fn ledger(
     State(app): State<App>,
-    Query(limit): Query<Limit>,
+    query: ListQuery,
 ) -> Result<Json<openagents_api::LedgerView>, Failure> {
-    Ok(Json(ledger_view(&app, limit.or(100)).await?))
+    Ok(Json(ledger_view(&app, Listing::read(query)?.or(100)).await?))
 }
 
 pub(super) async fn ledger_view(app: &App, limit: u32) -> Result<openagents_api::LedgerView, StoreError> {
@@ -216,13 +279,15 @@ pub(super) async fn ledger_view(app: &App, limit: u32) -> Result<openagents_api:
 
 async fn history(
     State(app): State<App>,
-    Query(limit): Query<Limit>,
+    query: ListQuery,
 ) -> Result<Json<Vec<openagents_api::TransactionView>>, Failure> {
-    Ok(Json(app.facts.history(limit.or(50)).await?))
+    Ok(Json(app.facts.history(Listing::read(query)?.or(50)).await?))
 }
 
-async fn events(State(ctx): State<Ctx>) -> Response {
-    match ctx.gallery.watch(&ctx.app.bus) {
+async fn events(State(ctx): State<Ctx>, headers: HeaderMap) -> Response {
+    let came_back = headers.contains_key("last-event-id");
+    let watcher = if came_back { Watcher::Returning } else { Watcher::New };
+    match ctx.gallery.watch(&ctx.app.bus, watcher) {
         Some(stream) => stream.into_response(),
         None => {
             let next = "Close another page of this node, or try again later.";
@@ -243,8 +308,9 @@ async fn testnet_wallet(
     State(app): State<App>,
     body: Result<Json<WalletBody>, JsonRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let Json(body) = body.map_err(|error| Failure::bad_request(&error.body_text()))?;
-    let uri = app.desk.testnet_wallet(body.label.as_deref().unwrap_or("guest"), body.sats).await?;
+    let body = read_json(body)?;
+    let label = body.label.as_deref().unwrap_or("guest");
+    let uri = app.desk.testnet_wallet(label, body.sats).await?;
     Ok(Json(json!({ "uri": uri })))
 }
 
@@ -272,9 +338,10 @@ async fn metrics(State(ctx): State<Ctx>) -> Result<String, Failure> {
         let _ = writeln!(text, "# TYPE openagents_queued gauge\nopenagents_queued {}", provider.queued);
         let _ = writeln!(text, "# TYPE openagents_running gauge\nopenagents_running {}", provider.running);
     }
+    text.push_str("# TYPE openagents_relay_up gauge\n");
     for relay in &node.relays {
-        let _ =
-            writeln!(text, "openagents_relay_up{{relay=\"{}\"}} {}", relay.url, u8::from(relay.connected));
+        let (url, up) = (relay.url.replace(['"', '\\', '\n'], ""), u8::from(relay.connected));
+        let _ = writeln!(text, "openagents_relay_up{{relay=\"{url}\"}} {up}");
     }
     Ok(text)
 }

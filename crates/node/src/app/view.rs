@@ -1,9 +1,9 @@
 //! From records to what is shown of them.
 
-use openagents_api::{JobView, LedgerLine, LedgerView, QuoteView, RefusalView, Side, StepView};
+use openagents_api::{JobView, LedgerLine, LedgerView, NodeView, QuoteView, RefusalView, Side, StepView};
 use openagents_engine::{
     Ask, Job,
-    customer::{AskOutcome, Money, Phase, Reclaim},
+    customer::{AskOutcome, Attempt, Money, Phase, Reclaim},
     job::{Funds, Outcome, State, Step},
 };
 use openagents_types::Msat;
@@ -60,48 +60,95 @@ fn sold_money(state: &State) -> (Option<Msat>, Msat, Msat) {
             | Outcome::Refused(_)
             | Outcome::Expired
             | Outcome::Cancelled
-            | Outcome::Failed(_)
-            | Outcome::Refunded { .. } => (None, none, none),
+            | Outcome::Failed(_) => (None, none, none),
+            Outcome::Refunded { amount, .. } => (Some(*amount), none, none),
         },
     }
 }
 
+/// What happens now, where the money is, what comes next: every explanation has the three.
+fn told(now: impl AsRef<str>, money: impl AsRef<str>, next: impl AsRef<str>) -> String {
+    let parts = [now.as_ref(), money.as_ref(), next.as_ref()];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// A reason as the middle of a sentence. Some of its words may be a stranger's.
+fn because(message: &str) -> String {
+    let reason = clean(message, 300);
+    match reason.trim().trim_end_matches('.') {
+        "" => "no reason was given".into(),
+        reason => reason.replace('\n', " "),
+    }
+}
+
 fn sold_explanation(state: &State) -> String {
+    let untouched = "No money has moved.";
     match state {
-        State::Resolving => "Its inputs are being read. No money is involved yet.".into(),
-        State::Invoicing { .. } => "The wallet makes its invoice. No money is involved yet.".into(),
-        State::Offered { .. } => "The customer has our price; the work starts when it is paid.".into(),
-        State::Lapsing { .. } => "The offer is over; a late payment would still be seen and handled.".into(),
-        State::Queued { funds, .. } => format!("It waits for a free slot. {}", funds_sentence(*funds)),
-        State::Running { funds, .. } => format!("It is being worked on. {}", funds_sentence(*funds)),
-        State::Delivered { .. } => "The result is sent; the locked payment is being taken.".into(),
-        State::Returning { why, .. } => format!("The locked payment goes back: {}.", why.message),
-        State::RefundOwed { amount, why, .. } => {
-            format!("{amount} have to go back ({}); the customer has to say where to.", why.message)
+        State::Resolving => told("Its inputs are being read.", untouched, "The price comes next."),
+        State::Invoicing { price, .. } => {
+            told(format!("The wallet makes an invoice for {price}."), untouched, "The customer gets it next.")
         }
-        State::Refunding { amount, .. } => format!("The refund of {amount} is being paid."),
+        State::Offered { invoice, .. } => {
+            let now = format!("The customer has our price, {}.", invoice.amount);
+            told(now, untouched, "Work starts when it is paid; unpaid, the offer lapses.")
+        }
+        State::Lapsing { why, .. } => {
+            let now = format!("The offer is over: {}.", because(&why.message));
+            told(now, untouched, "A payment that still arrives is seen, and worked for or owed back.")
+        }
+        State::Queued { funds, .. } => {
+            told("It waits for a free slot.", funds_sentence(*funds), "The work comes next.")
+        }
+        State::Running { funds, .. } => {
+            told("It is being worked on.", funds_sentence(*funds), "The result comes next.")
+        }
+        State::Delivered { amount, .. } => {
+            told("The result is sent.", format!("{amount} are locked for us."), "The wallet takes them next.")
+        }
+        State::Returning { why, .. } => {
+            let now = format!("It will not be delivered: {}.", because(&why.message));
+            told(now, "Its payment is locked and not ours.", "The wallet gives it back next.")
+        }
+        State::RefundOwed { amount, why, .. } => {
+            let now = format!("It will not be delivered: {}.", because(&why.message));
+            told(now, format!("{amount} came in and are owed back."), "The customer has to say where to.")
+        }
+        State::Refunding { amount, .. } => {
+            let now = format!("The refund of {amount} is being paid.");
+            told(now, "It is ours until the wallet says it has left.", "The wallet is asked until it knows.")
+        }
         State::Closed { outcome, .. } => sold_end(outcome),
     }
 }
 
-fn funds_sentence(funds: Funds) -> &'static str {
+fn funds_sentence(funds: Funds) -> String {
     match funds {
-        Funds::Free => "It is free.",
-        Funds::Held { .. } => "Its payment is locked until delivery.",
-        Funds::Paid { .. } => "It is paid; if it fails the money goes back.",
+        Funds::Free => "It is free; no money is involved.".into(),
+        Funds::Held { amount, .. } => format!("{amount} are locked until delivery; a failure frees them."),
+        Funds::Paid { amount, .. } => format!("{amount} are paid; a failure owes them back."),
     }
 }
 
 fn sold_end(outcome: &Outcome) -> String {
+    let done = "Nothing more is to be done.";
     match outcome {
-        Outcome::Settled { paid } if paid.is_zero() => "Delivered, for free.".into(),
-        Outcome::Settled { paid } => format!("Delivered, and {paid} are ours."),
-        Outcome::Unpaid => "Delivered, but the locked payment lapsed before it could be taken.".into(),
-        Outcome::Refused(why) => format!("Turned away: {}.", why.message),
-        Outcome::Expired => "The offer was not paid in time. No money moved.".into(),
-        Outcome::Cancelled => "The customer took it back. Any payment went back.".into(),
-        Outcome::Failed(why) => format!("Failed: {}. Any payment went back.", why.message),
-        Outcome::Refunded { amount, why } => format!("Failed ({}); {amount} were paid back.", why.message),
+        Outcome::Settled { paid } if paid.is_zero() => told("Delivered.", "It was free.", done),
+        Outcome::Settled { paid } => told("Delivered.", format!("{paid} are ours."), done),
+        Outcome::Unpaid => {
+            told("Delivered.", "The locked payment lapsed before it could be taken; we have nothing.", done)
+        }
+        Outcome::Refused(why) => {
+            told(format!("Turned away: {}.", because(&why.message)), "No money moved.", done)
+        }
+        Outcome::Expired => told("The offer was not paid in time.", "No money moved.", done),
+        Outcome::Cancelled => told("The customer took it back.", "Any payment went back.", done),
+        Outcome::Failed(why) => {
+            told(format!("Failed: {}.", because(&why.message)), "Any payment went back.", done)
+        }
+        Outcome::Refunded { amount, why } => {
+            let now = format!("Failed: {}.", because(&why.message));
+            told(now, format!("{amount} were paid back."), done)
+        }
     }
 }
 
@@ -130,7 +177,7 @@ pub(super) fn bought(ask: &Ask) -> JobView {
         customer: ask.customer.to_hex(),
         provider: provider.or(ask.spec.provider),
         bid_msat: Some(ask.spec.bid.get()),
-        price_msat: current.map(|attempt| attempt.quote.price.get()),
+        price_msat: current.map(|attempt| attempt.quote.price.get()).or(ask.delivery.as_ref().map(|_| 0)),
         paid_msat: ask.paid().get(),
         fee_msat: settled.as_ref().map_or(0, |(_, _, fee)| fee.get()),
         in_flight_msat: in_flight.get(),
@@ -160,46 +207,84 @@ fn refusal(refusal: &openagents_engine::customer::Refusal) -> RefusalView {
 fn bought_explanation(ask: &Ask) -> String {
     let money = money_sentence(ask);
     match &ask.phase {
-        Phase::Collecting { .. } if ask.quotes.is_empty() => format!("No offer yet. {money}"),
+        Phase::Collecting { .. } if ask.quotes.is_empty() => {
+            told("No offer yet.", money, "The best offer within the bid is taken when the window ends.")
+        }
         Phase::Collecting { .. } => {
-            format!("{} offers so far; the best is chosen soon. {money}", ask.quotes.len())
+            let now = match ask.quotes.len() {
+                1 => "One offer so far.".into(),
+                many => format!("{many} offers so far."),
+            };
+            told(now, money, "The best is chosen when the window ends.")
         }
-        Phase::Waiting => format!("One provider is chosen and at work. {money}"),
+        Phase::Waiting => told("One offer is chosen and being paid.", money, "Its result comes next."),
         Phase::Abandoning => {
-            format!("The provider did not deliver; the next is tried when the money is back. {money}")
+            told("The provider did not deliver.", money, "The next offer is tried once that money is back.")
         }
-        Phase::Closed { outcome } => match outcome {
-            AskOutcome::Delivered => format!("The result is here. {money}"),
-            AskOutcome::NoOffer => "Nobody offered to do it for the bid in time. No money moved.".into(),
-            AskOutcome::Failed { message } => format!("It failed: {}. {money}", clean(message, 300)),
-            AskOutcome::Cancelled => format!("You took it back. {money}"),
+        Phase::Closed { outcome } => told(bought_end(outcome), money, bought_next(ask, outcome)),
+    }
+}
+
+fn bought_end(outcome: &AskOutcome) -> String {
+    match outcome {
+        AskOutcome::Delivered => "The result is here.".into(),
+        AskOutcome::NoOffer => "Nobody offered to do it for the bid in time.".into(),
+        AskOutcome::Failed { message } => format!("It failed: {}.", because(message)),
+        AskOutcome::Cancelled => "You took it back.".into(),
+    }
+}
+
+fn bought_next(ask: &Ask, outcome: &AskOutcome) -> &'static str {
+    if !ask.is_settled() {
+        return "The wallet is asked until every payment is certain.";
+    }
+    match outcome {
+        AskOutcome::NoOffer => "Bid more, or ask again later.",
+        AskOutcome::Failed { .. } => "Ask again when you like.",
+        AskOutcome::Delivered | AskOutcome::Cancelled => "Nothing more is to be done.",
+    }
+}
+
+/// Where the customer's money is: a sentence for each payment that did not simply come back.
+fn money_sentence(ask: &Ask) -> String {
+    if ask.attempts.is_empty() {
+        return "No money moved.".into();
+    }
+    let away = ask.attempts.iter().filter(|attempt| attempt.money != Money::Returned);
+    let sentences: Vec<String> = away.map(attempt_sentence).collect();
+    if sentences.is_empty() { "All money came back.".into() } else { sentences.join(" ") }
+}
+
+fn attempt_sentence(attempt: &Attempt) -> String {
+    let price = attempt.quote.price;
+    match &attempt.money {
+        Money::Pending => {
+            format!("{price} are pending, funds safe: they are settled on delivery or come back.")
+        }
+        Money::Doubtful => format!("{price} came back, says the wallet; it is asked once more."),
+        Money::Returned => format!("{price} came back."),
+        Money::Settled { reclaim, .. } => match reclaim {
+            Reclaim::No => format!("{price} were paid."),
+            Reclaim::Due | Reclaim::Claimed { .. } => format!("{price} were paid and are claimed back."),
+            Reclaim::Done => format!("{price} were paid and came back."),
         },
     }
 }
 
-/// Where the customer's money is.
-fn money_sentence(ask: &Ask) -> String {
-    let mut sentence = String::from("No money moved.");
-    for attempt in &ask.attempts {
-        let price = attempt.quote.price;
-        sentence = match &attempt.money {
-            Money::Pending => {
-                format!("{price} are pending; funds safe: they settle on delivery or come back.")
-            }
-            Money::Doubtful => format!("{price} are on their way back, says the wallet; it is asked again."),
-            Money::Returned => format!("{price} came back."),
-            Money::Settled { reclaim, .. } => match reclaim {
-                Reclaim::No => format!("{price} were paid."),
-                Reclaim::Due | Reclaim::Claimed { .. } => format!("{price} were paid and are claimed back."),
-                Reclaim::Done => format!("{price} were paid back."),
-            },
-        };
-    }
-    sentence
-}
-
 fn steps(steps: &[Step]) -> Vec<StepView> {
     steps.iter().map(|step| StepView { at: step.at.millis(), state: step.word.clone() }).collect()
+}
+
+/// The node, without what its wallet and its relays should not be able to say.
+pub(super) fn node(mut node: NodeView) -> NodeView {
+    for relay in &mut node.relays {
+        relay.state = clean(&relay.state, 120);
+    }
+    if let Some(wallet) = &mut node.wallet {
+        wallet.alias = clean(&wallet.alias, 60);
+        wallet.network = clean(&wallet.network, 20);
+    }
+    node
 }
 
 /// The ledger.
@@ -214,11 +299,17 @@ pub(super) fn ledger(rows: Vec<LedgerRow>, net_msat: i64, balance_msat: Option<u
     LedgerView { lines: rows.into_iter().map(line).collect(), net_msat, balance_msat }
 }
 
-/// Strangers' text, without what terminals and browsers obey, and no longer than `most`.
+/// Strangers' text, without what terminals and browsers obey, and no longer than `most` characters.
 pub(super) fn clean(text: &str, most: usize) -> String {
-    let harmful = |c: char| {
-        (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
-    };
-    text.chars().filter(|c| !harmful(*c)).take(most).collect()
+    text.chars().filter(|c| !is_harmful(*c)).take(most).collect()
+}
+
+/// Control characters but line breaks and tabs, direction overrides, invisible spaces and separators.
+/// Zero-width joiners stay: scripts and emoji need them.
+fn is_harmful(c: char) -> bool {
+    (c.is_control() && c != '\n' && c != '\t')
+        || matches!(
+            c,
+            '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        )
 }

@@ -5,12 +5,16 @@ use std::collections::{HashMap, HashSet};
 use openagents_engine::{Action, Input, Job, Record};
 use openagents_protocol::Verified;
 use openagents_types::{Draft, JobId, Timestamp};
+use tokio::sync::oneshot;
 
-use super::{Driver, say};
+use super::{AskRefused, Driver, say};
 use crate::{
     bus::News,
     store::{Batch, Outgoing, StoreError},
 };
+
+/// What whoever asked a job is told.
+type Asked = Result<JobId, AskRefused>;
 
 /// What a batch has come to so far.
 #[derive(Debug, Default)]
@@ -24,6 +28,8 @@ pub(super) struct Pending {
     jobs: HashMap<JobId, Job>,
     /// Requests signed in this batch.
     pub(super) requests: HashMap<JobId, Verified>,
+    /// Who is told after the commit that its job is asked.
+    pub(super) replies: Vec<(oneshot::Sender<Asked>, Asked)>,
     said: HashSet<(JobId, String)>,
 }
 
@@ -104,6 +110,10 @@ impl Driver {
     pub(super) fn carry_out(&mut self, mut pending: Pending) -> Result<(), StoreError> {
         coalesce(&mut pending.batch.records);
         self.store.commit(&pending.batch)?;
+        for (reply, outcome) in pending.replies {
+            // The caller may have gone; the job is asked all the same and can be looked up.
+            let _ = reply.send(outcome);
+        }
         for event in pending.send {
             crate::failpoint::hit("relay.publish");
             self.relays.publish(event);

@@ -151,9 +151,16 @@ pub(crate) fn result(mut answer: Value) -> Result<Value, WalletError> {
     Ok(answer["result"].take())
 }
 
-/// A wallet's words, safe to print.
+/// A wallet's words, safe to print: nothing that controls a terminal, breaks a line or turns it around.
 fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
+    text.chars().filter(|c| !c.is_control() && !turns(*c)).take(200).collect()
+}
+
+const fn turns(c: char) -> bool {
+    matches!(
+        c,
+        '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 pub(crate) fn info(result: &Value) -> Info {

@@ -162,10 +162,7 @@ impl Inner {
     async fn announce(&self) {
         let tags = vec![
             vec!["encryption".to_owned(), "nip44_v2 nip04".to_owned()],
-            vec![
-                "notifications".to_owned(),
-                "payment_received payment_sent hold_invoice_accepted".to_owned(),
-            ],
+            vec!["notifications".to_owned(), "payment_received hold_invoice_accepted".to_owned()],
         ];
         self.publish(sign(&self.keys, INFO_KIND, tags, METHODS.join(" "), (self.clock)())).await;
     }
@@ -412,7 +409,7 @@ fn info() -> Value {
         "alias": "testnet (test money)",
         "network": "regtest",
         "methods": METHODS,
-        "notifications": ["payment_received", "payment_sent", "hold_invoice_accepted"],
+        "notifications": ["payment_received", "hold_invoice_accepted"],
     })
 }
 

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, interval},
 };
 
-use super::outcome::{self, Answer};
+use super::outcome::{self, Answer, Ending};
 use crate::{
     args::Global,
     exit::Exit,
@@ -24,6 +24,9 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// How long a decided job's payment may take to settle before it is reported as under way.
 const SETTLING: Duration = Duration::from_secs(10);
+
+/// How long after its window an offer may still come when somebody has refused already.
+const LATE_OFFER: Duration = Duration::from_secs(3);
 
 /// How long the node may go on answering nothing before we stop waiting.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -48,7 +51,7 @@ async fn ask(
 ) -> anyhow::Result<Exit> {
     let id = client.ask(body).await?.id;
     let streams = !global.json && std::io::stdout().is_terminal();
-    let mut following = Following::new(client, id, body.deadline_ms, streams);
+    let mut following = Following::new(client, id, body, streams);
     let job = following.until_decided(heard).await?;
     following.report(global, &job).await
 }
@@ -96,19 +99,26 @@ struct Following<'a> {
     streamed: String,
     said: String,
     interrupted: bool,
+    /// Whether it was taken back because everybody refused.
+    given_up: bool,
+    asked_at: Instant,
+    window: Duration,
 }
 
 impl<'a> Following<'a> {
-    fn new(client: &'a Client, id: JobId, deadline_ms: Option<u64>, streams: bool) -> Self {
+    fn new(client: &'a Client, id: JobId, body: &AskBody, streams: bool) -> Self {
         show::talk(&format!("asked: job {id}"));
         Self {
             client,
             id,
-            deadline_ms,
+            deadline_ms: body.deadline_ms,
             streams,
             streamed: String::new(),
             said: String::new(),
             interrupted: false,
+            given_up: false,
+            asked_at: Instant::now(),
+            window: Duration::from_millis(body.window_ms.unwrap_or(0)),
         }
     }
 
@@ -125,6 +135,7 @@ impl<'a> Following<'a> {
             match self.client.job(self.id).await {
                 Ok(job) => {
                     self.say(&job);
+                    self.give_up_if_all_refuse(&job).await;
                     if patience.is_over(&job) {
                         return Ok(job);
                     }
@@ -163,6 +174,16 @@ impl<'a> Following<'a> {
         }
     }
 
+    /// Whoever answers has answered by then; without an offer, waiting longer brings none.
+    async fn give_up_if_all_refuse(&mut self, job: &JobView) {
+        let refused = job.state == "collecting" && job.quotes.is_empty() && !job.refusals.is_empty();
+        if refused && !self.given_up && self.asked_at.elapsed() >= self.window + LATE_OFFER {
+            self.given_up = true;
+            // If the node does not hear this, the job ends at its deadline instead.
+            let _ = self.client.cancel(self.id).await;
+        }
+    }
+
     /// Takes the job back; the second time, leaves.
     async fn interrupt(&mut self) -> anyhow::Result<()> {
         if self.interrupted {
@@ -189,7 +210,13 @@ impl<'a> Following<'a> {
         };
         let expired =
             self.deadline_ms.is_some_and(|allowed| now_ms() >= job.asked_at.saturating_add(allowed));
-        let exit = outcome::exit(job, self.interrupted, expired);
+        let why = match (self.interrupted, self.given_up) {
+            (true, _) => Ending::Interrupted,
+            (false, true) => Ending::GivenUp,
+            (false, false) if expired => Ending::Expired,
+            (false, false) => Ending::Its,
+        };
+        let exit = outcome::exit(job, why);
         show::talk(&format!(
             "{}{}",
             if self.streamed.is_empty() { "" } else { "\n" },

@@ -55,16 +55,36 @@ pub(super) fn is_decided(job: &JobView) -> bool {
     is_delivered(job) || !job.open || matches!(job.state.as_str(), "failed" | "no-offer" | "cancelled")
 }
 
+/// Why waiting ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The job came to its own end.
+    Its,
+    /// Its time ran out.
+    Expired,
+    /// Everybody who answered refused, and it was taken back.
+    GivenUp,
+    /// The person at the keyboard took it back.
+    Interrupted,
+}
+
 /// What the program ends with.
-pub(super) fn exit(job: &JobView, interrupted: bool, expired: bool) -> Exit {
-    match job.state.as_str() {
-        _ if is_delivered(job) => Exit::Ok,
-        _ if interrupted => Exit::Interrupted,
+pub(super) fn exit(job: &JobView, ending: Ending) -> Exit {
+    if is_delivered(job) {
+        return Exit::Ok;
+    }
+    match ending {
+        Ending::Interrupted => Exit::Interrupted,
         _ if job.in_flight_msat > 0 => Exit::Pending,
-        "no-offer" if is_too_dear(job) => Exit::Refused,
-        "no-offer" => Exit::NoOffer,
-        _ if expired => Exit::Timeout,
-        _ => Exit::Error,
+        _ if job.state == "no-offer" || ending == Ending::GivenUp => {
+            if is_too_dear(job) {
+                Exit::Refused
+            } else {
+                Exit::NoOffer
+            }
+        }
+        Ending::Expired => Exit::Timeout,
+        Ending::Its | Ending::GivenUp => Exit::Error,
     }
 }
 
@@ -80,7 +100,10 @@ fn is_too_dear(job: &JobView) -> bool {
 
 /// What happened, where the money is, what to do next.
 pub(super) fn words(job: &JobView, exit: Exit) -> String {
-    let mut lines = vec![format!("{}: {}", job.state, one_line(&job.explanation, 400))];
+    let mut lines = vec![match exit {
+        Exit::Refused | Exit::NoOffer => "no offer: nobody does it for that".to_owned(),
+        _ => format!("{}: {}", one_line(&job.state, 30), one_line(&job.explanation, 400)),
+    }];
     lines.extend(job.refusals.iter().map(|refusal| {
         format!(
             "  {}… said no: {} ({})",
@@ -148,18 +171,28 @@ mod tests {
     #[test]
     fn each_end_of_a_job_has_its_exit() {
         let cases = [
-            (json!({ "state": "settled" }), false, false, Exit::Ok),
-            (json!({ "state": "delivered", "open": true, "in_flight_msat": 5 }), false, false, Exit::Ok),
-            (json!({ "state": "no-offer" }), false, true, Exit::NoOffer),
-            (json!({ "state": "no-offer", "refusals": refused("bid-too-low") }), false, false, Exit::Refused),
-            (json!({ "state": "no-offer", "refusals": refused("busy") }), false, false, Exit::NoOffer),
-            (json!({ "state": "failed", "in_flight_msat": 5, "open": true }), false, true, Exit::Pending),
-            (json!({ "state": "failed" }), false, true, Exit::Timeout),
-            (json!({ "state": "failed" }), false, false, Exit::Error),
-            (json!({ "state": "cancelled" }), true, false, Exit::Interrupted),
+            (json!({ "state": "settled" }), Ending::Its, Exit::Ok),
+            (
+                json!({ "state": "delivered", "open": true, "in_flight_msat": 5 }),
+                Ending::Interrupted,
+                Exit::Ok,
+            ),
+            (json!({ "state": "no-offer" }), Ending::Expired, Exit::NoOffer),
+            (json!({ "state": "no-offer", "refusals": refused("bid-too-low") }), Ending::Its, Exit::Refused),
+            (json!({ "state": "no-offer", "refusals": refused("busy") }), Ending::Its, Exit::NoOffer),
+            (
+                json!({ "state": "cancelled", "refusals": refused("bid-too-low") }),
+                Ending::GivenUp,
+                Exit::Refused,
+            ),
+            (json!({ "state": "cancelled", "refusals": refused("busy") }), Ending::GivenUp, Exit::NoOffer),
+            (json!({ "state": "failed", "in_flight_msat": 5, "open": true }), Ending::Expired, Exit::Pending),
+            (json!({ "state": "failed" }), Ending::Expired, Exit::Timeout),
+            (json!({ "state": "failed" }), Ending::Its, Exit::Error),
+            (json!({ "state": "cancelled" }), Ending::Interrupted, Exit::Interrupted),
         ];
-        for (changes, interrupted, expired, expected) in cases {
-            assert_eq!(exit(&job(&changes), interrupted, expired), expected, "{changes}");
+        for (changes, ending, expected) in cases {
+            assert_eq!(exit(&job(&changes), ending), expected, "{changes} {ending:?}");
         }
     }
 
