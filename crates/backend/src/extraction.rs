@@ -22,7 +22,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Backend, BackendError, BackendKind, Built, Health, Output, Rejection, Settings, Work, bad_param, param,
+    Backend, BackendError, BackendKind, Built, Health, Output, Rejection, Settings, Work, bad_param,
+    is_harmful, param,
 };
 
 /// The row of [`crate::BACKENDS`].
@@ -81,11 +82,24 @@ impl Extraction {
         input: &ResolvedInput,
         stop: &CancellationToken,
     ) -> Result<String, BackendError> {
-        let format = sniff(input)?;
-        if format == Format::Text {
-            return Ok(String::from_utf8_lossy(&input.bytes).into_owned());
+        if stop.is_cancelled() {
+            return Err(BackendError::Cancelled);
         }
-        let parse = self.child(format, &input.bytes);
+        let format = sniff(input)?;
+        let text = match format {
+            Format::Text => String::from_utf8_lossy(&input.bytes).into_owned(),
+            Format::Html | Format::Pdf => self.parsed(format, &input.bytes, stop).await?,
+        };
+        Ok(text.chars().filter(|c| !is_harmful(*c)).collect())
+    }
+
+    async fn parsed(
+        &self,
+        format: Format,
+        bytes: &[u8],
+        stop: &CancellationToken,
+    ) -> Result<String, BackendError> {
+        let parse = self.child(format, bytes);
         tokio::select! {
             biased;
             () = stop.cancelled() => Err(BackendError::Cancelled),

@@ -210,7 +210,13 @@ pub fn build_all(settings: &Settings) -> Vec<Built> {
 
 /// A value shortened for an error text, and made safe to print.
 pub(crate) fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(48).collect()
+    text.chars().filter(|c| !c.is_control() && !is_harmful(*c)).take(48).collect()
+}
+
+/// Characters that no result needs, and that terminals obey or that turn the order of a line around.
+pub(crate) fn is_harmful(c: char) -> bool {
+    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}');
+    turns || (c.is_control() && !matches!(c, '\n' | '\t' | '\r'))
 }
 
 /// The first value of a parameter.

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Backend, BackendError, BackendKind, BuildError, Built, Health, Output, Rejection, Settings, Work,
-    bad_param, param,
+    bad_param, is_harmful, param,
 };
 
 /// The row of [`crate::BACKENDS`].
@@ -43,6 +43,8 @@ const PROBE: Duration = Duration::from_secs(3);
 const LARGEST: u64 = 1 << 20;
 /// Answer taken, in bytes.
 const LARGEST_ANSWER: usize = 48 << 10;
+/// Of an error's body, how many bytes are read.
+const LARGEST_ERROR: usize = 16 << 10;
 /// Most tokens of an answer, and how many if nothing is said.
 const MOST_TOKENS: u64 = 4_096;
 const USUAL_TOKENS: u64 = 512;
@@ -244,7 +246,7 @@ impl OpenAi {
         let response = sent.map_err(|_| BackendError::Died)?;
         if !response.status().is_success() {
             let status = response.status();
-            return Err(refusal(status, &response.text().await.unwrap_or_default()));
+            return Err(refusal(status, &error_body(response).await));
         }
         let mut reading = Reading::default();
         let mut stream = response.bytes_stream();
@@ -261,6 +263,18 @@ impl OpenAi {
         }
         reading.output(body["model"].as_str(), started)
     }
+}
+
+/// The start of an error's body: enough to see its kind, and not more than we want to keep or wait for.
+async fn error_body(response: reqwest::Response) -> String {
+    let mut body = Vec::new();
+    let mut stream = response.bytes_stream();
+    while body.len() < LARGEST_ERROR
+        && let Ok(Some(Ok(chunk))) = tokio::time::timeout(PROBE, stream.next()).await
+    {
+        body.extend_from_slice(&chunk);
+    }
+    String::from_utf8_lossy(&body).into_owned()
 }
 
 /// What a status that is not 200 means.
@@ -360,11 +374,6 @@ impl Reading {
     }
 }
 
-/// Characters that no answer needs and terminals obey.
-fn is_harmful(c: char) -> bool {
-    c.is_control() && !matches!(c, '\n' | '\t' | '\r')
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
@@ -403,6 +412,8 @@ mod tests {
 
     #[test]
     fn only_what_is_sold_is_served() {
+        // The program installs its provider when it starts; a second one changes nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let settings = OpenAiSettings {
             url: "http://127.0.0.1:1/v1/".into(),
             models: vec!["tiny".into()],

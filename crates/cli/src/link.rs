@@ -8,7 +8,9 @@ use crate::{args::Global, exit::Exit, failure::Failure};
 
 /// The home the command works in.
 pub(crate) fn home(global: &Global) -> anyhow::Result<Home> {
-    Ok(Home::open(global.home.clone())?)
+    // What is printed or announced has to mean the same from every directory.
+    let directory = global.home.as_deref().map(std::path::absolute).transpose()?;
+    Ok(Home::open(directory)?)
 }
 
 /// Where the home keeps its wallet connection, secret included.

@@ -40,7 +40,12 @@ pub enum Action {
         hold: Option<PaymentHash>,
     },
     /// Take the money of a held payment. Report how it then stands.
-    SettleHold(Preimage),
+    SettleHold {
+        /// What proves the delivery.
+        preimage: Preimage,
+        /// How much is held.
+        amount: Msat,
+    },
     /// Give the money of a held payment back, or void its invoice. Report how it then stands.
     CancelHold(PaymentHash),
     /// Ask how a payment to us stands.

@@ -1,6 +1,6 @@
 //! What happens to the work: pieces, results, failures, second attempts.
 
-use openagents_types::{Draft, JobId, Notice, Timestamp};
+use openagents_types::{Draft, JobId, Msat, Notice, Timestamp};
 
 use crate::{
     Action, Actions, Job, RunFault,
@@ -39,7 +39,7 @@ impl ProviderDesk {
         match funds {
             Funds::Held { hash, amount } => {
                 self.move_to(now, id, State::Delivered { hash, amount }, out);
-                out.push(Action::SettleHold(self.config.seed.preimage(id)));
+                out.push(self.settle_action(id, amount));
             }
             Funds::Free | Funds::Paid { .. } => {
                 let outcome = Outcome::Settled { paid: funds.amount() };
@@ -70,6 +70,11 @@ impl ProviderDesk {
         let funds = *funds;
         self.stop_work(id, out);
         self.give_back(now, id, funds, why, out);
+    }
+
+    /// Takes a locked payment with the preimage that only we know.
+    pub(crate) fn settle_action(&self, id: JobId, amount: Msat) -> Action {
+        Action::SettleHold { preimage: self.config.seed.preimage(id), amount }
     }
 
     pub(crate) fn stop_work(&self, id: JobId, out: &mut Actions) {

@@ -224,7 +224,7 @@ impl ProviderDesk {
             }
             (Outcome::Unpaid, Incoming::Held { amount }) => {
                 self.move_to(now, id, State::Delivered { hash, amount }, out);
-                out.push(Action::SettleHold(self.config.seed.preimage(id)));
+                out.push(self.settle_action(id, amount));
             }
             (_, Incoming::Held { .. }) => {
                 self.move_to(now, id, State::Returning { hash, why }, out);

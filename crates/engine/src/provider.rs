@@ -97,7 +97,10 @@ impl ProviderDesk {
                     out.push(Action::LookUpIncoming(hash));
                 }
             }
-            State::Delivered { .. } => out.push(Action::SettleHold(self.config.seed.preimage(id))),
+            State::Delivered { amount, .. } => {
+                let action = self.settle_action(id, *amount);
+                out.push(action);
+            }
             State::Returning { hash, .. } => out.push(Action::CancelHold(*hash)),
             State::Refunding { claim, .. } => out.push(Action::LookUpOutgoing(claim.payment_hash)),
             State::RefundOwed { .. } | State::Closed { .. } => {}

@@ -34,7 +34,7 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(25);
 
 /// How much the embedded relay keeps, in bytes: a market's last minutes, in little memory.
-const RELAY_BYTES: usize = 32 << 20;
+const RELAY_BYTES: usize = 16 << 20;
 
 /// What a node needs to start.
 #[derive(Debug)]

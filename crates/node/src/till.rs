@@ -81,7 +81,7 @@ impl Inner {
                 crate::failpoint::hit("wallet.invoice.after");
                 input
             }
-            Action::SettleHold(preimage) => settle(wallet, preimage).await,
+            Action::SettleHold { preimage, amount } => settle(wallet, preimage, amount).await,
             Action::CancelHold(hash) => cancel(wallet, hash).await,
             Action::LookUpIncoming(hash) => look_up_incoming(wallet, hash).await,
             Action::LookUpOutgoing(hash) => {
@@ -155,14 +155,18 @@ impl Inner {
     }
 }
 
-async fn settle(wallet: &Arc<dyn Wallet>, preimage: Preimage) -> Option<Input> {
+async fn settle(wallet: &Arc<dyn Wallet>, preimage: Preimage, amount: Msat) -> Option<Input> {
     crate::failpoint::hit("wallet.settle.before");
     let settled = wallet.settle_hold(preimage).await;
     crate::failpoint::hit("wallet.settle.after");
-    if let Err(error) = &settled {
-        tracing::warn!(%error, hash = %preimage.hash(), "a held payment was not taken yet");
+    let hash = preimage.hash();
+    match settled {
+        Ok(()) => Some(Input::Incoming { hash, state: Incoming::Settled { amount } }),
+        Err(error) => {
+            tracing::warn!(%error, %hash, "a held payment was not taken yet");
+            look_up_incoming(wallet, hash).await
+        }
     }
-    look_up_incoming(wallet, preimage.hash()).await
 }
 
 async fn cancel(wallet: &Arc<dyn Wallet>, hash: PaymentHash) -> Option<Input> {

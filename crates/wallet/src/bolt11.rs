@@ -91,3 +91,90 @@ const fn network(currency: &Currency) -> Network {
 pub fn payable(invoice: &Invoice, now: Timestamp) -> Result<(), InvoiceError> {
     if invoice.expires_at < now.after(LEAST_LEFT) { Err(InvoiceError::Expired) } else { Ok(()) }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+mod tests {
+    use std::time::Duration;
+
+    use lightning_invoice::{InvoiceBuilder, PaymentSecret};
+    use nostr::{
+        hashes::{Hash, sha256},
+        secp256k1::{Secp256k1, SecretKey},
+    };
+
+    use super::*;
+
+    const MADE: u64 = 1_700_000_000;
+
+    fn write(currency: Currency, amount: Option<u64>, cltv: u64) -> String {
+        let key = SecretKey::from_slice(&[1; 32]).unwrap();
+        let invoice = InvoiceBuilder::new(currency)
+            .description("work".into())
+            .payment_hash(sha256::Hash::hash(&[2; 32]))
+            .payment_secret(PaymentSecret([3; 32]))
+            .duration_since_epoch(Duration::from_secs(MADE))
+            .expiry_time(Duration::from_secs(600))
+            .min_final_cltv_expiry_delta(cltv);
+        let invoice = match amount {
+            Some(amount) => invoice.amount_milli_satoshis(amount),
+            None => invoice,
+        };
+        invoice.build_signed(|m| Secp256k1::new().sign_ecdsa_recoverable(m, &key)).unwrap().to_string()
+    }
+
+    fn read(text: &str) -> Result<Invoice, InvoiceError> {
+        decode(text, Timestamp::default())
+    }
+
+    #[test]
+    fn an_invoice_says_what_was_written_into_it() {
+        let networks = [
+            (Currency::Bitcoin, Network::Mainnet),
+            (Currency::BitcoinTestnet, Network::Testnet),
+            (Currency::Regtest, Network::Regtest),
+            (Currency::Signet, Network::Signet),
+        ];
+        for (currency, network) in networks {
+            let invoice = read(&write(currency, Some(21_001), 144)).unwrap();
+            assert_eq!((invoice.amount, invoice.network), (Msat::new(21_001), network));
+            assert_eq!(invoice.payment_hash, openagents_types::Preimage::from_bytes([2; 32]).hash());
+            assert_eq!(invoice.expires_at, Timestamp::from_secs(MADE + 600));
+        }
+    }
+
+    #[test]
+    fn case_and_scheme_do_not_matter() {
+        let text = write(Currency::Regtest, Some(1), 144);
+        for other in [text.to_uppercase(), format!("lightning:{text}"), format!(" LIGHTNING:{text}\n")] {
+            assert_eq!(read(&other), read(&text));
+        }
+    }
+
+    #[test]
+    fn what_must_not_be_paid_is_refused() {
+        assert_eq!(read(&write(Currency::Regtest, None, 144)), Err(InvoiceError::NoAmount));
+        assert_eq!(read(&write(Currency::Regtest, Some(1), 2_017)), Err(InvoiceError::LockedTooLong(2_017)));
+        assert_eq!(read(&"l".repeat(LONGEST + 1)), Err(InvoiceError::TooLong(LONGEST + 1)));
+        for text in ["", "lnbcrt1", "lightning:", "lnurl1dp68gurn8ghj7", "\u{130}"] {
+            assert!(matches!(read(text), Err(InvoiceError::Malformed(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_altered_letter_is_accepted() {
+        let text = write(Currency::Regtest, Some(21_000), 144);
+        for at in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'q' { b'p' } else { b'q' };
+            assert!(read(std::str::from_utf8(&bytes).unwrap()).is_err(), "letter {at}");
+        }
+    }
+
+    #[test]
+    fn an_invoice_about_to_expire_is_not_payable() {
+        let invoice = read(&write(Currency::Regtest, Some(1), 144)).unwrap();
+        assert_eq!(payable(&invoice, Timestamp::from_secs(MADE + 570)), Ok(()));
+        assert_eq!(payable(&invoice, Timestamp::from_secs(MADE + 571)), Err(InvoiceError::Expired));
+    }
+}

@@ -96,7 +96,9 @@ struct Sending<'a> {
 impl<'a> Sending<'a> {
     /// `None` if another call is sending it.
     fn begin(all: &'a Mutex<HashSet<PaymentHash>>, hash: PaymentHash) -> Option<Self> {
-        lock(all).insert(hash).then_some(Self { all, hash })
+        // Made only when the hash is new: dropping it takes the same lock, and frees the hash.
+        let new = lock(all).insert(hash);
+        new.then(|| Self { all, hash })
     }
 }
 
@@ -116,6 +118,8 @@ impl std::fmt::Debug for Nwc {
 pub struct Listener {
     cipher: Cipher,
     heard: mpsc::Receiver<Event>,
+    /// Whether the link has checked id and signature of every event with our own ingress.
+    checked: bool,
     waiting: Waiting,
     events: broadcast::Sender<WalletEvent>,
 }
@@ -144,8 +148,13 @@ impl Nwc {
         let heard = subscribe(link.as_ref(), answers).await?;
         let waiting = Waiting::default();
         let (events, _) = broadcast::channel(EVENTS);
-        let listener =
-            Listener { cipher: cipher.clone(), heard, waiting: waiting.clone(), events: events.clone() };
+        let listener = Listener {
+            cipher: cipher.clone(),
+            heard,
+            checked: link.verifies(),
+            waiting: waiting.clone(),
+            events: events.clone(),
+        };
         let info = Info {
             alias: String::new(),
             network: openagents_types::Network::Mainnet,
@@ -296,7 +305,7 @@ impl Listener {
 
     fn hear(&self, event: &Event) {
         // Two libraries have called events verified that were not; this is money.
-        if event.pubkey != self.cipher.wallet() || event.verify().is_err() {
+        if event.pubkey != self.cipher.wallet() || !(self.checked || event.verify().is_ok()) {
             return;
         }
         let Ok(text) = self.cipher.open(&event.content) else { return };
@@ -434,4 +443,63 @@ pub(crate) fn bridge(mut from: broadcast::Receiver<WalletEvent>) -> mpsc::Receiv
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+    /// A wallet that refuses everything for good.
+    struct Refuser {
+        cipher: Cipher,
+        answers: Mutex<Option<mpsc::Sender<Event>>>,
+    }
+
+    #[async_trait]
+    impl Link for Refuser {
+        async fn publish(&self, event: Event) -> Result<(), crate::link::LinkError> {
+            let body = json!({ "error": { "code": "RESTRICTED", "message": "no" } }).to_string();
+            let tags = vec![vec!["e".to_owned(), event.id.to_hex()]];
+            let answer = self.cipher.event(RESPONSE_KIND, tags, &body, NOW).unwrap();
+            let sender = lock(&self.answers).clone().unwrap();
+            sender.send(answer).await.unwrap();
+            Ok(())
+        }
+
+        async fn subscribe(&self, filter: Filter) -> Result<mpsc::Receiver<Event>, crate::link::LinkError> {
+            let (sender, receiver) = mpsc::channel(8);
+            // It has no description of itself, and says so at once by ending that subscription.
+            if filter.kinds.is_some_and(|kinds| kinds.contains(&Kind::from(RESPONSE_KIND))) {
+                *lock(&self.answers) = Some(sender);
+            }
+            Ok(receiver)
+        }
+    }
+
+    /// Where a payment may have been sent before, a wallet that will not look it up must not make it
+    /// look failed.
+    #[tokio::test]
+    async fn a_refusal_to_look_up_says_nothing_about_the_payment() {
+        let (wallet, client) = (nostr::Keys::generate(), nostr::Keys::generate());
+        let relay = nostr::RelayUrl::parse("ws://127.0.0.1:1").unwrap();
+        let cipher = Cipher::between(wallet.clone(), client.public_key(), Scheme::Nip04);
+        let link = Arc::new(Refuser { cipher, answers: Mutex::default() });
+        let connection = Connection::new(wallet.public_key(), vec![relay], client.secret_key().clone());
+        let (nwc, listener) = Nwc::connect(connection, link, || NOW).await.unwrap();
+        tokio::spawn(listener.run());
+        assert!(nwc.balance().await.unwrap_err().is_definitive());
+        let invoice = Invoice {
+            bolt11: String::new(),
+            payment_hash: PaymentHash::from_bytes([3; 32]),
+            amount: Msat::new(1),
+            expires_at: NOW,
+            network: openagents_types::Network::Regtest,
+        };
+        let again = Pay { invoice: &invoice, max_fee: Msat::ZERO, first_attempt: false };
+        assert!(!nwc.pay(again).await.unwrap_err().is_definitive());
+        assert!(!nwc.lookup_outgoing(invoice.payment_hash).await.unwrap_err().is_definitive());
+    }
 }

@@ -4,7 +4,7 @@
 
 mod market;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use market::{Market, Scheme};
 use openagents_types::{Millis, Msat, PaymentHash, Preimage};
@@ -55,6 +55,52 @@ macro_rules! wallet_tests {
                     assert_eq!(market.buyer.pay(again(&invoice)).await.unwrap(), once);
                 }
                 assert!(market.buyer.pay(first(&invoice)).await.unwrap() != Outgoing::Unknown);
+                market.assert_moved(PRICE).await;
+            }
+
+            #[tokio::test]
+            async fn paying_from_many_tasks_at_once_sends_once() {
+                let market = Market::open($scheme).await;
+                let invoice = market.seller.make_invoice(plain(PRICE)).await.unwrap();
+                let mut tasks = tokio::task::JoinSet::new();
+                for _ in 0..64 {
+                    let (buyer, invoice) = (market.buyer.clone(), invoice.clone());
+                    tasks.spawn(async move { buyer.pay(again(&invoice)).await });
+                }
+                for state in tasks.join_all().await {
+                    assert!(matches!(state, Ok(Outgoing::Settled { .. } | Outgoing::Pending)), "{state:?}");
+                }
+                assert_eq!(market.asked("pay_invoice"), 1);
+                market.assert_moved(PRICE).await;
+            }
+
+            #[tokio::test]
+            async fn a_payment_that_settles_after_the_wait_is_still_heard_of() {
+                let market = Market::open($scheme).await;
+                let mut news = market.buyer.events();
+                let invoice = market.seller.make_invoice(held(PRICE, secret(7))).await.unwrap();
+                assert_eq!(market.buyer.pay(first(&invoice)).await.unwrap(), Outgoing::Pending);
+                assert_eq!(market.buyer.pay(again(&invoice)).await.unwrap(), Outgoing::Pending);
+                market.seller.settle_hold(secret(7)).await.unwrap();
+                let state = Outgoing::Settled { preimage: secret(7), fee: Msat::ZERO };
+                let heard = news.recv().await.unwrap();
+                assert_eq!(heard, WalletEvent::Outgoing { hash: invoice.payment_hash, state });
+                assert_eq!(market.asked("pay_invoice"), 1);
+            }
+
+            #[tokio::test]
+            async fn our_own_cap_holds_whatever_the_wallet_allows() {
+                let mut market = Market::open($scheme).await;
+                Arc::get_mut(&mut market.buyer).unwrap().set_cap(Some(PRICE));
+                let foreign = Market::open($scheme).await;
+                let foreign = foreign.seller.make_invoice(plain(PRICE)).await.unwrap();
+                let refused = market.buyer.pay(first(&foreign)).await;
+                assert_eq!(refused, Err(WalletError::NotFound), "what was not spent does not count");
+                let one = market.seller.make_invoice(plain(PRICE)).await.unwrap();
+                let two = market.seller.make_invoice(plain(Msat::new(1))).await.unwrap();
+                assert!(matches!(market.buyer.pay(first(&one)).await.unwrap(), Outgoing::Settled { .. }));
+                let over = market.buyer.pay(first(&two)).await;
+                assert!(matches!(over, Err(WalletError::OverCap { .. })), "{over:?}");
                 market.assert_moved(PRICE).await;
             }
 
@@ -178,24 +224,25 @@ macro_rules! wallet_tests {
             }
 
             #[tokio::test]
-            async fn a_wallet_that_changes_its_mind_is_found_out_by_asking() {
+            async fn a_wallet_that_says_failed_of_what_it_sent_is_not_believed() {
                 let market = Market::open($scheme).await;
                 let invoice = market.seller.make_invoice(plain(PRICE)).await.unwrap();
                 market.service.set_faults(Faults::new(1, vec![(Fault::FailThenSettle, 1_000)]));
-                assert!(matches!(market.buyer.pay(first(&invoice)).await.unwrap(), Outgoing::Failed { .. }));
-                let state = market.buyer.lookup_outgoing(invoice.payment_hash).await.unwrap();
-                assert!(matches!(state, Outgoing::Settled { .. }));
+                assert!(matches!(market.buyer.pay(first(&invoice)).await.unwrap(), Outgoing::Settled { .. }));
+                let hold = market.seller.make_invoice(held(PRICE, secret(7))).await.unwrap();
+                assert_eq!(market.buyer.pay(first(&hold)).await.unwrap(), Outgoing::Pending);
+                let twice = market.buyer.pay(first(&hold)).await.unwrap();
+                assert_eq!(twice, Outgoing::Pending, "refused as paid already, and still locked");
                 market.assert_moved(PRICE).await;
             }
 
             #[tokio::test]
             async fn a_false_proof_proves_nothing() {
                 let market = Market::open($scheme).await;
-                let invoice = market.seller.make_invoice(held(PRICE, secret(7))).await.unwrap();
+                let invoice = market.seller.make_invoice(plain(PRICE)).await.unwrap();
                 market.service.set_faults(Faults::new(1, vec![(Fault::Lie, 1_000)]));
-                market.service.set_hold_limit(Millis(50));
                 let paid = market.buyer.pay(first(&invoice)).await;
-                assert!(!matches!(paid, Ok(Outgoing::Settled { .. })), "{paid:?}");
+                assert_eq!(paid, Err(WalletError::FalseProof));
             }
 
             #[tokio::test]
@@ -255,6 +302,30 @@ async fn a_killed_testnet_loses_no_balance() {
     assert_eq!(after.service.audit(), before);
     after.seller.settle_hold(secret(7)).await.unwrap();
     assert!(after.service.audit().conserved);
+}
+
+#[tokio::test]
+async fn a_journal_damaged_in_its_middle_is_refused_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("testnet.jsonl");
+    drop(Market::open_at(Scheme::Nip44, Some(&journal)).await);
+    let mut text = b"{\"opened\"\n".to_vec();
+    text.extend(std::fs::read(&journal).unwrap());
+    std::fs::write(&journal, &text).unwrap();
+    let key = nostr::SecretKey::from_slice(&[1; 32]).unwrap();
+    assert!(openagents_wallet::testnet::Ledger::open(*key, &journal).is_err());
+    assert_eq!(std::fs::read(&journal).unwrap(), text);
+}
+
+#[tokio::test]
+async fn a_line_cut_inside_a_letter_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("testnet.jsonl");
+    let before = Market::open_at(Scheme::Nip44, Some(&journal)).await.service.audit();
+    let mut text = std::fs::read(&journal).unwrap();
+    text.extend_from_slice(b"{\"opened\":{\"label\":\"\xc3");
+    std::fs::write(&journal, text).unwrap();
+    assert_eq!(Market::open_at(Scheme::Nip44, Some(&journal)).await.service.audit(), before);
 }
 
 #[tokio::test]

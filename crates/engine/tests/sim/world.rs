@@ -321,7 +321,7 @@ impl World {
                 let invoice = self.bank.make(&mut self.rng, time, node, amount, lifetime, hold);
                 Some(Input::Invoiced { invoice_for, outcome: Ok(invoice) })
             }
-            Action::SettleHold(preimage) => {
+            Action::SettleHold { preimage, .. } => {
                 self.bank.settle(preimage);
                 self.notify(preimage.hash());
                 Some(self.word_on_incoming(preimage.hash()))

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, Write},
+    io::{ErrorKind, Write},
     path::Path,
 };
 
@@ -25,39 +25,41 @@ pub(super) enum Line {
     Cancelled { hash: PaymentHash },
 }
 
-/// The file, if there is one.
+/// The file, if there is one, and how long its whole lines are.
 #[derive(Debug, Default)]
-pub(super) struct Journal(Option<File>);
+pub(super) struct Journal(Option<(File, u64)>);
 
 impl Journal {
     /// Opens a journal and reads what is in it. A last line cut short by a crash was never answered
-    /// for, and is dropped.
+    /// for, and is dropped; any other line that makes no sense is an error, since all money that moved
+    /// after it would be lost with it.
     pub(super) fn open(path: &Path) -> std::io::Result<(Self, Vec<Line>)> {
-        let mut lines = Vec::new();
-        let mut good = 0;
-        if let Ok(file) = File::open(path) {
-            let mut reader = BufReader::new(file);
-            let mut text = String::new();
-            while reader.read_line(&mut text)? > 0 {
-                match serde_json::from_str(&text) {
-                    Ok(line) if text.ends_with('\n') => lines.push(line),
-                    _ => break,
-                }
-                good += text.len() as u64;
-                text.clear();
-            }
-        }
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let good = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let whole = bytes.split_at(good).0;
+        let texts = whole.split(|byte| *byte == b'\n').filter(|text| !text.is_empty());
+        let lines = texts.map(serde_json::from_slice).collect::<Result<_, _>>()?;
         let file = File::options().append(true).create(true).open(path)?;
-        file.set_len(good)?;
-        Ok((Self(Some(file)), lines))
+        file.set_len(good as u64)?;
+        Ok((Self(Some((file, good as u64))), lines))
     }
 
     /// Writes a line in one call, so that a kill leaves it whole or absent.
     pub(super) fn write(&mut self, line: &Line) -> std::io::Result<()> {
-        let Some(file) = &mut self.0 else { return Ok(()) };
+        let Some((file, good)) = &mut self.0 else { return Ok(()) };
         let mut text = serde_json::to_string(line)?;
         text.push('\n');
-        file.write_all(text.as_bytes())
+        if let Err(error) = file.write_all(text.as_bytes()) {
+            // Half a line, left by a full disk, would spoil the next one.
+            file.set_len(*good)?;
+            return Err(error);
+        }
+        *good += text.len() as u64;
+        Ok(())
     }
 }
 

@@ -56,8 +56,8 @@ pub enum LedgerError {
     /// The invoice cannot be written.
     #[error("the invoice cannot be written: {0}")]
     Invoice(String),
-    /// The journal cannot be written.
-    #[error("the testnet's journal cannot be written: {0}")]
+    /// The journal cannot be read or written.
+    #[error("the testnet's journal cannot be used: {0}")]
     Journal(String),
 }
 
@@ -107,6 +107,7 @@ pub struct Ledger {
     accounts: Vec<Holder>,
     by_key: HashMap<PublicKey, Account>,
     bills: HashMap<PaymentHash, Bill>,
+    by_text: HashMap<String, PaymentHash>,
     held: BTreeMap<(Timestamp, PaymentHash), ()>,
     issued: Msat,
     hold_limit: Millis,
@@ -128,6 +129,7 @@ impl Ledger {
             accounts: Vec::new(),
             by_key: HashMap::new(),
             bills: HashMap::new(),
+            by_text: HashMap::new(),
             held: BTreeMap::new(),
             issued: Msat::ZERO,
             hold_limit: HOLD_LIMIT,
@@ -232,8 +234,14 @@ impl Ledger {
             return if same { Ok(bill.invoice.clone()) } else { Err(LedgerError::HashInUse) };
         }
         let bolt11 = self.sign_invoice(now, hash, request, entropy)?;
-        let invoice =
-            bolt11::decode(&bolt11, now).map_err(|error| LedgerError::Invoice(error.to_string()))?;
+        // Decoding would recover the signer's key that has just signed.
+        let invoice = Invoice {
+            bolt11: bolt11.clone(),
+            payment_hash: hash,
+            amount: request.amount,
+            expires_at: Timestamp::from_secs(now.secs() + request.expiry.0.div_ceil(1000)),
+            network: openagents_types::Network::Regtest,
+        };
         let preimage = request.hold.is_none().then_some(preimage);
         self.write(&Line::Invoiced {
             account: account.0,
@@ -283,6 +291,7 @@ impl Ledger {
             at: invoice.expires_at,
             invoice,
         };
+        self.by_text.insert(bill.invoice.bolt11.clone(), bill.invoice.payment_hash);
         self.bills.insert(bill.invoice.payment_hash, bill);
     }
 
@@ -434,6 +443,11 @@ impl Ledger {
             (Stage::Cancelled, _) => Outgoing::Failed { reason: "cancelled by the receiver".into() },
             (Stage::Open | Stage::Held { .. } | Stage::Settled, _) => Outgoing::Pending,
         }
+    }
+
+    /// The payment that an invoice of this ledger asks for.
+    pub fn hash_of(&self, bolt11: &str) -> Option<PaymentHash> {
+        self.by_text.get(bolt11).copied()
     }
 
     /// Whose invoice it is.

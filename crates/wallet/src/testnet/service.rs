@@ -314,8 +314,9 @@ impl Inner {
 
     async fn pay(&self, now: Timestamp, asked: &Asked, params: &Value) -> Option<Answer> {
         let text = params["invoice"].as_str().unwrap_or_default();
-        let hash = match crate::bolt11::decode(text, now) {
-            Ok(invoice) => invoice.payment_hash,
+        let known = lock(&self.ledger).hash_of(text);
+        let hash = match known.map_or_else(|| crate::bolt11::decode(text, now).map(|i| i.payment_hash), Ok) {
+            Ok(hash) => hash,
             Err(error) => return Some(Err(WalletError::PaymentFailed(error.to_string()))),
         };
         let state = match lock(&self.ledger).pay(now, asked.client.account, hash) {

@@ -10,7 +10,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use nostr::{Event, EventBuilder, Filter, Keys, Kind, RelayUrl, SecretKey, filter::MatchEventOptions};
+use nostr::{
+    Event, EventBuilder, Filter, Keys, Kind, RelayUrl, SecretKey,
+    filter::MatchEventOptions,
+    nips::{nip04, nip44},
+};
 use openagents_types::{Invoice, Msat, PaymentHash, Timestamp};
 use openagents_wallet::{
     Incoming, Outgoing, Pay, Wallet, WalletError,
@@ -138,6 +142,14 @@ impl Market {
         Self { service, seller, buyer, link, stop }
     }
 
+    /// How often the wallet service was asked to do this.
+    pub(crate) fn asked(&self, method: &str) -> usize {
+        let wanted = format!("\"method\":\"{method}\"");
+        let stored = self.link.stored.lock().unwrap();
+        let requests = stored.iter().filter(|event| event.kind.as_u16() == 23_194);
+        requests.filter(|event| read(event).contains(&wanted)).count()
+    }
+
     pub(crate) fn connection(&self) -> Connection {
         open(&self.service, "buyer", 3)
     }
@@ -165,6 +177,15 @@ impl Market {
     pub(crate) async fn assert_nothing_moved(&self) {
         self.assert_moved(Msat::ZERO).await;
         assert_eq!(self.buyer.balance().await.unwrap(), FUNDS);
+    }
+}
+
+/// A request, as the wallet service reads it.
+fn read(event: &Event) -> String {
+    if event.content.contains("?iv=") {
+        nip04::decrypt(&key(1), &event.pubkey, &event.content).unwrap()
+    } else {
+        nip44::decrypt(&key(1), &event.pubkey, &event.content).unwrap()
     }
 }
 

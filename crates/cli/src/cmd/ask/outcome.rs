@@ -101,7 +101,10 @@ fn is_too_dear(job: &JobView) -> bool {
 /// What happened, where the money is, what to do next.
 pub(super) fn words(job: &JobView, exit: Exit) -> String {
     let mut lines = vec![match exit {
-        Exit::Refused | Exit::NoOffer => "no offer: nobody does it for that".to_owned(),
+        // Taken back by us, not by the person who asked.
+        Exit::Refused | Exit::NoOffer if job.state == "cancelled" => {
+            "no offer: everybody who answered refused".into()
+        }
         _ => format!("{}: {}", one_line(&job.state, 30), one_line(&job.explanation, 400)),
     }];
     lines.extend(job.refusals.iter().map(|refusal| {
