@@ -30,6 +30,10 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// What the pure crates must never see, at any depth.
 const IMPURE: &[&str] = &["tokio", "reqwest", "rusqlite", "nostr", "axum", "rand"];
 
+/// Packages that must not be in the lock file, as `deny.toml` bans them.
+const BANNED: &[&str] =
+    &["openssl-sys", "native-tls", "nostr-sdk", "nostr-relay-pool", "nostr-relay-builder"];
+
 /// Most lines of one file.
 const LONGEST_FILE: usize = 900;
 
@@ -47,6 +51,7 @@ const SPAWNERS: &[(&str, &str)] = &[
 pub(crate) fn run() -> anyhow::Result<()> {
     let mut complaints = Vec::new();
     arrows(&mut complaints)?;
+    complaints.extend(lock_file(&std::fs::read_to_string("Cargo.lock")?));
     let files = tracked()?;
     for path in &files {
         let Ok(text) = std::fs::read_to_string(root().join(path)) else { continue };
@@ -96,6 +101,14 @@ fn arrows(complaints: &mut Vec<String>) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What the lock file may hold.
+fn lock_file(text: &str) -> Vec<String> {
+    let banned = BANNED.iter().filter(|name| text.contains(&format!("name = \"{name}\"")));
+    let banned = banned.map(|name| format!("Cargo.lock: {name} is banned"));
+    let sources = text.lines().filter(|line| line.starts_with("source = ") && !line.contains("\"registry+"));
+    banned.chain(sources.map(|line| format!("Cargo.lock: a foreign source, {line}"))).collect()
 }
 
 /// Package names and what they depend on when built, not when tested.
@@ -190,6 +203,7 @@ mod tests {
         assert_eq!(complain("crates/node/src/runtime.rs", "//! Why.\ntokio::spawn(x);\n"), 0);
         assert_eq!(complain("crates/node/src/a.rs", "//! Why.\n// TODO\n"), 1);
         assert_eq!(complain("crates/node/src/a.rs", &format!("//! Why.\n{}", "\n".repeat(LONGEST_FILE))), 1);
+        assert_eq!(lock_file("name = \"openssl-sys\"\nsource = \"git+https://x\"\n").len(), 2);
         assert_eq!(links(Path::new("README.md"), "[a](nowhere.md) [b](https://x)").len(), 1);
     }
 

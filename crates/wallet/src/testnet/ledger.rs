@@ -227,6 +227,9 @@ impl Ledger {
         request: &crate::MakeInvoice,
         entropy: [u8; 32],
     ) -> Result<Invoice, LedgerError> {
+        if request.amount.is_zero() || request.amount > Msat::MAX {
+            return Err(LedgerError::Invoice("it asks for nothing, or for more than there is".into()));
+        }
         let preimage = Preimage::from_bytes(entropy);
         let hash = request.hold.unwrap_or(preimage.hash());
         if let Some(bill) = self.bills.get(&hash) {

@@ -366,7 +366,15 @@ impl Inner {
         match (incoming, &outgoing) {
             (Incoming::Unknown, Outgoing::Unknown) => Err(WalletError::NotFound),
             (Incoming::Unknown, state) => Ok(outgoing_value(hash, state)),
-            (state, _) => Ok(incoming_value(hash, state)),
+            (state, outgoing) => {
+                let mut value = incoming_value(hash, state);
+                // An account that pays itself has both sides of the payment in one answer.
+                value["paid_by_us"] = (*outgoing != Outgoing::Unknown).into();
+                if let Outgoing::Settled { preimage, .. } = outgoing {
+                    value["preimage"] = preimage.to_hex().into();
+                }
+                Ok(value)
+            }
         }
     }
 
