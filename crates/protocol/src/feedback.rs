@@ -7,7 +7,7 @@ use openagents_types::{
 
 use crate::{
     DecodeError, EncodeError, Keyring, Verified,
-    message::{created_at, provider, seal},
+    message::{created_at, provider, seal, sendable},
     tags::{self, Raw, make},
 };
 
@@ -51,7 +51,7 @@ pub(crate) fn encode(
         let text = serde_json::to_string(&said).map_err(|_| EncodeError::Seal)?;
         seal(ring, keys, request.customer.as_bytes(), request.encryption, &text)?
     };
-    Ok(Verified::sign(keys, KIND, tags::to_tags(raw), content, now.secs()))
+    sendable(Verified::sign(keys, KIND, tags::to_tags(raw), content, now.secs()))
 }
 
 fn words(draft: &Draft) -> Option<Words> {
@@ -196,7 +196,11 @@ fn recipient(found: &[Raw], keys: &Keyring) -> Option<PublicKey> {
 pub(crate) fn amount(found: &[Raw]) -> (Option<Msat>, Option<String>) {
     let Some(values) = tags::all(found, tags::AMOUNT).next() else { return (None, None) };
     let amount = values.first().and_then(|text| text.replace('_', "").trim().parse().ok());
-    let bolt11 = values.get(1).map(|text| text.trim().trim_start_matches("lightning:").to_lowercase());
+    let bolt11 = values.get(1).map(|text| {
+        // Scheme and invoice may be in upper case, as QR codes prefer.
+        let lower = text.trim().to_lowercase();
+        lower.strip_prefix("lightning:").unwrap_or(&lower).to_owned()
+    });
     (amount, bolt11.filter(|text| text.starts_with("lnbc") || text.starts_with("lntb")))
 }
 
@@ -214,6 +218,14 @@ fn quoted(found: &[Raw]) -> Option<JobId> {
     if let Ok(bare) = request.parse() {
         return Some(bare);
     }
-    let value: serde_json::Value = serde_json::from_str(request).ok()?;
-    value.get("id")?.as_str()?.parse().ok()
+    match serde_json::from_str::<serde_json::Value>(request) {
+        Ok(value) => value.get("id")?.as_str()?.parse().ok(),
+        Err(_) => python_id(request),
+    }
+}
+
+/// The id in a request written as a Python dictionary: `{'id': '<hex>', …}`.
+fn python_id(request: &str) -> Option<JobId> {
+    let (_, rest) = request.split_once("'id': '")?;
+    rest.split_once('\'')?.0.parse().ok()
 }

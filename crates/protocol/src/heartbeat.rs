@@ -62,5 +62,6 @@ pub(crate) fn decode(event: &Verified) -> Seen {
 
 /// Whether a provider whose last heartbeat was at `last` still counts as alive.
 pub fn is_live(last: Timestamp, now: Timestamp) -> bool {
-    now.since(last) <= STALE_AFTER
+    // One dated far ahead would count for ever.
+    now.since(last) <= STALE_AFTER && last.since(now) <= STALE_AFTER
 }

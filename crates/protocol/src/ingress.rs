@@ -83,7 +83,7 @@ pub fn accept(json: &str, limits: &Limits) -> Result<Verified, IngressError> {
     Ok(Verified::new(event))
 }
 
-fn check_tags(event: &Event, limits: &Limits) -> Result<(), IngressError> {
+pub(crate) fn check_tags(event: &Event, limits: &Limits) -> Result<(), IngressError> {
     if event.tags.len() > limits.tags {
         return Err(IngressError::TooManyTags(event.tags.len()));
     }

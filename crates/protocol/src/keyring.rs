@@ -11,6 +11,9 @@ use nostr::{
 /// How many conversation keys are remembered; beyond that all are derived anew.
 const REMEMBERED: usize = 4_096;
 
+/// The first byte of every NIP-44 version 2 payload.
+const NIP44_VERSION: u8 = 2;
+
 /// The keys a node can read and write with.
 pub struct Keyring {
     own: Keys,
@@ -70,6 +73,10 @@ impl Keyring {
             return nip04::decrypt(secret, peer, text).map_err(|_| Sealed);
         }
         let payload = base64(text)?;
+        // The library skips the version byte; another version is another cipher.
+        if payload.first() != Some(&NIP44_VERSION) {
+            return Err(Sealed);
+        }
         let bytes =
             nip44::v2::decrypt_to_bytes(self.conversation(own, peer)?, &payload).map_err(|_| Sealed)?;
         String::from_utf8(bytes).map_err(|_| Sealed)

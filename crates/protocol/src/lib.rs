@@ -16,6 +16,7 @@ mod refund;
 pub mod request;
 mod result;
 mod tags;
+pub mod zap;
 
 pub use ingress::{IngressError, Limits, Verified, accept};
 pub use keyring::Keyring;

@@ -7,7 +7,8 @@ use openagents_types::{
 };
 
 use crate::{
-    Keyring, Verified, ad::Ad, cancel, feedback, heartbeat, keyring::Sealed, refund, request, result,
+    Keyring, Limits, Verified, ad::Ad, cancel, feedback, heartbeat, ingress::check_tags, keyring::Sealed,
+    refund, request, result,
 };
 
 /// What an event says.
@@ -68,13 +69,16 @@ pub enum EncodeError {
     #[error("the text cannot be encrypted; it may be longer than 65,535 bytes")]
     Seal,
     /// The event would be larger than relays take.
-    #[error("the job has {bytes} bytes, relays take {most}; send a URL of the input instead")]
+    #[error("the event has {bytes} bytes, relays take {most}; send a URL instead of the text itself")]
     TooLarge {
         /// What it has.
         bytes: usize,
         /// What is taken.
         most: usize,
     },
+    /// A tag is larger than is taken, or there are too many.
+    #[error("{0}; send a URL instead of the text itself")]
+    Tags(String),
     /// The draft belongs to the other half of the market.
     #[error("this cannot be said by that side")]
     WrongSide,
@@ -151,6 +155,17 @@ pub fn encode_customer(
             Err(EncodeError::WrongSide)
         }
     }
+}
+
+/// An event that relays, and our own gate, will take.
+pub(crate) fn sendable(event: Verified) -> Result<Verified, EncodeError> {
+    let limits = Limits::default();
+    let (bytes, most) = (event.json().len(), limits.event_bytes);
+    if bytes > most {
+        return Err(EncodeError::TooLarge { bytes, most });
+    }
+    check_tags(event.event(), &limits).map_err(|error| EncodeError::Tags(error.to_string()))?;
+    Ok(event)
 }
 
 pub(crate) fn public_key(bytes: &[u8; 32]) -> Result<PublicKey, EncodeError> {

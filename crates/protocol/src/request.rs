@@ -7,10 +7,13 @@ use openagents_types::{
 };
 
 use crate::{
-    DecodeError, EncodeError, Keyring, Limits, Verified,
-    message::{created_at, customer, public_key},
+    DecodeError, EncodeError, Keyring, Verified,
+    message::{created_at, customer, public_key, sendable},
     tags::{self, Raw, make},
 };
+
+/// How many MIME types or relays are looked at: no honest request names more.
+const MOST_VALUES: usize = 64;
 
 /// Writes and signs a request.
 ///
@@ -18,9 +21,12 @@ use crate::{
 /// It is to be encrypted to nobody, or is too large for relays.
 pub fn encode(spec: &JobSpec, keys: &Keys, now: Timestamp) -> Result<Verified, EncodeError> {
     let mut outer: Vec<Raw> = Vec::new();
-    let hidden = inputs_and_params(spec);
+    let mut hidden = inputs_and_params(spec);
+    let open = terms(spec);
     let content = if spec.encrypt {
         let provider = spec.provider.ok_or(EncodeError::NoRecipient)?;
+        // Some providers take the inner tags for all there are.
+        hidden.extend(open.iter().cloned());
         let text = serde_json::to_string(&hidden).map_err(|_| EncodeError::Seal)?;
         outer.push(make([tags::ENCRYPTED]));
         let peer = public_key(provider.as_bytes())?;
@@ -29,18 +35,23 @@ pub fn encode(spec: &JobSpec, keys: &Keys, now: Timestamp) -> Result<Verified, E
         outer.extend(hidden);
         String::new()
     };
-    outer.extend(spec.output.iter().map(|mime| make([tags::OUTPUT, mime])));
-    outer.push(make([tags::BID, &spec.bid.get().to_string()]));
-    if !spec.relays.is_empty() {
-        outer.push(std::iter::once(tags::RELAYS.to_owned()).chain(spec.relays.iter().cloned()).collect());
-    }
+    outer.extend(open);
     if let Some(provider) = spec.provider {
         outer.push(make([tags::KEY, &provider.to_hex()]));
     }
     outer.push(make([tags::EXPIRATION, &spec.expires_at.secs().to_string()]));
     let event = Verified::sign(keys, spec.kind.get(), tags::to_tags(outer), content, now.secs());
-    let (bytes, most) = (event.json().len(), Limits::default().event_bytes);
-    if bytes > most { Err(EncodeError::TooLarge { bytes, most }) } else { Ok(event) }
+    sendable(event)
+}
+
+/// What is said outside even when the inputs are hidden, so that a price can be made without opening them.
+fn terms(spec: &JobSpec) -> Vec<Raw> {
+    let mut open: Vec<Raw> = spec.output.iter().map(|mime| make([tags::OUTPUT, mime])).collect();
+    open.push(make([tags::BID, &spec.bid.get().to_string()]));
+    if !spec.relays.is_empty() {
+        open.push(std::iter::once(tags::RELAYS.to_owned()).chain(spec.relays.iter().cloned()).collect());
+    }
+    open
 }
 
 fn inputs_and_params(spec: &JobSpec) -> Vec<Raw> {
@@ -81,7 +92,7 @@ pub(crate) fn decode(event: &Verified, keys: &mut Keyring) -> Result<JobRequest,
         kind,
         inputs: if inputs.is_empty() { fallback_input(event, encryption, &found) } else { inputs },
         params: params(&found),
-        output: tags::all(&found, tags::OUTPUT).filter_map(|values| values.first().cloned()).collect(),
+        output: once_each(tags::all(&found, tags::OUTPUT).flatten().cloned()),
         bid: bid(&found),
         providers: tags::all(&found, tags::KEY)
             .filter_map(|v| v.first()?.parse::<ProviderKey>().ok())
@@ -169,10 +180,20 @@ fn relays(found: &[Raw]) -> Vec<String> {
     });
     let misnamed =
         found.iter().filter(|tag| tag.first().is_some_and(|name| is_relay(name))).flatten().cloned();
-    let mut relays: Vec<String> = listed.chain(misnamed).filter(|url| is_relay(url)).collect();
-    relays.dedup();
+    let mut relays = once_each(listed.chain(misnamed).filter(|url| is_relay(url)));
     relays.truncate(8);
     relays
+}
+
+/// In the order of their first appearance: what is said inside may be repeated outside.
+fn once_each(values: impl Iterator<Item = String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for value in values.filter(|value| !value.is_empty()).take(MOST_VALUES) {
+        if !kept.contains(&value) {
+            kept.push(value);
+        }
+    }
+    kept
 }
 
 fn is_relay(text: &str) -> bool {

@@ -6,7 +6,7 @@ use openagents_types::{Encryption, JobId, JobRequest, JobResult, Msat, Timestamp
 use crate::{
     DecodeError, EncodeError, Keyring, Verified,
     feedback::{amount, job_of, opened},
-    message::{created_at, provider, seal},
+    message::{created_at, provider, seal, sendable},
     tags::{self, make},
 };
 
@@ -25,27 +25,38 @@ pub(crate) fn encode(
     ring: &mut Keyring,
     now: Timestamp,
 ) -> Result<Verified, EncodeError> {
-    let mut raw = Vec::new();
     let secret = request.encryption != Encryption::None;
-    if secret {
-        raw.push(make([tags::ENCRYPTED]));
-    } else {
-        raw.push(make([tags::REQUEST, &request.raw]));
-    }
-    raw.push(make([tags::EVENT, &request.id.to_hex()]));
-    raw.push(make([tags::KEY, &request.customer.to_hex()]));
-    if !secret {
-        raw.extend(echoed_inputs(request));
-    }
-    if !price.is_zero() {
-        raw.push(make([tags::AMOUNT, &price.get().to_string()]));
-    }
     let content = if secret {
         seal(ring, keys, request.customer.as_bytes(), request.encryption, content)?
     } else {
         content.to_owned()
     };
-    Ok(Verified::sign(keys, request.kind.result(), tags::to_tags(raw), content, now.secs()))
+    let sign = |quoted| {
+        let raw = tags::to_tags(answer_tags(request, price, quoted));
+        Verified::sign(keys, request.kind.result(), raw, content.clone(), now.secs())
+    };
+    // A request may be as large as an event, and quoting it escapes it once more: the quote must
+    // not cost the customer the result. Its `e` tag names the request all the same.
+    if !secret && let Ok(event) = sendable(sign(true)) { Ok(event) } else { sendable(sign(false)) }
+}
+
+fn answer_tags(request: &JobRequest, price: Msat, quoted: bool) -> Vec<tags::Raw> {
+    let mut raw = Vec::new();
+    if request.encryption != Encryption::None {
+        raw.push(make([tags::ENCRYPTED]));
+    }
+    if quoted {
+        raw.push(make([tags::REQUEST, &request.raw]));
+    }
+    raw.push(make([tags::EVENT, &request.id.to_hex()]));
+    raw.push(make([tags::KEY, &request.customer.to_hex()]));
+    if quoted {
+        raw.extend(echoed_inputs(request));
+    }
+    if !price.is_zero() {
+        raw.push(make([tags::AMOUNT, &price.get().to_string()]));
+    }
+    raw
 }
 
 /// The inputs as the request wrote them; long ones are in the quoted request anyway.

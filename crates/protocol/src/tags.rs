@@ -16,6 +16,9 @@ pub(crate) const REQUEST: &str = "request";
 pub(crate) const AMOUNT: &str = "amount";
 pub(crate) const STATUS: &str = "status";
 pub(crate) const ENCRYPTED: &str = "encrypted";
+pub(crate) const BOLT11: &str = "bolt11";
+pub(crate) const DESCRIPTION: &str = "description";
+pub(crate) const LNURL: &str = "lnurl";
 pub(crate) const EXPIRATION: &str = "expiration";
 /// Ours: how long a quoted job will probably take, in milliseconds.
 pub(crate) const ETA: &str = "eta";
@@ -34,7 +37,7 @@ pub(crate) const JOB_MARKER: &str = "job";
 pub(crate) fn carries_payload(name: &str) -> bool {
     matches!(
         name,
-        INPUT | PARAM | REQUEST | "description" | AMOUNT | "bolt11" | "proof" | "cashu" | "input" | "content"
+        INPUT | PARAM | REQUEST | DESCRIPTION | AMOUNT | BOLT11 | "proof" | "cashu" | "input" | "content"
     )
 }
 

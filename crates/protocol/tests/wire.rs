@@ -331,3 +331,68 @@ proptest! {
         prop_assert_eq!(read.bid, Some(spec.bid));
     }
 }
+
+#[test]
+fn a_result_passes_our_own_gate_however_large_its_request_was() {
+    let half = "line \"one\"\n".repeat(2_300);
+    let asked = JobSpec { inputs: vec![JobInput::text(&*half), JobInput::text(&*half)], ..spec() };
+    let event = request::encode(&asked, &keys(1), NOW).unwrap();
+    assert!(accept(event.json(), &Limits::default()).is_ok(), "the request is taken");
+    let request = read_request(&event, &mut ring(2));
+    let draft = Draft::Result { content: "short".into(), price: Msat::new(7) };
+    let said = encode_provider(&request, &draft, &keys(2), &mut ring(2), NOW).unwrap();
+    let read = accept(said.json(), &Limits::default()).expect("and so is its result");
+    let Ok(Message::Result(read)) = decode(&read, &mut ring(1)) else { panic!() };
+    assert_eq!((read.job, read.content.as_str()), (request.id, "short"));
+}
+
+#[test]
+fn what_the_gate_would_refuse_is_not_signed() {
+    let event = request::encode(&spec(), &keys(1), NOW).unwrap();
+    let request = read_request(&event, &mut ring(2));
+    let draft = Draft::Result { content: "x".repeat(70_000), price: Msat::ZERO };
+    assert!(encode_provider(&request, &draft, &keys(2), &mut ring(2), NOW).is_err());
+    let asked = JobSpec { inputs: vec![JobInput::text("x".repeat(50_000))], ..spec() };
+    assert!(request::encode(&asked, &keys(1), NOW).is_err(), "one value is longer than is taken");
+}
+
+#[test]
+fn a_provider_that_reads_only_the_inside_finds_everything_there() {
+    let spec = JobSpec { encrypt: true, provider: Some(provider_key()), ..spec() };
+    let event = request::encode(&spec, &keys(1), NOW).unwrap();
+    let text =
+        nostr::nips::nip44::decrypt(keys(2).secret_key(), &keys(1).public_key(), &event.event().content)
+            .unwrap();
+    let inside: Vec<Vec<String>> = serde_json::from_str(&text).unwrap();
+    for name in ["i", "param", "output", "bid", "relays"] {
+        assert!(inside.iter().any(|tag| tag[0] == name), "{name}");
+    }
+}
+
+#[test]
+fn a_python_request_names_its_job() {
+    let quoted = format!("{{'kind': 5050, 'id': '{JOB}', 'content': ''}}");
+    let Ok(Message::Feedback(read)) =
+        decode(&event(7_000, "", &[&["request", &quoted], &["status", "success"]]), &mut ring(1))
+    else {
+        panic!()
+    };
+    assert_eq!(read.job.to_hex(), JOB);
+}
+
+#[test]
+fn an_invoice_in_capitals_is_an_invoice() {
+    let tags: &[&[&str]] =
+        &[&["e", JOB], &["status", "payment-required"], &["amount", "1", "LIGHTNING:LNBC1"]];
+    let Ok(Message::Feedback(read)) = decode(&event(7_000, "", tags), &mut ring(1)) else { panic!() };
+    assert_eq!(read.bolt11.as_deref(), Some("lnbc1"));
+}
+
+#[test]
+fn a_heartbeat_from_the_future_keeps_nobody_alive() {
+    use openagents_protocol::heartbeat::{STALE_AFTER, is_live};
+    let now = Timestamp::from_secs(10_000);
+    assert!(is_live(now.before(STALE_AFTER), now) && is_live(now.after(Millis::from_secs(60)), now));
+    assert!(!is_live(now.before(Millis::from_secs(901)), now));
+    assert!(!is_live(now.after(Millis::from_secs(86_400)), now));
+}
