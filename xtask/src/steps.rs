@@ -98,19 +98,17 @@ fn tests() -> anyhow::Result<()> {
     run(command("cargo build --quiet -p openagents-cli"))?;
     let llama = command("bash tools/setup_llama.sh").output()?;
     let python = String::from_utf8_lossy(&llama.stdout).lines().last().unwrap_or_default().to_owned();
-    let mut llama_environment = Vec::new();
+    let mut tests = if works("cargo nextest --version") {
+        command("cargo nextest run --workspace --no-fail-fast --status-level fail --final-status-level fail")
+    } else {
+        command("cargo test --workspace --no-fail-fast --quiet")
+    };
     if llama.status.success() {
-        llama_environment.push(("OPENAGENTS_TEST_LLAMA", python));
+        tests.env("OPENAGENTS_TEST_LLAMA", python);
     } else {
         println!("no model server could be installed; skipped: kind 5050 against a real one");
     }
-    if works("cargo nextest --version") {
-        run(command(
-            "cargo nextest run --workspace --no-fail-fast --status-level fail --final-status-level fail",
-        ))?;
-    } else {
-        run(command("cargo test --workspace --no-fail-fast --quiet"))?;
-    }
+    run(tests)?;
     run(command("cargo test --workspace --doc --quiet"))
 }
 

@@ -46,6 +46,9 @@ impl Client {
     /// No HTTP client can be made on this machine.
     pub fn new(base: &str, token: &str) -> Result<Self, ClientError> {
         let base = base.trim_end_matches('/').to_owned();
+        // Without a TLS implementation no client can be made, even for plain HTTP on loopback. If
+        // another is installed already it stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .no_proxy()
             .build()

@@ -18,9 +18,9 @@ use std::{
 };
 
 use nostr::Keys;
-use openagents_engine::{Action, Ask, AskOptions, Config, Engine, Input, Record};
+use openagents_engine::{Action, Ask, AskOptions, Config, Engine, Input, Record, RunFault, job::State};
 use openagents_protocol::{Keyring, Verified};
-use openagents_types::{EventId, JobId, JobKind, JobSpec, Millis, ProviderKey, Timestamp};
+use openagents_types::{Draft, EventId, JobId, JobKind, JobSpec, Millis, ProviderKey, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::batch::Pending;
@@ -325,8 +325,30 @@ impl Driver {
                 Err(error) => tracing::error!(%error, %hash, "a payment cannot be matched to its job"),
             }
         }
+        let input = self.deliverable(now, input, pending);
         let actions = self.engine.handle(now, input);
         self.sort(now, actions, pending);
+    }
+
+    /// A result counts as finished only once its event could be written: one that no relay would
+    /// carry fails the job, so that its payment goes back instead of being taken for nothing.
+    fn deliverable(&mut self, now: Timestamp, input: Input, pending: &mut Pending) -> Input {
+        let Input::Finished { job, content, usage } = input else { return input };
+        let Some(State::Running { funds, .. }) = self.engine.job(job).map(|job| &job.state) else {
+            return Input::Finished { job, content, usage };
+        };
+        let draft = Draft::Result { content: content.clone(), price: funds.amount() };
+        match self.encode(now, job, &draft, pending) {
+            Some(event) => {
+                pending.results.insert(job, event);
+                Input::Finished { job, content, usage }
+            }
+            None => {
+                let message =
+                    String::from("the result cannot be sent: it is empty or larger than relays carry");
+                Input::RunFailed { job, fault: RunFault { message, retryable: false } }
+            }
+        }
     }
 
     /// Signs and names a job, and asks it.

@@ -30,6 +30,8 @@ pub(super) struct Pending {
     pub(super) requests: HashMap<JobId, Verified>,
     /// Who is told after the commit that its job is asked.
     pub(super) replies: Vec<(oneshot::Sender<Asked>, Asked)>,
+    /// Results signed in this batch, before the engine took them as finished.
+    pub(super) results: HashMap<JobId, Verified>,
     said: HashSet<(JobId, String)>,
 }
 
@@ -81,7 +83,8 @@ impl Driver {
         if !pending.said.insert((job, slot.clone())) || self.store.has_said(job, &slot).unwrap_or(false) {
             return;
         }
-        if let Some(event) = self.encode(now, job, draft, pending) {
+        let signed = matches!(draft, Draft::Result { .. }).then(|| pending.results.remove(&job)).flatten();
+        if let Some(event) = signed.or_else(|| self.encode(now, job, draft, pending)) {
             pending.batch.outbox.push(Outgoing {
                 event: event.id(),
                 job,
@@ -92,7 +95,13 @@ impl Driver {
         }
     }
 
-    fn encode(&mut self, now: Timestamp, job: JobId, draft: &Draft, pending: &Pending) -> Option<Verified> {
+    pub(super) fn encode(
+        &mut self,
+        now: Timestamp,
+        job: JobId,
+        draft: &Draft,
+        pending: &Pending,
+    ) -> Option<Verified> {
         let encoded = match draft {
             Draft::Cancel { .. } | Draft::RefundClaim { .. } => {
                 let keys = self.ask_keys.get(&job)?;
