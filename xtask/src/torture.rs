@@ -3,16 +3,20 @@
 //! stand for the world.
 
 mod node;
+mod witness;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use openagents_api::{AskBody, Client, JobView, Side};
+use openagents_api::{AskBody, Client, JobView, Listing, Side};
 use openagents_types::{JobInput, JobKind, Param};
 use serde_json::Value;
 
-use self::node::{Node, Role, World};
+use self::{
+    node::{Node, Role, World},
+    witness::Witness,
+};
 use crate::shell;
 
 /// How hard to be.
@@ -24,11 +28,14 @@ pub(crate) struct TortureArgs {
     /// Where the randomness begins; printed, so that a failure can be run again
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Torture the debug build, which is there sooner and restarts later
+    #[arg(long)]
+    pub(crate) debug: bool,
 }
 
-impl Default for TortureArgs {
-    fn default() -> Self {
-        Self { kills: 1_000, seed: 1 }
+impl TortureArgs {
+    fn profile(&self) -> &'static str {
+        if self.debug { "debug" } else { "release" }
     }
 }
 
@@ -52,7 +59,8 @@ impl Rng {
 
 /// See the module.
 pub(crate) fn run(arguments: &TortureArgs) -> anyhow::Result<()> {
-    shell::run(shell::command("cargo build --release --quiet -p openagents-cli"))?;
+    let release = if arguments.debug { "" } else { " --release" };
+    shell::run(shell::command(&format!("cargo build --quiet -p openagents-cli{release}")))?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(kill_many(arguments))
 }
@@ -60,7 +68,8 @@ pub(crate) fn run(arguments: &TortureArgs) -> anyhow::Result<()> {
 async fn kill_many(arguments: &TortureArgs) -> anyhow::Result<()> {
     println!("torture: {} kills, seed {}", arguments.kills, arguments.seed);
     let mut rng = Rng(arguments.seed);
-    let world = World::start("release").await?;
+    let world = World::start(arguments.profile()).await?;
+    let witness = Witness::listen(world.relay())?;
     let mut nodes = Vec::new();
     for index in 0..PROVIDERS + CUSTOMERS {
         let role = if index < PROVIDERS { Role::Provider } else { Role::Customer };
@@ -81,12 +90,16 @@ async fn kill_many(arguments: &TortureArgs) -> anyhow::Result<()> {
         restarts.push(nodes[victim].start(&[])?);
     }
     let report = settle(&world, &mut nodes).await?;
+    let (answered, twice) = witness.report();
+    ensure!(twice.is_empty(), "{} jobs were done twice: {twice:?}", twice.len());
+    ensure!(report.sold > 0 && report.delivered > 0 && answered > 0, "nothing was sold: {report:?}");
     restarts.sort_unstable();
     let at = |percent: usize| restarts[(restarts.len() - 1) * percent / 100];
     println!(
-        "{} kills, {asked} jobs asked, {} delivered, {} paid sold jobs; 0 lost, 0 orphans, 0 double executions, databases intact",
+        "{} kills, {asked} jobs asked, {} delivered, {} sold for money, {answered} answers on the relay",
         arguments.kills, report.delivered, report.sold
     );
+    println!("0 lost, 0 orphans, 0 double executions, databases intact");
     println!("restart to ready: p50 {:?}, p99 {:?}", at(50), at(99));
     Ok(())
 }
@@ -110,6 +123,7 @@ fn order(rng: &mut Rng) -> AskBody {
 }
 
 /// What the end looked like.
+#[derive(Debug)]
 struct Report {
     delivered: usize,
     sold: usize,
@@ -140,7 +154,7 @@ async fn settle(world: &World, nodes: &mut [Node]) -> anyhow::Result<Report> {
 async fn open_jobs(nodes: &[Node]) -> anyhow::Result<Vec<JobView>> {
     let mut open = Vec::new();
     for node in nodes {
-        open.extend(node.client()?.jobs(500).await?.into_iter().filter(|job| job.open));
+        open.extend(node.client()?.jobs(&Listing { open: true, ..Listing::default() }).await?);
     }
     Ok(open)
 }
@@ -153,19 +167,32 @@ async fn count(world: &World, nodes: &[Node]) -> anyhow::Result<Report> {
         let moved = balance(&audit, &node.label)? - node::FUNDS_MSAT;
         let books = node.client()?.ledger(1).await?.net_msat;
         ensure!(moved == books, "{}: its wallet moved {moved} msat, its books say {books}", node.label);
-        for job in all_jobs(node.client()?).await? {
+        for job in all_jobs(node.client()?, Side::Bought).await? {
             let delivered = job.result_sha256.is_some();
-            let orphan = job.side == Side::Bought && job.paid_msat > 0 && !delivered;
-            ensure!(!orphan, "an orphan, paid and neither delivered nor refunded: {job:#?}");
-            report.delivered += usize::from(job.side == Side::Bought && delivered);
-            report.sold += usize::from(job.side == Side::Sold && job.paid_msat > 0);
+            ensure!(
+                delivered || job.paid_msat == 0,
+                "an orphan, paid and neither delivered nor refunded: {job:#?}"
+            );
+            report.delivered += usize::from(delivered);
         }
+        let sold = all_jobs(node.client()?, Side::Sold).await?;
+        report.sold += sold.iter().filter(|job| job.paid_msat > 0).count();
     }
     Ok(report)
 }
 
-async fn all_jobs(client: &Client) -> anyhow::Result<Vec<JobView>> {
-    Ok(client.jobs(500).await?)
+/// Page after page.
+async fn all_jobs(client: &Client, side: Side) -> anyhow::Result<Vec<JobView>> {
+    let mut jobs: Vec<JobView> = Vec::new();
+    loop {
+        let after = jobs.last().map(|job| job.id);
+        let wanted = Listing { limit: Some(500), side: Some(side), open: false, after };
+        let page = client.jobs(&wanted).await?;
+        if page.is_empty() {
+            return Ok(jobs);
+        }
+        jobs.extend(page);
+    }
 }
 
 fn balance(audit: &Value, label: &str) -> anyhow::Result<i64> {

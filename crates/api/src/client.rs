@@ -5,7 +5,9 @@ use openagents_types::JobId;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 
-use crate::{AskBody, Asked, JobView, LedgerView, NewsView, NodeView, Problem, ResultView, TransactionView};
+use crate::{
+    AskBody, Asked, JobView, LedgerView, Listing, NewsView, NodeView, Problem, ResultView, TransactionView,
+};
 
 /// A node's API at one address.
 #[derive(Clone)]
@@ -97,8 +99,8 @@ impl Client {
     ///
     /// # Errors
     /// The node does not answer or refuses.
-    pub async fn jobs(&self, limit: u32) -> Result<Vec<JobView>, ClientError> {
-        self.read(self.request(Method::GET, &format!("/api/v1/jobs?limit={limit}"))).await
+    pub async fn jobs(&self, wanted: &Listing) -> Result<Vec<JobView>, ClientError> {
+        self.read(self.request(Method::GET, "/api/v1/jobs").query(wanted)).await
     }
 
     /// One job; a node that bought from itself has it on both sides.

@@ -123,6 +123,23 @@ impl Side {
     }
 }
 
+/// Which rows of a list are wanted (the query of `GET /api/v1/jobs` and of other lists).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// At most this many, newest first; a node gives no more than 500 at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Only this half.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub side: Option<Side>,
+    /// Only jobs that are not over.
+    #[serde(default)]
+    pub open: bool,
+    /// Only jobs older than this one: the last of the page before. Needs `side`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<JobId>,
+}
+
 /// A job (`GET /api/v1/jobs`, `GET /api/v1/jobs/{id}`).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JobView {

@@ -13,7 +13,7 @@ use openagents_engine::{Ask, Direction, Entry, Job, Movement, PaymentRow, Record
 use openagents_types::{EventId, JobId, Msat, PaymentHash, ProviderKey, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-pub use reader::{LedgerRow, Reader};
+pub use reader::{LedgerRow, Page, Reader};
 
 /// Why the store cannot be used. Nothing was half-written: a transaction is whole or absent.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! `openagents jobs`: what was bought and sold, one by one.
 
 use clap::Subcommand;
-use openagents_api::{Client, JobView, SCHEMA_VERSION};
+use openagents_api::{Client, JobView, Listing, SCHEMA_VERSION};
 use openagents_types::{JobId, Msat};
 use serde_json::json;
 
@@ -49,7 +49,10 @@ pub(crate) fn run(global: &Global, command: &Jobs) -> anyhow::Result<Exit> {
     let client = link::connect(&link::home(global)?)?;
     super::wait(async {
         match command {
-            Jobs::List { limit, open } => list(global, client.jobs(*limit).await?, *open),
+            Jobs::List { limit, open } => {
+                let wanted = Listing { limit: Some(*limit), open: *open, ..Listing::default() };
+                list(global, &client.jobs(&wanted).await?)
+            }
             Jobs::Show { id } => {
                 let job = client.job(find(&client, id).await?).await?;
                 // Only a delivered job has a result; to have none is no error here.
@@ -77,7 +80,12 @@ async fn find(client: &Client, text: &str) -> anyhow::Result<JobId> {
         .into());
     }
     let text = text.to_lowercase();
-    let mut ids: Vec<JobId> = client.jobs(SEARCHED).await?.iter().map(|job| job.id).collect();
+    let mut ids: Vec<JobId> = client
+        .jobs(&Listing { limit: Some(SEARCHED), ..Listing::default() })
+        .await?
+        .iter()
+        .map(|job| job.id)
+        .collect();
     ids.retain(|id| id.to_hex().starts_with(&text));
     ids.sort_unstable();
     ids.dedup();
@@ -94,8 +102,7 @@ async fn find(client: &Client, text: &str) -> anyhow::Result<JobId> {
     }
 }
 
-fn list(global: &Global, mut jobs: Vec<JobView>, open_only: bool) -> anyhow::Result<Exit> {
-    jobs.retain(|job| job.open || !open_only);
+fn list(global: &Global, jobs: &[JobView]) -> anyhow::Result<Exit> {
     if global.json {
         show::json(&json!({ "schema_version": SCHEMA_VERSION, "jobs": jobs }))?;
         return Ok(Exit::Ok);

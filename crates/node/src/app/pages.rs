@@ -6,7 +6,7 @@ use axum::{
     http::StatusCode,
     response::{Html, IntoResponse, Response},
 };
-use openagents_api::{JobView, NodeView, Side};
+use openagents_api::{JobView, Listing, NodeView, Side};
 use openagents_types::JobKind;
 
 use super::{App, routes, view};
@@ -194,7 +194,7 @@ pub(super) async fn home_fragment(State(app): State<App>) -> Result<Response, ro
 async fn home_body(app: &App) -> Result<HomeBody, routes::Failure> {
     let now = clock::now().millis();
     let node = view::node(app.facts.node().await);
-    let jobs = routes::list(app, None, SHOWN).await?;
+    let jobs = routes::list(app, Listing::default(), SHOWN).await?;
     let ledger = view::ledger(app.reader.ledger(SHOWN)?, app.reader.net_msat()?, None);
     Ok(HomeBody {
         since: When::new(now, node.started_at),
@@ -248,7 +248,7 @@ pub(super) async fn job_fragment(
 }
 
 async fn job_body(app: &App, id: &str, query: routes::ListQuery) -> Result<Option<JobBody>, routes::Failure> {
-    let side = routes::Listing::read(query)?.side;
+    let side = routes::listing(&query)?.side;
     let now = clock::now().millis();
     let Some(job) = routes::find(app, id, side).await? else { return Ok(None) };
     let result = if job.side == Side::Bought { app.reader.content(job.id)? } else { None };

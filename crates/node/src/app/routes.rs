@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use openagents_api::{AskBody, JobView, Problem, ResultView, Side};
+use openagents_api::{AskBody, JobView, Listing, Problem, ResultView, Side};
 use openagents_types::{JobId, ProviderKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ use super::{
     live::{Gallery, Watcher},
     pages, view,
 };
-use crate::store::StoreError;
+use crate::store::{Page, StoreError};
 
 /// A request's body, at most: a job's inputs with room to spare, in bytes.
 const BODY: usize = 1 << 20;
@@ -139,24 +139,16 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// Which rows of a list are wanted, or which half of a job that has both.
-#[derive(Debug, Deserialize)]
-pub(super) struct Listing {
-    limit: Option<u32>,
-    pub(super) side: Option<Side>,
-}
-
 /// A list's query as it came.
 pub(super) type ListQuery = Result<Query<Listing>, QueryRejection>;
 
-impl Listing {
-    pub(super) fn read(query: ListQuery) -> Result<Self, Failure> {
-        let message = "The query takes `limit`, a number, and `side`, which is `sold` or `bought`.";
-        query.map(|Query(listing)| listing).map_err(|_| Failure::bad_request(message))
-    }
-
-    fn or(&self, usual: u32) -> u32 {
-        self.limit.unwrap_or(usual)
+/// Reads it.
+pub(super) fn listing(query: &ListQuery) -> Result<Listing, Failure> {
+    let message = "The query takes `limit`, a number; `side`, which is `sold` or `bought`; `open`, which \
+                   is `true` or `false`; and with a side `after`, a job.";
+    match query {
+        Ok(Query(listing)) if listing.after.is_none() || listing.side.is_some() => Ok(*listing),
+        _ => Err(Failure::bad_request(message)),
     }
 }
 
@@ -165,16 +157,19 @@ async fn node(State(app): State<App>) -> Json<openagents_api::NodeView> {
 }
 
 /// Jobs of both halves, or of one, newest first.
-pub(super) async fn list(app: &App, side: Option<Side>, limit: u32) -> Result<Vec<JobView>, StoreError> {
+pub(super) async fn list(app: &App, wanted: Listing, usual: u32) -> Result<Vec<JobView>, StoreError> {
+    let side = wanted.side;
+    let limit = wanted.limit.unwrap_or(usual);
+    let page = Page { limit, open: wanted.open, after: wanted.after };
     let provider = app.provider().await;
     let reader = app.reader.clone();
     let read = tokio::task::spawn_blocking(move || {
         let mut views = Vec::new();
         if side != Some(Side::Bought) {
-            views.extend(reader.jobs(limit)?.iter().map(|job| view::sold(job, provider)));
+            views.extend(reader.jobs(page)?.iter().map(|job| view::sold(job, provider)));
         }
         if side != Some(Side::Sold) {
-            views.extend(reader.asks(limit)?.iter().map(view::bought));
+            views.extend(reader.asks(page)?.iter().map(view::bought));
         }
         Ok::<_, StoreError>(views)
     });
@@ -200,7 +195,7 @@ pub(super) async fn find(app: &App, id: &str, side: Option<Side>) -> Result<Opti
     if id.len() < 4 {
         return Ok(None);
     }
-    let mut matching: Vec<JobView> = list(app, side, 500).await?;
+    let mut matching: Vec<JobView> = list(app, Listing { side, ..Listing::default() }, 500).await?;
     matching.retain(|job| job.id.to_hex().starts_with(id));
     matching.sort_by_key(|job| job.side == Side::Sold);
     let is_one = matching.windows(2).all(|pair| pair[0].id == pair[1].id);
@@ -221,8 +216,7 @@ async fn named(app: &App, id: JobId, side: Option<Side>) -> Result<Option<JobVie
 }
 
 async fn jobs(State(app): State<App>, query: ListQuery) -> Result<Json<Vec<JobView>>, Failure> {
-    let listing = Listing::read(query)?;
-    Ok(Json(list(&app, listing.side, listing.or(100)).await?))
+    Ok(Json(list(&app, listing(&query)?, 100).await?))
 }
 
 async fn job(
@@ -230,7 +224,7 @@ async fn job(
     Path(id): Path<String>,
     query: ListQuery,
 ) -> Result<Json<JobView>, Failure> {
-    let found = find(&app, &id, Listing::read(query)?.side).await?;
+    let found = find(&app, &id, listing(&query)?.side).await?;
     found.map(Json).ok_or_else(|| Failure::not_found("There is no such job here."))
 }
 
@@ -268,7 +262,7 @@ async fn ledger(
     State(app): State<App>,
     query: ListQuery,
 ) -> Result<Json<openagents_api::LedgerView>, Failure> {
-    Ok(Json(ledger_view(&app, Listing::read(query)?.or(100)).await?))
+    Ok(Json(ledger_view(&app, listing(&query)?.limit.unwrap_or(100)).await?))
 }
 
 pub(super) async fn ledger_view(app: &App, limit: u32) -> Result<openagents_api::LedgerView, StoreError> {
@@ -281,7 +275,7 @@ async fn history(
     State(app): State<App>,
     query: ListQuery,
 ) -> Result<Json<Vec<openagents_api::TransactionView>>, Failure> {
-    Ok(Json(app.facts.history(Listing::read(query)?.or(50)).await?))
+    Ok(Json(app.facts.history(listing(&query)?.limit.unwrap_or(50)).await?))
 }
 
 async fn events(State(ctx): State<Ctx>, headers: HeaderMap) -> Response {

@@ -466,6 +466,8 @@ async fn every_error_of_the_api_says_what_happened_where_money_is_and_what_next(
         (Method::GET, "/api/v1/jobs/ffff/result", StatusCode::BAD_REQUEST),
         (Method::GET, "/api/v1/jobs?limit=many", StatusCode::BAD_REQUEST),
         (Method::GET, "/api/v1/jobs?side=left", StatusCode::BAD_REQUEST),
+        (Method::GET, "/api/v1/jobs?side=sold&after=left", StatusCode::BAD_REQUEST),
+        (Method::GET, AFTER_WITHOUT_SIDE, StatusCode::BAD_REQUEST),
         (Method::GET, "/api/v1/wallet/history", StatusCode::PAYMENT_REQUIRED),
         (Method::PUT, "/api/v1/jobs", StatusCode::METHOD_NOT_ALLOWED),
     ] {
@@ -476,6 +478,10 @@ async fn every_error_of_the_api_says_what_happened_where_money_is_and_what_next(
     }
 }
 
+/// Both halves are one list only to look at: a job may stand in it twice.
+const AFTER_WITHOUT_SIDE: &str =
+    "/api/v1/jobs?after=6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b";
+
 #[tokio::test]
 async fn a_list_is_limited_and_can_be_of_one_side() {
     let site = Site::full().await;
@@ -484,6 +490,26 @@ async fn a_list_is_limited_and_can_be_of_one_side() {
     assert_eq!(bought.len(), samples::phases().len());
     assert!(bought.iter().all(|job| job.side == Side::Bought));
     assert!(bought.is_sorted_by_key(|job| std::cmp::Reverse(job.asked_at)));
+    let open: Vec<JobView> = site.json("/api/v1/jobs?side=bought&open=true").await;
+    assert!(open.iter().all(|job| job.open) && !open.is_empty() && open.len() < bought.len());
+}
+
+#[tokio::test]
+async fn pages_of_a_list_hold_every_job_once() {
+    let site = Site::full().await;
+    for side in ["sold", "bought"] {
+        let whole: Vec<JobView> = site.json(&format!("/api/v1/jobs?side={side}")).await;
+        let mut paged: Vec<JobView> = site.json(&format!("/api/v1/jobs?side={side}&limit=2")).await;
+        while paged.len() < whole.len() {
+            let last = paged.last().unwrap().id;
+            let page: Vec<JobView> =
+                site.json(&format!("/api/v1/jobs?side={side}&limit=2&after={last}")).await;
+            assert!(!page.is_empty());
+            paged.extend(page);
+        }
+        let ids = |jobs: &[JobView]| jobs.iter().map(|job| job.id).collect::<Vec<_>>();
+        assert_eq!(ids(&paged), ids(&whole));
+    }
 }
 
 #[tokio::test]

@@ -24,6 +24,17 @@ pub struct LedgerRow {
     pub msat: i64,
 }
 
+/// Which jobs of a list are wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Page {
+    /// At most this many.
+    pub limit: u32,
+    /// Only those that are not over.
+    pub open: bool,
+    /// Only those older than this one; none if it is unknown.
+    pub after: Option<JobId>,
+}
+
 /// A connection that can only read.
 #[derive(Debug)]
 pub struct Reader(Mutex<Connection>);
@@ -52,22 +63,34 @@ impl Reader {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn jobs(&self, limit: u32) -> Result<Vec<Job>, StoreError> {
-        self.list("SELECT body FROM jobs ORDER BY received_at DESC LIMIT ?1", limit)
+    pub fn jobs(&self, page: Page) -> Result<Vec<Job>, StoreError> {
+        self.list("jobs", "received_at", page)
     }
 
     /// Jobs we bought or buy, newest first.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn asks(&self, limit: u32) -> Result<Vec<Ask>, StoreError> {
-        self.list("SELECT body FROM asks ORDER BY asked_at DESC LIMIT ?1", limit)
+    pub fn asks(&self, page: Page) -> Result<Vec<Ask>, StoreError> {
+        self.list("asks", "asked_at", page)
     }
 
-    fn list<T: serde::de::DeserializeOwned>(&self, sql: &str, limit: u32) -> Result<Vec<T>, StoreError> {
+    fn list<T: serde::de::DeserializeOwned>(
+        &self,
+        table: &'static str,
+        at: &'static str,
+        page: Page,
+    ) -> Result<Vec<T>, StoreError> {
+        let open = if page.open { "open = 1" } else { "TRUE" };
+        let older = format!("({at}, id) < ((SELECT {at} FROM {table} WHERE id = ?2), ?2)");
+        let older = if page.after.is_some() { older.as_str() } else { "?2 IS NULL" };
+        let sql =
+            format!("SELECT body FROM {table} WHERE {open} AND {older} ORDER BY {at} DESC, id DESC LIMIT ?1");
         self.with(|db| {
-            let mut statement = db.prepare_cached(sql)?;
-            let rows = statement.query_map([limit.min(PAGE)], |row| row.get::<_, String>(0))?;
+            let mut statement = db.prepare_cached(&sql)?;
+            let after = page.after.as_ref().map(JobId::as_bytes);
+            let rows =
+                statement.query_map(params![page.limit.min(PAGE), after], |row| row.get::<_, String>(0))?;
             rows.map(|body| Ok(serde_json::from_str(&body?)?)).collect()
         })
     }
