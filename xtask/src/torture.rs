@@ -80,7 +80,11 @@ async fn kill_many(arguments: &TortureArgs) -> anyhow::Result<()> {
     }
     let mut restarts = Vec::new();
     let mut asked = 0_u32;
-    for _ in 0..arguments.kills {
+    let begun = Instant::now();
+    for kill in 0..arguments.kills {
+        if kill % 100 == 99 {
+            println!("{} kills, {asked} jobs asked, {:.0?}", kill + 1, begun.elapsed());
+        }
         for node in nodes.iter().filter(|node| node.role == Role::Customer) {
             asked += u32::from(node.client()?.ask(&order(&mut rng)).await.is_ok());
         }

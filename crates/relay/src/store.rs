@@ -33,6 +33,12 @@ pub(crate) struct Store {
     ids: HashMap<[u8; 32], Order>,
     by_key: HashMap<Key, VecDeque<Order>>,
     expiring: BTreeSet<(u64, Order)>,
+    /// Events that fill a place (replaceable, addressable): what a key says of itself now. Those that
+    /// pass by go first when room is short, however new, so that a busy market does not make its
+    /// wallets and providers unknown; but these never take more than half of the room.
+    standing: BTreeSet<Order>,
+    standing_bytes: usize,
+    passing: BTreeSet<Order>,
     keys: Keys,
     bytes: usize,
     next_turn: u64,
@@ -47,6 +53,9 @@ impl Store {
             ids: HashMap::new(),
             by_key: HashMap::new(),
             expiring: BTreeSet::new(),
+            standing: BTreeSet::new(),
+            standing_bytes: 0,
+            passing: BTreeSet::new(),
             keys: Keys::default(),
             bytes: 0,
             next_turn: 0,
@@ -141,6 +150,12 @@ impl Store {
         }
         self.ids.insert(inner.id.to_bytes(), order);
         self.bytes += cost(event);
+        if self.place_of(inner).is_some() {
+            self.standing.insert(order);
+            self.standing_bytes += cost(event);
+        } else {
+            self.passing.insert(order);
+        }
         self.events.insert(order, event.clone());
         self.drop_surplus();
     }
@@ -148,6 +163,10 @@ impl Store {
     fn remove(&mut self, order: Order) {
         let Some(event) = self.events.remove(&order) else { return };
         self.bytes -= cost(&event);
+        if self.standing.remove(&order) {
+            self.standing_bytes -= cost(&event);
+        }
+        self.passing.remove(&order);
         self.ids.remove(event.event().id.as_bytes());
         if let Some(at) = expiry(event.event()) {
             self.expiring.remove(&(at, order));
@@ -165,7 +184,11 @@ impl Store {
 
     fn drop_surplus(&mut self) {
         while self.events.len() > self.most_events || self.bytes > self.most_bytes {
-            let Some((&oldest, _)) = self.events.first_key_value() else { return };
+            let crowded =
+                self.standing.len() > self.most_events / 2 || self.standing_bytes > self.most_bytes / 2;
+            let (first, then) =
+                if crowded { (&self.standing, &self.passing) } else { (&self.passing, &self.standing) };
+            let Some(&oldest) = first.first().or_else(|| then.first()) else { return };
             self.remove(oldest);
         }
     }
@@ -477,6 +500,27 @@ mod tests {
         let mut store = store();
         assert_eq!(store.insert(&signed(&Signer::generate(), 20001, &[], NOW), NOW), Verdict::Passed);
         assert_eq!(store.len(), 0);
+    }
+
+    #[test]
+    fn what_a_key_says_of_itself_outlives_the_crowd_but_takes_no_more_than_half() {
+        let (mut store, signer) = (Store::new(10, 10 << 20), Signer::generate());
+        let info = signed(&signer, 13_194, &[], NOW - 1_000);
+        store.insert(&info, NOW);
+        for age in (0..100).rev() {
+            store.insert(&signed(&signer, 1, &[], NOW - age), NOW);
+        }
+        let about = Filter::new().kind(Kind::from_u16(13_194));
+        assert_eq!(ids(&store.query(&about, NOW, 10)), ids(std::slice::from_ref(&info)));
+        for _ in 0..100 {
+            store.insert(&signed(&Signer::generate(), 13_194, &[], NOW), NOW);
+        }
+        assert_eq!((store.len(), store.query(&about, NOW, 100).len()), (10, 5));
+        assert_eq!(store.standing_bytes + passing_bytes(&store), store.bytes());
+    }
+
+    fn passing_bytes(store: &Store) -> usize {
+        store.passing.iter().map(|order| cost(&store.events[order])).sum()
     }
 
     #[test]
