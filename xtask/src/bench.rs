@@ -4,7 +4,8 @@ use crate::shell;
 
 /// See `cargo xtask bench --help`.
 pub(crate) fn run(json: bool, quick: bool, only: &[String]) -> anyhow::Result<()> {
-    shell::run(shell::command("cargo build --release --quiet -p openagents-cli -p openagents-bench"))?;
+    shell::build_release()?;
+    shell::run(shell::command("cargo build --release --quiet -p openagents-bench"))?;
     let mut bench = std::process::Command::new(shell::program("release", "openagents-bench"));
     bench.arg("run").arg("--program").arg(shell::program("release", "openagents"));
     if json {

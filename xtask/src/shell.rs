@@ -44,3 +44,14 @@ pub(crate) fn program(profile: &str, name: &str) -> PathBuf {
 pub(crate) fn in_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true")
 }
+
+/// Builds the program as the tests see it: together with them, so that nothing is built twice because
+/// another choice of packages asks for other features.
+pub(crate) fn build_debug() -> anyhow::Result<()> {
+    run(command("cargo build --quiet --workspace --all-targets"))
+}
+
+/// Builds the program as its users do.
+pub(crate) fn build_release() -> anyhow::Result<()> {
+    run(command("cargo build --release --quiet -p openagents-cli"))
+}

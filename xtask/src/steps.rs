@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use crate::{
     needs,
-    shell::{command, program, run, works},
+    shell::{self, command, program, run, works},
     tidy,
     torture::{self, TortureArgs},
 };
@@ -23,22 +23,17 @@ const STEPS: &[Step] = &[
     ("targets", targets),
     ("tests", tests),
     ("simulator", simulator),
-    ("release", || run(command("cargo build --release --quiet -p openagents-cli"))),
-    ("demo", demo),
-];
-
-/// Steps that run only when they are named: they are not proven to end on every machine yet.
-const ON_REQUEST: &[Step] = &[
     ("torture", || torture::run(&TortureArgs { kills: 200, seed: 1, debug: true })),
     ("failpoints", torture::sweep),
+    ("release", shell::build_release),
+    ("demo", demo),
 ];
 
 /// Runs all steps, or those named. Goes on after a failure, so that one run shows everything.
 pub(crate) fn test(only: &[String]) -> anyhow::Result<()> {
     let mut report = Vec::new();
     let named = |name: &str| only.iter().any(|o| o == name);
-    let usual = STEPS.iter().filter(|(name, _)| only.is_empty() || named(name));
-    for (name, step) in usual.chain(ON_REQUEST.iter().filter(|(name, _)| named(name))) {
+    for (name, step) in STEPS.iter().filter(|(name, _)| only.is_empty() || named(name)) {
         println!("\n== {name}");
         let start = Instant::now();
         let outcome = step();
@@ -95,7 +90,7 @@ fn targets() -> anyhow::Result<()> {
 
 /// The tests, against a real llama.cpp server where one can be installed.
 fn tests() -> anyhow::Result<()> {
-    run(command("cargo build --quiet -p openagents-cli"))?;
+    shell::build_debug()?;
     let llama = command("bash tools/setup_llama.sh").output()?;
     let python = String::from_utf8_lossy(&llama.stdout).lines().last().unwrap_or_default().to_owned();
     let mut tests = if works("cargo nextest --version") {

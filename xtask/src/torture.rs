@@ -59,8 +59,11 @@ impl Rng {
 
 /// See the module.
 pub(crate) fn run(arguments: &TortureArgs) -> anyhow::Result<()> {
-    let release = if arguments.debug { "" } else { " --release" };
-    shell::run(shell::command(&format!("cargo build --quiet -p openagents-cli{release}")))?;
+    if arguments.debug {
+        shell::build_debug()?
+    } else {
+        shell::build_release()?
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(kill_many(arguments))
 }
@@ -207,7 +210,7 @@ fn balance(audit: &Value, label: &str) -> anyhow::Result<i64> {
 
 /// Dies at every failpoint in turn, in a provider and in a customer, and goes on.
 pub(crate) fn sweep() -> anyhow::Result<()> {
-    shell::run(shell::command("cargo build --quiet -p openagents-cli"))?;
+    shell::build_debug()?;
     tokio::runtime::Runtime::new()?.block_on(sweep_all())
 }
 
