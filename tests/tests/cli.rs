@@ -17,8 +17,10 @@ use std::{
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     let this = std::env::current_exe().unwrap();
     let folder = this.ancestors().nth(2).unwrap().to_path_buf();
+    // Together with all else, as `cargo xtask test` has built it: by itself it would ask for other
+    // features of its libraries, and all of them would be built again.
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package", "openagents-cli", "--bin", "openagents"]);
+    build.args(["build", "--quiet", "--workspace", "--all-targets"]);
     if folder.ends_with("release") {
         build.arg("--release");
     }

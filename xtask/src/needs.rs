@@ -43,5 +43,10 @@ pub(crate) fn install() -> anyhow::Result<()> {
             println!("{} is missing; skipped: {}", need.name, need.used_by);
         }
     }
+    if works("npm --version") {
+        let mut npm = command("npm ci --silent");
+        npm.current_dir("tests/interop");
+        run(npm)?;
+    }
     Ok(())
 }

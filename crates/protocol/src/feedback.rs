@@ -32,9 +32,13 @@ pub(crate) fn encode(
 ) -> Result<Verified, EncodeError> {
     let words = words(draft).ok_or(EncodeError::WrongSide)?;
     let mut said = vec![make([tags::STATUS, words.status, &words.message])];
+    // What NIP-90 itself has a client read stays in the open even when the rest is sealed: without it
+    // a customer that knows the NIP alone would wait for ever. It holds no word of the job.
+    let mut open = vec![make([tags::STATUS, words.status])];
     if let Some((amount, bolt11)) = &words.amount {
         let mut tag = make([tags::AMOUNT, &amount.get().to_string()]);
         tag.extend(bolt11.clone());
+        open.push(tag.clone());
         said.push(tag);
     }
     said.extend(words.extra);
@@ -48,6 +52,7 @@ pub(crate) fn encode(
         said.push(make([tags::EVENT, &request.id.to_hex()]));
         said.push(make(["content", &content]));
         raw.push(make([tags::ENCRYPTED]));
+        raw.extend(open);
         let text = serde_json::to_string(&said).map_err(|_| EncodeError::Seal)?;
         seal(ring, keys, request.customer.as_bytes(), request.encryption, &text)?
     };
