@@ -24,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli", &["types", "protocol", "wallet", "backend", "api", "relay", "node"]),
     ("bench", &["types", "protocol", "wallet"]),
     ("tests", &["types", "protocol", "engine", "wallet", "backend", "api", "relay", "node"]),
-    ("xtask", &["types", "api"]),
+    ("xtask", &["types", "api", "relay"]),
 ];
 
 /// What the pure crates must never see, at any depth.

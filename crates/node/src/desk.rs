@@ -176,10 +176,14 @@ impl Counter {
         }
     }
 
+    /// What is known of the wallet; one that does not answer in time is still there.
     async fn wallet_view(&self) -> Option<WalletView> {
         let wallet = self.till.wallet()?;
-        let info = tokio::time::timeout(WALLET_PATIENCE, wallet.info()).await.ok()?.ok();
-        let balance = tokio::time::timeout(WALLET_PATIENCE, wallet.balance()).await.ok()?.ok();
+        let (info, balance) = tokio::join!(
+            tokio::time::timeout(WALLET_PATIENCE, wallet.info()),
+            tokio::time::timeout(WALLET_PATIENCE, wallet.balance()),
+        );
+        let (info, balance) = (info.ok().and_then(Result::ok), balance.ok().and_then(Result::ok));
         Some(WalletView {
             kind: if self.testnet.is_some() { "testnet" } else { "nwc" }.into(),
             alias: info.as_ref().map_or_else(|| "does not answer".into(), |info| info.alias.clone()),
