@@ -82,16 +82,22 @@ fn answers() -> Vec<(&'static str, Draft)> {
 }
 
 fn read(event: &Verified) -> Message {
-    let mut ring = Keyring::new(keys(CUSTOMER));
     let by_customer = event.event().pubkey == keys(CUSTOMER).public_key();
-    let reader = if by_customer { &mut Keyring::new(keys(PROVIDER)) } else { &mut ring };
-    decode(event, reader).unwrap()
+    let reader = if by_customer { PROVIDER } else { CUSTOMER };
+    decode(event, &mut Keyring::new(keys(reader))).unwrap()
 }
 
 fn asked(encrypt: bool) -> (Verified, JobRequest) {
     let event = request::encode(&spec(encrypt), &keys(CUSTOMER), NOW).unwrap();
     let Message::Request(request) = read(&event) else { panic!("not a request") };
     (event, *request)
+}
+
+/// Everything a provider says of a request, by name.
+fn answered(request: &JobRequest, suffix: &str) -> Vec<(String, Verified)> {
+    let (seller, mut ring) = (keys(PROVIDER), Keyring::new(keys(PROVIDER)));
+    let mut event = |draft| encode_provider(request, &draft, &seller, &mut ring, NOW).unwrap();
+    answers().into_iter().map(|(name, draft)| (format!("{name}{suffix}"), event(draft))).collect()
 }
 
 /// Every event the market knows, by name, in the open.
@@ -104,11 +110,7 @@ fn written() -> Vec<(String, Verified)> {
     let Message::Request(request) = read(&kept("request").0) else { panic!("not a request") };
     let (job, customer, seller) = (request.id, keys(CUSTOMER), keys(PROVIDER));
     let mut events = vec![("request".to_owned(), event)];
-    for (name, draft) in answers() {
-        let mut ring = Keyring::new(keys(PROVIDER));
-        let event = encode_provider(&request, &draft, &seller, &mut ring, NOW).unwrap();
-        events.push((name.to_owned(), event));
-    }
+    events.extend(answered(&request, ""));
     let cancel = Draft::Cancel { provider: Some(provider()), reason: "too late".into() };
     events.push(("cancel".to_owned(), encode_customer(job, &cancel, &customer, NOW).unwrap()));
     let beat = Heartbeat { kind: JobKind::SUMMARIZATION, queued: 2, free_slots: 1, eta: Millis(1_500) };
@@ -130,15 +132,11 @@ fn written() -> Vec<(String, Verified)> {
 /// What is sealed is written anew each time (a nonce), so of it only the reading is fixed.
 fn sealed() -> Vec<(String, Verified)> {
     let (event, request) = asked(true);
-    let (job, customer, seller) = (request.id, keys(CUSTOMER), keys(PROVIDER));
     let mut events = vec![("request-nip44".to_owned(), event)];
-    for (name, draft) in answers() {
-        let mut ring = Keyring::new(keys(PROVIDER));
-        let event = encode_provider(&request, &draft, &seller, &mut ring, NOW).unwrap();
-        events.push((format!("{name}-nip44"), event));
-    }
+    events.extend(answered(&request, "-nip44"));
     let claim = Draft::RefundClaim { provider: provider(), invoice: invoice() };
-    events.push(("refund-claim".to_owned(), encode_customer(job, &claim, &customer, NOW).unwrap()));
+    let claim = encode_customer(request.id, &claim, &keys(CUSTOMER), NOW).unwrap();
+    events.push(("refund-claim".to_owned(), claim));
     events
 }
 
