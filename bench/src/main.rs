@@ -37,6 +37,17 @@ enum Command {
         /// The relay.
         relay: String,
     },
+    /// Puts free jobs on a relay that is running already, to profile what serves it.
+    Load {
+        /// The relay.
+        relay: String,
+        /// Jobs outstanding at any time.
+        #[arg(long, default_value_t = 1)]
+        outstanding: usize,
+        /// Jobs in all.
+        #[arg(long, default_value_t = 2_000)]
+        jobs: usize,
+    },
     /// Measures everything and prints the table.
     Run(run::RunArguments),
 }
@@ -48,6 +59,14 @@ fn main() -> anyhow::Result<()> {
         match arguments.command {
             Command::FloorRelay => floor_relay::serve().await,
             Command::FloorProvider { relay } => floor_provider::serve(&relay).await,
+            Command::Load { relay, outstanding, jobs } => {
+                let load = load::Load { relay, outstanding, jobs, payer: None };
+                let outcome = load.run().await?;
+                let mut latencies = outcome.latencies;
+                latencies.sort_unstable();
+                println!("p50 {:?}, all {:?}", latencies[latencies.len() / 2], outcome.took);
+                Ok(())
+            }
             Command::Run(arguments) => run::run(arguments).await,
         }
     })

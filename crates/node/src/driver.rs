@@ -256,7 +256,7 @@ impl Driver {
             }
             self.carry_out(pending)?;
             if stopping {
-                return Ok(());
+                return self.store.write_confirmed();
             }
         }
     }
@@ -285,7 +285,7 @@ impl Driver {
         }
     }
 
-    fn resend(&self) {
+    fn resend(&mut self) {
         let unsent = self.store.unsent(RESENT).unwrap_or_else(|error| {
             tracing::error!(%error, "the outbox cannot be read");
             Vec::new()

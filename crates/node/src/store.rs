@@ -74,9 +74,9 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Whether there is nothing to write.
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.outbox.is_empty() && self.sent.is_empty()
+    /// Whether there is nothing that has to be written now. Confirmations can wait.
+    fn can_wait(&self) -> bool {
+        self.records.is_empty() && self.outbox.is_empty()
     }
 
     /// Whether money depends on the batch, so that it has to reach the disk.
@@ -95,7 +95,16 @@ impl Batch {
 pub struct Store {
     db: Connection,
     synced: Option<bool>,
+    /// Confirmed events that the outbox does not know of yet. A kill forgets them, and then they are
+    /// sent once more, which no relay minds; a transaction for each would cost as much as the job.
+    confirmed: Vec<EventId>,
 }
+
+/// How many confirmations may wait for a batch that has to be written anyway.
+const CONFIRMED: usize = 1_024;
+
+/// Pages in the log before it is folded into the database: each fold waits for the disk.
+const CHECKPOINT: u32 = 4_096;
 
 impl Store {
     /// Opens or creates the database at `path`.
@@ -107,35 +116,51 @@ impl Store {
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "foreign_keys", true)?;
         db.pragma_update(None, "synchronous", "FULL")?;
+        db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
         // Readers hold snapshots for milliseconds; the writer waits for a checkpoint, never long.
         db.busy_timeout(std::time::Duration::from_secs(5))?;
         db.set_prepared_statement_cache_capacity(64);
         check(&db, path)?;
         migrations::apply(&mut db, path)?;
-        Ok(Self { db, synced: None })
+        Ok(Self { db, synced: None, confirmed: Vec::new() })
     }
 
-    /// Writes a batch in one transaction.
+    /// Writes a batch in one transaction; one that only confirms waits for the next, or for
+    /// [`Self::write_confirmed`].
     ///
     /// # Errors
     /// Nothing of the batch is written.
     pub fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        if batch.is_empty() {
+        self.confirmed.extend(&batch.sent);
+        if batch.can_wait() && self.confirmed.len() < CONFIRMED {
             return Ok(());
         }
+        self.write(batch)
+    }
+
+    /// Writes down the confirmations that wait.
+    ///
+    /// # Errors
+    /// They still wait.
+    pub fn write_confirmed(&mut self) -> Result<(), StoreError> {
+        if self.confirmed.is_empty() { Ok(()) } else { self.write(&Batch::default()) }
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         crate::failpoint::hit("store.commit.before");
         self.sync(batch.holds_money())?;
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for record in &batch.records {
-            write(&tx, record)?;
+            write_record(&tx, record)?;
         }
         for outgoing in &batch.outbox {
             write_outgoing(&tx, outgoing)?;
         }
-        for event in &batch.sent {
+        for event in &self.confirmed {
             tx.prepare_cached("UPDATE outbox SET sent = 1 WHERE event = ?1")?.execute([event.as_bytes()])?;
         }
         tx.commit()?;
+        self.confirmed.clear();
         crate::failpoint::hit("store.commit.after");
         Ok(())
     }
@@ -220,8 +245,9 @@ impl Store {
     /// Events that no relay has confirmed, oldest first.
     ///
     /// # Errors
-    /// The database cannot be read.
-    pub fn unsent(&self, limit: u32) -> Result<Vec<String>, StoreError> {
+    /// The database cannot be read or written.
+    pub fn unsent(&mut self, limit: u32) -> Result<Vec<String>, StoreError> {
+        self.write_confirmed()?;
         let mut statement =
             self.db.prepare("SELECT json FROM outbox WHERE sent = 0 ORDER BY seq LIMIT ?1")?;
         let rows = statement.query_map([limit], |row| row.get(0))?;
@@ -243,7 +269,7 @@ fn check(db: &Connection, path: &Path) -> Result<(), StoreError> {
     if report == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: path.to_path_buf(), report }) }
 }
 
-fn write(tx: &Transaction<'_>, record: &Record) -> Result<(), StoreError> {
+fn write_record(tx: &Transaction<'_>, record: &Record) -> Result<(), StoreError> {
     match record {
         Record::Job(job) => write_job(tx, job),
         Record::Ask(ask) => write_ask(tx, ask),

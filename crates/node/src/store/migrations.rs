@@ -8,22 +8,23 @@ use super::StoreError;
 
 /// Step `n` leads from schema `n` to `n + 1`.
 const STEPS: &[&str] = &["
-    -- Jobs we sell: one row each, the state machine's own record in `body` (JSON).
+    -- Jobs we sell: one row each, the state machine's own record in `body` (JSON). Tables with large
+    -- rows keep their rowid: without one, every search reads whole rows to compare their keys.
     CREATE TABLE jobs (
-        id BLOB PRIMARY KEY, kind INTEGER NOT NULL, word TEXT NOT NULL, open INTEGER NOT NULL,
+        id BLOB NOT NULL PRIMARY KEY, kind INTEGER NOT NULL, word TEXT NOT NULL, open INTEGER NOT NULL,
         received_at INTEGER NOT NULL, changed_at INTEGER NOT NULL, body TEXT NOT NULL
-    ) STRICT, WITHOUT ROWID;
+    ) STRICT;
     CREATE INDEX jobs_open ON jobs (open) WHERE open = 1;
     CREATE INDEX jobs_received ON jobs (received_at);
 
     -- Jobs we buy.
     CREATE TABLE asks (
-        id BLOB PRIMARY KEY, kind INTEGER NOT NULL, word TEXT NOT NULL, open INTEGER NOT NULL,
+        id BLOB NOT NULL PRIMARY KEY, kind INTEGER NOT NULL, word TEXT NOT NULL, open INTEGER NOT NULL,
         asked_at INTEGER NOT NULL, changed_at INTEGER NOT NULL, body TEXT NOT NULL
-    ) STRICT, WITHOUT ROWID;
+    ) STRICT;
     CREATE INDEX asks_open ON asks (open) WHERE open = 1;
     CREATE INDEX asks_asked ON asks (asked_at);
-    CREATE TABLE contents (job BLOB PRIMARY KEY, content TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE contents (job BLOB NOT NULL PRIMARY KEY, content TEXT NOT NULL) STRICT;
 
     -- Which payment belongs to which job, forever. A node that buys from itself has both directions.
     CREATE TABLE payments (
