@@ -1,5 +1,7 @@
 //! Which requests a provider takes up: fresh, for us, for sale, affordable, and with room for them.
 
+use std::sync::Arc;
+
 use openagents_types::{Draft, Invoice, JobId, JobRequest, Msat, Notice, Terms, Timestamp};
 
 use crate::{
@@ -35,7 +37,8 @@ impl ProviderDesk {
             }
         };
         let admitted = !state.is_closed();
-        let job = Job { request, received_at: now, changed_at: now, state, steps: Vec::new() };
+        let job =
+            Job { request: Arc::new(request), received_at: now, changed_at: now, state, steps: Vec::new() };
         self.open(now, job, out);
         if admitted {
             out.push(Action::Resolve(id));

@@ -10,14 +10,16 @@
 //! voided: a slow payment may still arrive. Free work goes from `Resolving` straight to `Queued`. Work that is running always carries the
 //! funds it runs on, so unpaid work on a paid job cannot be written down.
 
+use std::sync::Arc;
+
 use openagents_types::{Invoice, JobId, JobRequest, Msat, PaymentHash, Terms, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// A job as its provider knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
-    /// What was asked.
-    pub request: JobRequest,
+    /// What was asked; shared, since every record of the job carries it.
+    pub request: Arc<JobRequest>,
     /// When we first saw it, by our own clock.
     pub received_at: Timestamp,
     /// When its state last changed.
@@ -49,7 +51,7 @@ pub(crate) fn note_step(steps: &mut Vec<Step>, at: Timestamp, word: &str) {
 
 impl Job {
     /// The job's name.
-    pub const fn id(&self) -> JobId {
+    pub fn id(&self) -> JobId {
         self.request.id
     }
 }

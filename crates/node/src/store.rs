@@ -6,10 +6,11 @@
 
 mod migrations;
 mod reader;
+mod rows;
 
 use std::path::{Path, PathBuf};
 
-use openagents_engine::{Ask, Direction, Entry, Job, Movement, PaymentRow, Record, Standing};
+use openagents_engine::{Direction, Entry, Movement, PaymentRow, Record, Standing};
 use openagents_types::{EventId, JobId, Msat, PaymentHash, ProviderKey, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
@@ -179,11 +180,13 @@ impl Store {
     /// A record cannot be read.
     pub fn open_records(&self) -> Result<Vec<Record>, StoreError> {
         let mut records = Vec::new();
-        for body in self.bodies("SELECT body FROM jobs WHERE open = 1")? {
-            records.push(Record::Job(Box::new(serde_json::from_str(&body)?)));
+        let mut statement = self.db.prepare(&format!("{} WHERE open = 1", rows::SOLD))?;
+        for job in statement.query_and_then([], rows::sold)? {
+            records.push(Record::Job(Box::new(job?)));
         }
-        for body in self.bodies("SELECT body FROM asks WHERE open = 1")? {
-            records.push(Record::Ask(Box::new(serde_json::from_str(&body)?)));
+        let mut statement = self.db.prepare(&format!("{} WHERE open = 1", rows::BOUGHT))?;
+        for ask in statement.query_and_then([], rows::bought)? {
+            records.push(Record::Ask(Box::new(ask?)));
         }
         let mut statement = self.db.prepare("SELECT provider, delivered, failed FROM standings")?;
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
@@ -193,12 +196,6 @@ impl Store {
             records.push(Record::Standing(Standing { provider, delivered, failed }));
         }
         Ok(records)
-    }
-
-    fn bodies(&self, sql: &str) -> Result<Vec<String>, StoreError> {
-        let mut statement = self.db.prepare(sql)?;
-        let rows = statement.query_map([], |row| row.get(0))?;
-        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Whether a request was ever taken up or turned away.
@@ -229,17 +226,13 @@ impl Store {
         let job: Option<[u8; 32]> = statement.query_row([hash.as_bytes()], |row| row.get(0)).optional()?;
         let Some(job) = job else { return Ok(Vec::new()) };
         let mut records = Vec::new();
-        if let Some(body) = self.body("SELECT body FROM jobs WHERE id = ?1", &job)? {
-            records.push(Record::Job(Box::new(serde_json::from_str(&body)?)));
-        }
-        if let Some(body) = self.body("SELECT body FROM asks WHERE id = ?1", &job)? {
-            records.push(Record::Ask(Box::new(serde_json::from_str(&body)?)));
-        }
+        let id = JobId::from_bytes(job);
+        records
+            .extend(rows::one(&self.db, rows::SOLD, id, rows::sold)?.map(|job| Record::Job(Box::new(job))));
+        records.extend(
+            rows::one(&self.db, rows::BOUGHT, id, rows::bought)?.map(|ask| Record::Ask(Box::new(ask))),
+        );
         Ok(records)
-    }
-
-    fn body(&self, sql: &str, id: &[u8; 32]) -> Result<Option<String>, StoreError> {
-        Ok(self.db.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?)
     }
 
     /// Events that no relay has confirmed, oldest first.
@@ -271,8 +264,8 @@ fn check(db: &Connection, path: &Path) -> Result<(), StoreError> {
 
 fn write_record(tx: &Transaction<'_>, record: &Record) -> Result<(), StoreError> {
     match record {
-        Record::Job(job) => write_job(tx, job),
-        Record::Ask(ask) => write_ask(tx, ask),
+        Record::Job(job) => rows::write_sold(tx, job),
+        Record::Ask(ask) => rows::write_bought(tx, ask),
         Record::Payment(row) => write_payment(tx, row),
         Record::Entry(entry) => write_entry(tx, entry),
         Record::Standing(standing) => write_standing(tx, *standing),
@@ -282,40 +275,6 @@ fn write_record(tx: &Transaction<'_>, record: &Record) -> Result<(), StoreError>
             Ok(())
         }
     }
-}
-
-fn write_job(tx: &Transaction<'_>, job: &Job) -> Result<(), StoreError> {
-    let sql = "INSERT INTO jobs (id, kind, word, open, received_at, changed_at, body)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-               ON CONFLICT (id) DO UPDATE SET word = excluded.word, open = excluded.open,
-               changed_at = excluded.changed_at, body = excluded.body";
-    tx.prepare_cached(sql)?.execute(params![
-        job.id().as_bytes(),
-        job.request.kind.get(),
-        job.state.word(),
-        !job.state.is_closed(),
-        millis(job.received_at),
-        millis(job.changed_at),
-        serde_json::to_string(job)?,
-    ])?;
-    Ok(())
-}
-
-fn write_ask(tx: &Transaction<'_>, ask: &Ask) -> Result<(), StoreError> {
-    let sql = "INSERT INTO asks (id, kind, word, open, asked_at, changed_at, body)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-               ON CONFLICT (id) DO UPDATE SET word = excluded.word, open = excluded.open,
-               changed_at = excluded.changed_at, body = excluded.body";
-    tx.prepare_cached(sql)?.execute(params![
-        ask.id.as_bytes(),
-        ask.spec.kind.get(),
-        ask.word(),
-        !ask.is_over(),
-        millis(ask.asked_at),
-        millis(ask.changed_at),
-        serde_json::to_string(ask)?,
-    ])?;
-    Ok(())
 }
 
 /// The hash is the key, forever. Writing the same row again changes nothing; giving the hash to

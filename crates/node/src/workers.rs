@@ -59,7 +59,7 @@ impl Workers {
     }
 
     /// Fetches a job's inputs and reports how large they are.
-    pub fn resolve(&self, request: &JobRequest) {
+    pub fn resolve(&self, request: &Arc<JobRequest>) {
         let (inner, request) = (self.0.clone(), request.clone());
         self.0.tasks.spawn_until_stop(async move {
             let outcome = match inner.resolver.resolve(&request.inputs).await {
@@ -75,14 +75,14 @@ impl Workers {
     }
 
     /// Does the work, for at most `limit`.
-    pub fn run(&self, request: &JobRequest, limit: Millis) {
+    pub fn run(&self, request: &Arc<JobRequest>, limit: Millis) {
         let stop = CancellationToken::new();
         lock(&self.0.running).insert(request.id, stop.clone());
         let (inner, request) = (self.0.clone(), request.clone());
         self.0.tasks.spawn_until_stop(async move {
             crate::failpoint::hit("backend.run.before");
             let id = request.id;
-            let outcome = inner.work(request, limit, stop).await;
+            let outcome = inner.work(&request, limit, stop).await;
             lock(&inner.running).remove(&id);
             lock(&inner.fetched).remove(&id);
             crate::failpoint::hit("backend.run.after");
@@ -121,18 +121,19 @@ impl Inner {
         }
     }
 
-    async fn work(&self, request: JobRequest, limit: Millis, stop: CancellationToken) -> Option<Input> {
+    async fn work(&self, request: &JobRequest, limit: Millis, stop: CancellationToken) -> Option<Input> {
         let job = request.id;
         let failed =
             |message: String, retryable| Input::RunFailed { job, fault: RunFault { message, retryable } };
-        let inputs = match self.inputs(&request).await {
+        let inputs = match self.inputs(request).await {
             Ok(inputs) => inputs,
             Err(message) => return Some(failed(message, false)),
         };
         let Some(backend) = self.backends.get(&request.kind).cloned() else {
             return Some(failed("the backend is gone".into(), false));
         };
-        let work = Work { kind: request.kind, inputs, params: request.params, output: request.output };
+        let (params, output) = (request.params.clone(), request.output.clone());
+        let work = Work { kind: request.kind, inputs, params, output };
         let (pieces, heard) = mpsc::channel(64);
         let run = tokio::time::timeout(limit.duration(), backend.run(work, pieces, stop.clone()));
         let (outcome, ()) = tokio::join!(run, self.pass_on_pieces(job, heard));

@@ -532,7 +532,7 @@ async fn a_beginning_that_two_jobs_share_names_neither() {
     let (one, mut other) = (samples::sold(9, resolving()), samples::sold(9, resolving()));
     let mut bytes = [9; 32];
     bytes[31] = 8;
-    other.request.id = JobId::from_bytes(bytes);
+    std::sync::Arc::make_mut(&mut other.request).id = JobId::from_bytes(bytes);
     let site = Site::with([one, other].map(|job| Record::Job(Box::new(job))).to_vec()).await;
     let call = site.call(Method::DELETE, "/api/v1/jobs/09090909").bearer_auth(TOKEN);
     assert_eq!(call.send().await.unwrap().status(), StatusCode::NOT_FOUND);

@@ -7,24 +7,24 @@ use rusqlite::Connection;
 use super::StoreError;
 
 /// Step `n` leads from schema `n` to `n + 1`.
-const STEPS: &[&str] = &["
-    -- Jobs we sell: one row each, the state machine's own record in `body` (JSON). Tables with large
-    -- rows keep their rowid: without one, every search reads whole rows to compare their keys.
+pub(super) const STEPS: &[&str] = &[
+    "
+    -- Jobs we sell: one row each, the state machine's own record in `body` (JSON).
     CREATE TABLE jobs (
-        id BLOB NOT NULL PRIMARY KEY, kind INTEGER NOT NULL, word TEXT NOT NULL, open INTEGER NOT NULL,
+        id BLOB PRIMARY KEY, kind INTEGER NOT NULL, word TEXT NOT NULL, open INTEGER NOT NULL,
         received_at INTEGER NOT NULL, changed_at INTEGER NOT NULL, body TEXT NOT NULL
-    ) STRICT;
+    ) STRICT, WITHOUT ROWID;
     CREATE INDEX jobs_open ON jobs (open) WHERE open = 1;
     CREATE INDEX jobs_received ON jobs (received_at);
 
     -- Jobs we buy.
     CREATE TABLE asks (
-        id BLOB NOT NULL PRIMARY KEY, kind INTEGER NOT NULL, word TEXT NOT NULL, open INTEGER NOT NULL,
+        id BLOB PRIMARY KEY, kind INTEGER NOT NULL, word TEXT NOT NULL, open INTEGER NOT NULL,
         asked_at INTEGER NOT NULL, changed_at INTEGER NOT NULL, body TEXT NOT NULL
-    ) STRICT;
+    ) STRICT, WITHOUT ROWID;
     CREATE INDEX asks_open ON asks (open) WHERE open = 1;
     CREATE INDEX asks_asked ON asks (asked_at);
-    CREATE TABLE contents (job BLOB NOT NULL PRIMARY KEY, content TEXT NOT NULL) STRICT;
+    CREATE TABLE contents (job BLOB PRIMARY KEY, content TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
     -- Which payment belongs to which job, forever. A node that buys from itself has both directions.
     CREATE TABLE payments (
@@ -49,7 +49,41 @@ const STEPS: &[&str] = &["
     CREATE TABLE standings (
         provider BLOB PRIMARY KEY, delivered INTEGER NOT NULL, failed INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    -- Tables with large rows keep their rowid: without one, every search reads whole rows to compare
+    -- their keys. What was asked never changes and is kept once, under the same `seq` as its job; the
+    -- row that every step of the job writes again stays small.
+    CREATE TABLE requests (seq INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;
+    CREATE TABLE new_jobs (
+        seq INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, kind INTEGER NOT NULL, word TEXT NOT NULL,
+        open INTEGER NOT NULL, received_at INTEGER NOT NULL, changed_at INTEGER NOT NULL, body TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO new_jobs (id, kind, word, open, received_at, changed_at, body)
+        SELECT id, kind, word, open, received_at, changed_at, body FROM jobs ORDER BY received_at;
+    INSERT INTO requests SELECT seq, body -> '$.request' FROM new_jobs;
+    UPDATE new_jobs SET body = json_remove(body, '$.request');
+    DROP TABLE jobs;
+    ALTER TABLE new_jobs RENAME TO jobs;
+    CREATE INDEX jobs_open ON jobs (open) WHERE open = 1;
+    CREATE INDEX jobs_received ON jobs (received_at);
+
+    CREATE TABLE new_asks (
+        id BLOB NOT NULL PRIMARY KEY, kind INTEGER NOT NULL, word TEXT NOT NULL, open INTEGER NOT NULL,
+        asked_at INTEGER NOT NULL, changed_at INTEGER NOT NULL, body TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO new_asks SELECT * FROM asks;
+    DROP TABLE asks;
+    ALTER TABLE new_asks RENAME TO asks;
+    CREATE INDEX asks_open ON asks (open) WHERE open = 1;
+    CREATE INDEX asks_asked ON asks (asked_at);
+
+    CREATE TABLE new_contents (job BLOB NOT NULL PRIMARY KEY, content TEXT NOT NULL) STRICT;
+    INSERT INTO new_contents SELECT * FROM contents;
+    DROP TABLE contents;
+    ALTER TABLE new_contents RENAME TO contents;
+",
+];
 
 /// Brings the database to the newest schema, each step in a transaction of its own.
 pub(super) fn apply(db: &mut Connection, path: &Path) -> Result<(), StoreError> {

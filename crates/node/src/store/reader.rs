@@ -5,9 +5,9 @@ use std::{path::Path, sync::Mutex};
 
 use openagents_engine::{Ask, Job};
 use openagents_types::JobId;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
-use super::StoreError;
+use super::{StoreError, rows};
 
 /// One movement of money.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub fn jobs(&self, page: Page) -> Result<Vec<Job>, StoreError> {
-        self.list("jobs", "received_at", page)
+        self.list(rows::SOLD, "jobs", "received_at", page, rows::sold)
     }
 
     /// Jobs we bought or buy, newest first.
@@ -72,26 +72,25 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub fn asks(&self, page: Page) -> Result<Vec<Ask>, StoreError> {
-        self.list("asks", "asked_at", page)
+        self.list(rows::BOUGHT, "asks", "asked_at", page, rows::bought)
     }
 
-    fn list<T: serde::de::DeserializeOwned>(
+    fn list<T>(
         &self,
-        table: &'static str,
-        at: &'static str,
+        select: &str,
+        table: &str,
+        at: &str,
         page: Page,
+        read: fn(&Row<'_>) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
         let open = if page.open { "open = 1" } else { "TRUE" };
         let older = format!("({at}, id) < ((SELECT {at} FROM {table} WHERE id = ?2), ?2)");
         let older = if page.after.is_some() { older.as_str() } else { "?2 IS NULL" };
-        let sql =
-            format!("SELECT body FROM {table} WHERE {open} AND {older} ORDER BY {at} DESC, id DESC LIMIT ?1");
+        let sql = format!("{select} WHERE {open} AND {older} ORDER BY {at} DESC, id DESC LIMIT ?1");
         self.with(|db| {
             let mut statement = db.prepare_cached(&sql)?;
             let after = page.after.as_ref().map(JobId::as_bytes);
-            let rows =
-                statement.query_map(params![page.limit.min(PAGE), after], |row| row.get::<_, String>(0))?;
-            rows.map(|body| Ok(serde_json::from_str(&body?)?)).collect()
+            statement.query_and_then(params![page.limit.min(PAGE), after], read)?.collect()
         })
     }
 
@@ -100,7 +99,7 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        self.one("SELECT body FROM jobs WHERE id = ?1", id)
+        self.with(|db| rows::one(db, rows::SOLD, id, rows::sold))
     }
 
     /// A job we buy.
@@ -108,14 +107,7 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub fn ask(&self, id: JobId) -> Result<Option<Ask>, StoreError> {
-        self.one("SELECT body FROM asks WHERE id = ?1", id)
-    }
-
-    fn one<T: serde::de::DeserializeOwned>(&self, sql: &str, id: JobId) -> Result<Option<T>, StoreError> {
-        let body: Option<String> = self.with(|db| {
-            Ok(db.prepare_cached(sql)?.query_row([id.as_bytes()], |row| row.get(0)).optional()?)
-        })?;
-        Ok(body.map(|body| serde_json::from_str(&body)).transpose()?)
+        self.with(|db| rows::one(db, rows::BOUGHT, id, rows::bought))
     }
 
     /// The payload of a result we bought.

@@ -1,6 +1,8 @@
 //! What the store promises.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+use openagents_engine::Job;
+
 use super::*;
 
 fn store() -> (tempfile::TempDir, Store) {
@@ -85,4 +87,30 @@ fn a_damaged_database_is_named_and_not_touched() {
         .unwrap();
     assert!(Store::open(&path).is_err());
     assert!(std::fs::read(&path).unwrap().starts_with(b"this is not"));
+}
+
+#[test]
+fn a_database_of_the_first_schema_keeps_its_jobs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.db");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(migrations::STEPS[0]).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    let id = JobId::from_bytes([3; 32]);
+    let body = format!(
+        r#"{{"request":{{"id":"{id}","customer":"{id}","kind":5001,"inputs":[],"params":[],"output":[],
+        "bid":null,"providers":[],"encryption":"none","relays":[],"created_at":5,"expires_at":null,
+        "raw":"as it came"}},"received_at":6,"changed_at":7,"state":{{"is":"resolving"}},
+        "steps":[{{"at":6,"word":"resolving"}}]}}"#
+    );
+    old.execute("INSERT INTO jobs VALUES (?1, 5001, 'resolving', 1, 6, 7, ?2)", params![id.as_bytes(), body])
+        .unwrap();
+    drop(old);
+
+    let store = Store::open(&path).unwrap();
+    let job: Job = serde_json::from_str(&body).unwrap();
+    assert_eq!(store.open_records().unwrap(), [Record::Job(Box::new(job.clone()))]);
+    let reader = Reader::open(&path).unwrap();
+    assert_eq!(reader.job(id).unwrap(), Some(job.clone()));
+    assert_eq!(reader.jobs(Page { limit: 10, open: true, after: None }).unwrap(), [job]);
 }

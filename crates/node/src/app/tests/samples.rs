@@ -117,7 +117,13 @@ pub(super) fn sold(n: u8, state: State) -> Job {
         raw: "{}".into(),
     };
     let steps = steps(&["resolving", "invoicing", "offered", "queued", "running", state.word()]);
-    Job { request, received_at: THEN.after(Millis(u64::from(n))), changed_at: THEN, state, steps }
+    Job {
+        request: request.into(),
+        received_at: THEN.after(Millis(u64::from(n))),
+        changed_at: THEN,
+        state,
+        steps,
+    }
 }
 
 fn quote(id: JobId, n: u8) -> Quote {
