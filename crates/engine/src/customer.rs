@@ -9,6 +9,8 @@
 mod desk;
 mod money;
 
+use std::sync::Arc;
+
 use openagents_types::{
     CustomerKey, EventId, Invoice, JobId, JobSpec, Millis, Msat, PaymentHash, Preimage, ProviderKey, Quote,
     Timestamp,
@@ -29,7 +31,7 @@ pub struct Ask {
     /// What the driver needs to find that key's secret again; opaque here.
     pub key_ref: String,
     /// The request as it was signed, to be quoted and sent again.
-    pub raw: String,
+    pub raw: Arc<str>,
     /// What is wanted.
     pub spec: JobSpec,
     /// How it is bought.

@@ -364,7 +364,7 @@ impl Driver {
             id,
             customer: say::customer_key(&keys),
             key_ref,
-            raw: request.json().to_owned(),
+            raw: request.shared_json(),
             spec: order.spec,
             options: order.options,
             asked_at: now,

@@ -40,7 +40,7 @@ pub struct Verified(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     event: Event,
-    json: Box<str>,
+    json: Arc<str>,
 }
 
 /// Why an event was turned away.
@@ -124,7 +124,7 @@ fn short(text: &str) -> String {
 
 impl Verified {
     fn new(event: Event) -> Self {
-        let json = event.as_json().into_boxed_str();
+        let json = event.as_json().into();
         Self(Arc::new(Inner { event, json }))
     }
 
@@ -145,6 +145,11 @@ impl Verified {
     /// The event as JSON, the seven fields in NIP-01's order.
     pub fn json(&self) -> &str {
         &self.0.json
+    }
+
+    /// The same, to keep: one copy for all who do.
+    pub fn shared_json(&self) -> Arc<str> {
+        self.0.json.clone()
     }
 
     /// Its id.

@@ -103,7 +103,7 @@ pub(crate) fn decode(event: &Verified, keys: &mut Keyring) -> Result<JobRequest,
         expires_at: tags::first(&found, tags::EXPIRATION)
             .and_then(|secs| secs.parse().ok())
             .map(Timestamp::from_secs),
-        raw: event.json().to_owned(),
+        raw: event.shared_json(),
     })
 }
 

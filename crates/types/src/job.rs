@@ -1,5 +1,7 @@
 //! A job as its customer describes it and as a provider reads it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{CustomerKey, JobId, JobKind, Msat, ProviderKey, Timestamp};
@@ -55,7 +57,7 @@ pub struct JobRequest {
     /// After this the result is of no use (NIP-40).
     pub expires_at: Option<Timestamp>,
     /// The request as it came, opaque here; a result must quote it.
-    pub raw: String,
+    pub raw: Arc<str>,
 }
 
 impl JobRequest {

@@ -522,7 +522,7 @@ impl World {
             relays: Vec::new(),
             created_at: asked_at,
             expires_at: Some(expires_at),
-            raw: String::new(),
+            raw: "".into(),
         };
         let hasty = self.weather == Weather::Storm && self.rng.chance(60);
         let patience = hasty.then(|| Millis(self.rng.between(3_000, 20_000)));
@@ -530,7 +530,7 @@ impl World {
             id,
             customer,
             key_ref: String::new(),
-            raw: String::new(),
+            raw: "".into(),
             spec,
             options: AskOptions {
                 window: Millis(self.rng.between(100, 1_500)),
