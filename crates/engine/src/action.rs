@@ -17,7 +17,8 @@ pub enum Action {
         /// What to say.
         draft: Draft,
     },
-    /// Sign an event and send it once, without keeping it: news that is stale after a crash.
+    /// Sign an event and send it once, without keeping it: news that is stale after a crash, or that
+    /// an event which is kept tells as well.
     Announce {
         /// The job it is about.
         job: JobId,

@@ -35,7 +35,7 @@ impl ProviderDesk {
         let Some(Job { state: State::Running { funds, .. }, .. }) = self.jobs.get(&id) else { return };
         let funds = *funds;
         out.publish(id, Draft::Result { content, price: funds.amount() });
-        out.publish(id, Draft::Notice(Notice::Success));
+        out.push(Action::Announce { job: id, draft: Draft::Notice(Notice::Success) });
         match funds {
             Funds::Held { hash, amount } => {
                 self.move_to(now, id, State::Delivered { hash, amount }, out);

@@ -254,7 +254,7 @@ impl Driver {
                 stopping |= matches!(command, Command::Stop);
                 self.take(now, command, &mut pending);
             }
-            self.carry_out(pending)?;
+            self.carry_out(now, pending)?;
             if stopping {
                 return self.store.write_confirmed();
             }
@@ -269,7 +269,7 @@ impl Driver {
         self.resend();
         let mut pending = Pending::default();
         self.sort(now, owed, &mut pending);
-        self.carry_out(pending)
+        self.carry_out(now, pending)
     }
 
     /// Hears requests from as far back as they are still fresh, and answers to every open job.

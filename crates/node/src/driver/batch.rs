@@ -24,6 +24,8 @@ pub(super) struct Pending {
     send: Vec<Verified>,
     /// What to do after the commit.
     act: Vec<Action>,
+    /// What to sign and send once all that is done: nobody waits for it.
+    announce: Vec<(JobId, Draft)>,
     /// Jobs of this batch, for drafts about those that have left the desk already.
     jobs: HashMap<JobId, Job>,
     /// Requests signed in this batch.
@@ -49,11 +51,7 @@ impl Driver {
         for action in others {
             match action {
                 Action::Publish { job, draft } => self.publish(now, job, &draft, pending),
-                Action::Announce { job, draft } => {
-                    if let Some(event) = self.encode(now, job, &draft, pending) {
-                        pending.send.push(event);
-                    }
-                }
+                Action::Announce { job, draft } => pending.announce.push((job, draft)),
                 Action::PublishRequest(job) => publish_request(job, pending),
                 Action::Resolve(job) => self.resolve(now, job, pending),
                 action => pending.act.push(action),
@@ -116,19 +114,24 @@ impl Driver {
     }
 
     /// Commits, then acts.
-    pub(super) fn carry_out(&mut self, mut pending: Pending) -> Result<(), StoreError> {
+    pub(super) fn carry_out(&mut self, now: Timestamp, mut pending: Pending) -> Result<(), StoreError> {
         coalesce(&mut pending.batch.records);
         self.store.commit(&pending.batch)?;
-        for (reply, outcome) in pending.replies {
+        for (reply, outcome) in pending.replies.drain(..) {
             // The caller may have gone; the job is asked all the same and can be looked up.
             let _ = reply.send(outcome);
         }
-        for event in pending.send {
+        for event in pending.send.drain(..) {
             crate::failpoint::hit("relay.publish");
             self.relays.publish(event);
         }
-        for action in pending.act {
+        for action in pending.act.drain(..) {
             self.act(action);
+        }
+        for (job, draft) in std::mem::take(&mut pending.announce) {
+            if let Some(event) = self.encode(now, job, &draft, &pending) {
+                self.relays.publish(event);
+            }
         }
         self.measure();
         Ok(())
