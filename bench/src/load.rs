@@ -26,9 +26,18 @@ pub(crate) struct Load {
 }
 
 /// What came out.
+#[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) latencies: Vec<Duration>,
     pub(crate) took: Duration,
+}
+
+impl Outcome {
+    /// Adds another turn of the same load.
+    pub(crate) fn add(&mut self, turn: Self) {
+        self.latencies.extend(turn.latencies);
+        self.took += turn.took;
+    }
 }
 
 /// Jobs that one connection keeps outstanding, at most.

@@ -22,6 +22,16 @@ pub(crate) struct Used {
     pub(crate) peak_rss_mib: f64,
 }
 
+impl Used {
+    /// What two processes have used together.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            cpu_seconds: self.cpu_seconds + other.cpu_seconds,
+            peak_rss_mib: self.peak_rss_mib + other.peak_rss_mib,
+        }
+    }
+}
+
 /// Clock ticks in a second, as Linux counts CPU time on every architecture we run on.
 const TICKS: f64 = 100.0;
 

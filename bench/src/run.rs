@@ -9,9 +9,9 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::{
-    load::Load,
+    load::{Load, Outcome},
     payer::Payer,
-    process::Process,
+    process::{Process, Used},
     report::{Figures, Report},
     this_program,
 };
@@ -32,30 +32,49 @@ pub(crate) struct RunArguments {
     only: Vec<String>,
 }
 
-/// Outstanding jobs, and how many are measured at that load.
-const FREE_LOADS: &[(usize, usize)] = &[(1, 2_000), (16, 10_000), (64, 20_000), (10_000, 30_000)];
-const FLOOR_LOADS: &[(usize, usize)] = &[(1, 2_000), (16, 10_000), (64, 20_000)];
-const PAID_LOADS: &[(usize, usize)] = &[(1, 300), (16, 3_000), (64, 6_000)];
+/// How many jobs of each are measured with so many outstanding. What stands in one line takes turns,
+/// so that whatever else the machine does falls on all of it.
+const LOADS: &[(usize, &[(What, usize)])] = &[
+    (1, &[(What::Floor, 2_000), (What::Free, 2_000), (What::Paid, 300)]),
+    (16, &[(What::Floor, 10_000), (What::Free, 10_000), (What::Paid, 3_000)]),
+    (64, &[(What::Floor, 20_000), (What::Free, 20_000), (What::Paid, 6_000)]),
+    (10_000, &[(What::Free, 30_000)]),
+];
+
+/// Turns that each takes.
+const TURNS: usize = 5;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Floor,
+    Free,
+    Paid,
+}
+
+impl What {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Free => "free",
+            Self::Paid => "paid",
+        }
+    }
+}
 
 pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
-    let wanted = |what: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == what);
+    let wanted =
+        |what: What| arguments.only.is_empty() || arguments.only.iter().any(|only| only == what.word());
     let shrink = if arguments.quick { 10 } else { 1 };
     let mut rows = Vec::new();
-    if wanted("floor") {
-        for &(outstanding, jobs) in FLOOR_LOADS {
-            rows.push(floor(outstanding, jobs / shrink).await?);
+    for &(outstanding, line) in LOADS {
+        let mut subjects = Vec::new();
+        for &(what, jobs) in line.iter().filter(|(what, _)| wanted(*what)) {
+            subjects
+                .push((Subject::start(what, &arguments.program).await?, (jobs / shrink).max(outstanding)));
         }
+        rows.extend(measure(subjects, outstanding).await?);
     }
-    if wanted("free") {
-        for &(outstanding, jobs) in FREE_LOADS {
-            rows.push(node(&arguments.program, outstanding, (jobs / shrink).max(outstanding), false).await?);
-        }
-    }
-    if wanted("paid") {
-        for &(outstanding, jobs) in PAID_LOADS {
-            rows.push(node(&arguments.program, outstanding, jobs / shrink, true).await?);
-        }
-    }
+    rows.sort_by_key(|row| ["floor", "free", "paid"].iter().position(|what| *what == row.what));
     let report = Report::new(rows);
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);
@@ -65,18 +84,21 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn floor(outstanding: usize, jobs: usize) -> anyhow::Result<Figures> {
-    eprintln!("floor, {outstanding} outstanding, {jobs} jobs");
-    let relay = Process::start(&this_program()?, &["floor-relay"], None)?;
-    let provider = Process::start(&this_program()?, &["floor-provider", &relay.first_line], None)?;
-    let load = Load { relay: relay.first_line.clone(), outstanding, jobs, payer: None };
-    warm_up(&load).await?;
-    let outcome = load.run().await?;
-    let mut used = provider.used();
-    let relays = relay.used();
-    used.cpu_seconds += relays.cpu_seconds;
-    used.peak_rss_mib += relays.peak_rss_mib;
-    Ok(Figures::new("floor", outstanding, outcome.latencies, outcome.took, used))
+/// Loads all subjects in turns.
+async fn measure(subjects: Vec<(Subject, usize)>, outstanding: usize) -> anyhow::Result<Vec<Figures>> {
+    let turns = if subjects.len() > 1 { TURNS } else { 1 };
+    let mut outcomes: Vec<Outcome> = subjects.iter().map(|_| Outcome::default()).collect();
+    for turn in 1..=turns {
+        for ((subject, jobs), outcome) in subjects.iter().zip(&mut outcomes) {
+            let (what, jobs) = (subject.what.word(), jobs.div_ceil(turns));
+            eprintln!("{what}, {outstanding} outstanding, turn {turn} of {turns}: {jobs} jobs");
+            outcome.add(subject.load(outstanding, jobs).run().await?);
+        }
+    }
+    let figures = |((subject, _), outcome): (&(Subject, usize), Outcome)| {
+        Figures::new(subject.what.word(), outstanding, outcome.latencies, outcome.took, subject.used())
+    };
+    Ok(subjects.iter().zip(outcomes).map(figures).collect())
 }
 
 /// A node that accepts what the load throws at it: no allowance per key, a deep queue.
@@ -90,27 +112,56 @@ slots = 64
 queue_limit = 20000
 ";
 
-async fn node(program: &Path, outstanding: usize, jobs: usize, paid: bool) -> anyhow::Result<Figures> {
-    let what = if paid { "paid" } else { "free" };
-    eprintln!("{what}, {outstanding} outstanding, {jobs} jobs");
-    let home = tempfile::tempdir()?;
-    std::fs::write(home.path().join("config.toml"), CONFIG)?;
-    let mut flags = vec!["up", "--offline", "--listen", "127.0.0.1:0", "--json"];
-    if !paid {
-        flags.push("--free");
-    }
-    let node = Process::start(program, &flags, Some(home.path()))?;
-    let up: serde_json::Value =
-        serde_json::from_str(&node.first_line).context("`up --json` prints one object")?;
-    let relay = up["relay"].as_str().context("it names its relay")?.to_owned();
-    let payer = if paid { Some(Arc::new(Payer::open(program, home.path()).await?)) } else { None };
-    let load = Load { relay, outstanding, jobs, payer };
-    warm_up(&load).await?;
-    let outcome = load.run().await?;
-    Ok(Figures::new(what, outstanding, outcome.latencies, outcome.took, node.used()))
+/// Something under load.
+struct Subject {
+    what: What,
+    relay: String,
+    payer: Option<Arc<Payer>>,
+    processes: Vec<Process>,
+    _home: tempfile::TempDir,
 }
 
-/// A few jobs that are not measured.
-async fn warm_up(load: &Load) -> anyhow::Result<()> {
-    Load { outstanding: 4, jobs: 40, ..load.clone() }.run().await.map(drop)
+impl Subject {
+    /// Starts it and gives it a few jobs that are not measured.
+    async fn start(what: What, program: &Path) -> anyhow::Result<Self> {
+        let home = tempfile::tempdir()?;
+        let subject = match what {
+            What::Floor => Self::floor(home)?,
+            What::Free | What::Paid => Self::node(what, program, home).await?,
+        };
+        subject.load(4, 40).run().await?;
+        Ok(subject)
+    }
+
+    fn floor(home: tempfile::TempDir) -> anyhow::Result<Self> {
+        let relays = Process::start(&this_program()?, &["floor-relay"], None)?;
+        let relay = relays.first_line.clone();
+        let provider = Process::start(&this_program()?, &["floor-provider", &relay], None)?;
+        Ok(Self { what: What::Floor, relay, payer: None, processes: vec![relays, provider], _home: home })
+    }
+
+    async fn node(what: What, program: &Path, home: tempfile::TempDir) -> anyhow::Result<Self> {
+        std::fs::write(home.path().join("config.toml"), CONFIG)?;
+        let mut flags = vec!["up", "--offline", "--listen", "127.0.0.1:0", "--json"];
+        if what == What::Free {
+            flags.push("--free");
+        }
+        let node = Process::start(program, &flags, Some(home.path()))?;
+        let up: serde_json::Value =
+            serde_json::from_str(&node.first_line).context("`up --json` prints one object")?;
+        let relay = up["relay"].as_str().context("it names its relay")?.to_owned();
+        let payer = match what {
+            What::Paid => Some(Arc::new(Payer::open(program, home.path()).await?)),
+            What::Floor | What::Free => None,
+        };
+        Ok(Self { what, relay, payer, processes: vec![node], _home: home })
+    }
+
+    fn load(&self, outstanding: usize, jobs: usize) -> Load {
+        Load { relay: self.relay.clone(), outstanding, jobs, payer: self.payer.clone() }
+    }
+
+    fn used(&self) -> Used {
+        self.processes.iter().map(Process::used).fold(Used::default(), Used::plus)
+    }
 }
