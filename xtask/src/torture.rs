@@ -8,6 +8,7 @@ mod witness;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use base64::Engine as _;
 use clap::Args;
 use openagents_api::{AskBody, Client, JobView, Listing, Side};
 use openagents_types::{JobInput, JobKind, Param};
@@ -129,6 +130,19 @@ fn order(rng: &mut Rng) -> AskBody {
     }
 }
 
+/// A job that is paid and then fails, so that its payment has to go back: what it extracts takes twice
+/// the room in an event, more than relays carry.
+fn doomed(rng: &mut Rng) -> AskBody {
+    let quotes = base64::engine::general_purpose::STANDARD.encode("\"".repeat(35_000));
+    AskBody {
+        kind: JobKind::TEXT_EXTRACTION,
+        inputs: vec![JobInput::url(format!("data:text/plain;base64,{quotes}"))],
+        bid_msat: 1_000_000,
+        deadline_ms: Some(5_000),
+        ..order(rng)
+    }
+}
+
 /// What the end looked like.
 #[derive(Debug)]
 struct Report {
@@ -224,6 +238,7 @@ async fn sweep_all() -> anyhow::Result<()> {
     customer.start(&listing)?;
     let mut rng = Rng(1);
     customer.client()?.ask(&order(&mut rng)).await?;
+    customer.client()?.ask(&doomed(&mut rng)).await?;
     let mut nodes = [provider, customer];
     wait_for_rest(&nodes).await?;
     let names = std::fs::read_to_string(&list)?;
@@ -259,6 +274,9 @@ async fn die_at(
     if armed {
         // A customer that dies while it is asked has asked nothing, or remembers that it has.
         let _ = nodes[1].client()?.ask(&order(rng)).await;
+        if failpoint.starts_with("wallet.cancel") {
+            let _ = nodes[1].client()?.ask(&doomed(rng)).await;
+        }
     }
     let died = nodes[victim].wait_for_death(Duration::from_millis(1_500));
     nodes[victim].kill();

@@ -111,7 +111,8 @@ impl CustomerConfig {
     pub const fn new(network: Network) -> Self {
         Self {
             network,
-            quote_margin: Millis::from_secs(30),
+            // The thirty seconds that must be left when it is sent, and the way there.
+            quote_margin: Millis::from_secs(35),
             recheck: Millis::from_secs(5),
             offers_kept: 64,
             claim_lifetime: Millis::from_secs(3600),

@@ -99,6 +99,8 @@ pub struct Provider {
     pub quote_lifetime_s: u64,
     /// How long to wait before a silent wallet is asked again, in milliseconds.
     pub recheck_ms: u64,
+    /// How many relays that customers name are answered on at once, besides ours; 0 answers on ours alone.
+    pub customer_relays: usize,
 }
 
 /// The price of one kind.
@@ -133,6 +135,7 @@ impl Default for Provider {
             job_timeout_s: 300,
             quote_lifetime_s: 90,
             recheck_ms: 5_000,
+            customer_relays: 16,
         }
     }
 }
@@ -177,13 +180,23 @@ pub struct Customer {
     pub deadline_s: u64,
     /// The most that routing may cost on top of a price, in millisatoshis.
     pub max_fee_msat: u64,
+    /// The most that this node pays in a day (UTC), fees and refunds included, whatever the wallet
+    /// itself allows, in millisatoshis; 0 sets no limit.
+    pub daily_limit_msat: u64,
     /// How long to wait before a silent wallet is asked again, in milliseconds.
     pub recheck_ms: u64,
 }
 
 impl Default for Customer {
     fn default() -> Self {
-        Self { window_ms: 1_500, deadline_s: 300, max_fee_msat: 5_000, recheck_ms: 5_000 }
+        Self {
+            window_ms: 1_500,
+            deadline_s: 300,
+            max_fee_msat: 5_000,
+            // A day's work of a busy agent at a few satoshis a job, and no fortune if it runs wild.
+            daily_limit_msat: 100_000_000,
+            recheck_ms: 5_000,
+        }
     }
 }
 
@@ -196,6 +209,14 @@ impl Customer {
     /// How long a result is waited for.
     pub const fn deadline(&self) -> Millis {
         Millis::from_secs(self.deadline_s)
+    }
+
+    /// The most that is paid in a day, if there is a limit.
+    pub const fn daily_limit(&self) -> Option<Msat> {
+        match self.daily_limit_msat {
+            0 => None,
+            limit => Some(Msat::new(limit)),
+        }
     }
 
     /// The most that routing may cost.

@@ -290,8 +290,20 @@ impl Driver {
             tracing::error!(%error, "the outbox cannot be read");
             Vec::new()
         });
-        for event in unsent.iter().filter_map(|json| say::reread(json)) {
-            self.relays.publish(event);
+        for (job, json) in unsent {
+            let Some(event) = say::reread(&json) else { continue };
+            self.relays.answer(event, &self.relays_named(job));
+        }
+    }
+
+    /// The relays that the customer of a job we sold reads; none if we bought it.
+    fn relays_named(&self, job: JobId) -> Vec<String> {
+        if !self.relays.answers_guests() {
+            return Vec::new();
+        }
+        match self.engine.job(job) {
+            Some(job) => job.request.relays.clone(),
+            None => self.store.sold(job).ok().flatten().map_or(Vec::new(), |job| job.request.relays.clone()),
         }
     }
 

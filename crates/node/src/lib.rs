@@ -13,6 +13,7 @@ pub mod config;
 mod desk;
 pub mod driver;
 pub mod failpoint;
+pub mod guests;
 pub mod home;
 pub mod identity;
 mod link;

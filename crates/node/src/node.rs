@@ -17,6 +17,7 @@ use crate::{
     config::Config,
     desk::Counter,
     driver::{self, Command, Driver, DriverHandle, Parts, Restored},
+    guests::Guests,
     home::{Home, HomeError, Lock},
     identity::Identity,
     offers,
@@ -26,7 +27,7 @@ use crate::{
     server,
     store::{Reader, Store, StoreError},
     till::Till,
-    wallets::{self, Testnet, WalletsError},
+    wallets::{self, DayLimit, Testnet, WalletsError},
     workers::Workers,
 };
 
@@ -255,20 +256,22 @@ impl Builder {
     async fn build(self, listener: TcpListener) -> Result<Started, NodeError> {
         let (news, heard) = mpsc::channel(driver::INBOX);
         let embedded = self.embedded_relay()?;
-        let relays = Relays::new(self.relay_handles(embedded.as_ref(), &news)?);
+        let resolver = Resolver::new(&self.options.config.allow_private_urls);
+        let guests = self.guests(&resolver);
+        let relays = Relays::new(self.relay_handles(embedded.as_ref(), &news)?, guests);
         let testnet = match &embedded {
             Some((hub, url)) => Some(Testnet::open(&self.options.home, hub, url, &self.tasks).await?),
             None => None,
         };
-        let (wallet, network) = self.wallet(testnet.as_ref()).await?;
         let database = self.options.home.data_file("node.db");
         let store = Store::open(&database)?;
+        let limit = self.day_limit(&store)?;
+        let (wallet, network) = self.wallet(limit, testnet.as_ref()).await?;
         let reader = Arc::new(Reader::open(&database)?);
         let selling = self.options.role == Role::Provider;
         let backends = if selling { offers::backends(&self.options.config).await? } else { HashMap::new() };
         let escrow = wallets::holds(wallet.as_ref()).await;
         let engine = self.engine_config(&backends, network, escrow);
-        let resolver = Resolver::new(&self.options.config.allow_private_urls);
         let workers = Workers::new(backends, resolver, self.tasks.clone());
         let till = Till::new(wallet, network, self.tasks.clone());
         let identity = Arc::new(self.options.identity.clone());
@@ -332,6 +335,13 @@ impl Builder {
         Ok(Some((Hub::new(config), url)))
     }
 
+    /// The relays of customers. A market of its own speaks to no other relay.
+    fn guests(&self, resolver: &Resolver) -> Option<Guests> {
+        let most = self.options.config.provider.customer_relays;
+        let wanted = most > 0 && !self.options.offline && self.options.role == Role::Provider;
+        wanted.then(|| Guests::new(most, resolver.clone(), &self.tasks))
+    }
+
     fn relay_handles(
         &self,
         embedded: Option<&(Hub, RelayUrl)>,
@@ -360,17 +370,25 @@ impl Builder {
         Ok(handles)
     }
 
+    /// What may still be spent today. Payments begun count as spent even if they came back: over a
+    /// restart it is not known which of them did, and a limit must not grow.
+    fn day_limit(&self, store: &Store) -> Result<Option<DayLimit>, StoreError> {
+        let Some(per_day) = self.options.config.customer.daily_limit() else { return Ok(None) };
+        Ok(Some(DayLimit { per_day, spent: store.begun_since(clock::now().day_began())? }))
+    }
+
     async fn wallet(
         &self,
+        limit: Option<DayLimit>,
         testnet: Option<&Testnet>,
     ) -> Result<(Option<Arc<dyn Wallet>>, Network), NodeError> {
         let connected = match (&self.options.wallet, testnet) {
             (WalletChoice::Connected(connection), _) => {
-                Some(wallets::connect(connection.clone(), &self.tasks, testnet).await?)
+                Some(wallets::connect(connection.clone(), limit, &self.tasks, testnet).await?)
             }
             (WalletChoice::Testnet, Some(testnet)) => {
                 let connection = testnet.own_account(&self.options.home)?;
-                Some(wallets::connect(connection, &self.tasks, Some(testnet)).await?)
+                Some(wallets::connect(connection, limit, &self.tasks, Some(testnet)).await?)
             }
             (WalletChoice::None | WalletChoice::Testnet, _) => None,
         };

@@ -10,7 +10,10 @@ use openagents_relay::{RelayHandle, RelayNews, RelayUrl, SubId};
 use openagents_types::{JobId, JobKind, ProviderKey, Timestamp};
 use tokio::sync::mpsc;
 
-use crate::driver::{Command, DriverHandle};
+use crate::{
+    driver::{Command, DriverHandle},
+    guests::Guests,
+};
 
 /// The subscription a provider hears requests on.
 const REQUESTS: &str = "requests";
@@ -31,16 +34,17 @@ pub struct Relays(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     handles: Vec<RelayHandle>,
+    guests: Option<Guests>,
     states: Mutex<BTreeMap<RelayUrl, RelayState>>,
     driver: OnceLock<DriverHandle>,
 }
 
 impl Relays {
-    /// A node that talks to `handles`.
-    pub fn new(handles: Vec<RelayHandle>) -> Self {
+    /// A node that talks to `handles`, and answers on the relays that customers name through `guests`.
+    pub fn new(handles: Vec<RelayHandle>, guests: Option<Guests>) -> Self {
         let connecting = || RelayState { connected: false, word: "connecting".into() };
         let states = handles.iter().map(|handle| (handle.url().clone(), connecting())).collect();
-        Self(Arc::new(Inner { handles, states: Mutex::new(states), driver: OnceLock::new() }))
+        Self(Arc::new(Inner { handles, guests, states: Mutex::new(states), driver: OnceLock::new() }))
     }
 
     /// Whom to tell what is heard. Called once, before [`Self::listen`].
@@ -57,6 +61,19 @@ impl Relays {
         for handle in &self.0.handles {
             note(handle, handle.publish(event.clone()));
         }
+    }
+
+    /// Sends an answer to every relay of ours and to those that its customer named.
+    pub fn answer(&self, event: Verified, named: &[String]) {
+        if let Some(guests) = &self.0.guests {
+            guests.publish(&event, named, &self.0.handles);
+        }
+        self.publish(event);
+    }
+
+    /// Whether answers also go to relays that customers name.
+    pub fn answers_guests(&self) -> bool {
+        self.0.guests.is_some()
     }
 
     /// Hears requests for these kinds, and what their customers say afterwards.

@@ -13,6 +13,7 @@ use std::{
 };
 
 use futures::StreamExt;
+use openagents_relay::{Gate, RelayUrl};
 use openagents_types::{InputType, JobInput, ResolvedInput};
 use reqwest::{Client, Response, header, redirect::Policy};
 use url::Url;
@@ -123,6 +124,15 @@ impl Resolver {
             resolved.push(one);
         }
         Ok(resolved)
+    }
+
+    /// What guards the way to a relay that a stranger named.
+    ///
+    /// # Errors
+    /// Its address, as it is written, is private or in plain text, and the operator has not allowed it.
+    pub fn relay_gate(&self, url: &RelayUrl) -> Result<Gate, ResolveError> {
+        let (allowed, reach) = (self.inner.allowed.clone(), self.inner.allowed.check_relay(url)?);
+        Ok(Gate::new(move |ip| allowed.admits(reach, ip)))
     }
 
     async fn fetch(&self, text: &str, room: usize) -> Result<ResolvedInput, ResolveError> {

@@ -10,7 +10,7 @@ mod rows;
 
 use std::path::{Path, PathBuf};
 
-use openagents_engine::{Direction, Entry, Movement, PaymentRow, Record, Standing};
+use openagents_engine::{Direction, Entry, Job, Movement, PaymentRow, Record, Standing};
 use openagents_types::{EventId, JobId, Msat, PaymentHash, ProviderKey, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
@@ -239,12 +239,30 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read or written.
-    pub fn unsent(&mut self, limit: u32) -> Result<Vec<String>, StoreError> {
+    pub fn unsent(&mut self, limit: u32) -> Result<Vec<(JobId, String)>, StoreError> {
         self.write_confirmed()?;
         let mut statement =
-            self.db.prepare("SELECT json FROM outbox WHERE sent = 0 ORDER BY seq LIMIT ?1")?;
-        let rows = statement.query_map([limit], |row| row.get(0))?;
+            self.db.prepare("SELECT job, json FROM outbox WHERE sent = 0 ORDER BY seq LIMIT ?1")?;
+        let rows = statement.query_map([limit], |row| Ok((JobId::from_bytes(row.get(0)?), row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// What all payments by us that were begun since `since` come to.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn begun_since(&self, since: Timestamp) -> Result<Msat, StoreError> {
+        let sql = "SELECT COALESCE(SUM(amount), 0) FROM payments WHERE direction = 'out' AND at >= ?1";
+        let sum: i64 = self.db.query_row(sql, [millis(since)], |row| row.get(0))?;
+        Ok(Msat::new(sum.unsigned_abs()))
+    }
+
+    /// A job we sell or sold.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn sold(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        rows::one(&self.db, rows::SOLD, id, rows::sold)
     }
 
     /// Whether the same thing was already said about a job.

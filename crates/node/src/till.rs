@@ -149,7 +149,7 @@ impl Inner {
             Err(error) => Some(error.to_string()),
             Ok(decoded) if decoded != *invoice => Some("its invoice does not say what was quoted".into()),
             Ok(decoded) if decoded.network != self.network => Some(format!("it is for {}", decoded.network)),
-            Ok(decoded) if first && decoded.expires_at <= now => Some("its invoice has expired".into()),
+            Ok(decoded) if first => bolt11::payable(&decoded, now).err().map(|error| error.to_string()),
             Ok(_) => None,
         }
     }

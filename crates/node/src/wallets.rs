@@ -43,9 +43,17 @@ pub enum WalletsError {
     Key,
 }
 
+/// What may be spent in a day (UTC), and what was spent today already.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DayLimit {
+    pub(crate) per_day: Msat,
+    pub(crate) spent: Msat,
+}
+
 /// Connects to a wallet. One that the testnet of this very node serves is reached without a socket.
 pub(crate) async fn connect(
     connection: Connection,
+    limit: Option<DayLimit>,
     tasks: &Tasks,
     testnet: Option<&Testnet>,
 ) -> Result<(Arc<dyn Wallet>, Network), WalletsError> {
@@ -60,6 +68,9 @@ pub(crate) async fn connect(
     let (mut wallet, listener) = Nwc::connect(connection, link, clock::now).await?;
     tasks.spawn_until_stop(listener.run());
     let info = wallet.introduce().await?;
+    if let Some(DayLimit { per_day, spent }) = limit {
+        wallet.set_cap(per_day, spent);
+    }
     Ok((Arc::new(wallet), info.network))
 }
 

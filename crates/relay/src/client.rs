@@ -6,7 +6,7 @@ mod book;
 mod session;
 mod wire;
 
-use std::{future::Future, time::Duration};
+use std::{fmt, future::Future, net::IpAddr, sync::Arc, time::Duration};
 
 use nostr::Keys;
 use openagents_protocol::ingress::Limits;
@@ -25,6 +25,27 @@ pub(crate) use wire::{Socket, dial};
 /// within one turn counts: a customer that restarts subscribes once for each live job.
 const MOST_CALLS: usize = 16_384;
 
+/// Which addresses may be dialled, asked after the name was resolved: for relays that strangers name.
+#[derive(Clone)]
+pub struct Gate(Arc<dyn Fn(IpAddr) -> bool + Send + Sync>);
+
+impl Gate {
+    /// A gate that lets through what `admits` says.
+    pub fn new(admits: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(admits))
+    }
+
+    pub(crate) fn admits(&self, ip: IpAddr) -> bool {
+        (self.0)(ip)
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gate")
+    }
+}
+
 /// How a [`RelayActor`] treats its relay. [`RelayConfig::new`] gives the values the node uses.
 #[derive(Clone, Debug)]
 pub struct RelayConfig {
@@ -32,6 +53,8 @@ pub struct RelayConfig {
     pub url: RelayUrl,
     /// The key to authenticate with (NIP-42); `None` refuses to.
     pub auth: Option<Keys>,
+    /// Which addresses its name may lead to; `None` for a relay that the node's owner named.
+    pub gate: Option<Gate>,
     /// What events may look like.
     pub limits: Limits,
     /// How long a connection may take to stand, TLS and WebSocket handshake included.
@@ -57,6 +80,7 @@ impl RelayConfig {
         Self {
             url,
             auth: None,
+            gate: None,
             limits: Limits::default(),
             connect_within: Duration::from_secs(10),
             ping_every: Duration::from_secs(20),
@@ -148,22 +172,27 @@ impl RelayActor {
     ) -> Stopped {
         let mut attempt = 0;
         loop {
-            let (reason, retry_in) =
-                match meanwhile(dial(&config.url, config.connect_within), commands, book).await {
-                    Err(stopped) => return stopped,
-                    Ok(Err(error)) => (error.to_string(), config.backoff.wait(attempt)),
-                    Ok(Ok(socket)) => {
-                        let mut session = Session::new(config, book, news);
-                        let end = session.run(socket, commands).await;
-                        attempt = if session.was_useful() { 0 } else { attempt };
-                        book.disconnected();
-                        match end {
-                            End::Stopped => return Stopped,
-                            End::Lost(reason) => (reason, config.backoff.wait(attempt)),
-                            End::Misbehaved(reason) => (reason, jittered(config.backoff.penalty)),
-                        }
+            let (reason, retry_in) = match meanwhile(
+                dial(&config.url, config.connect_within, config.gate.as_ref()),
+                commands,
+                book,
+            )
+            .await
+            {
+                Err(stopped) => return stopped,
+                Ok(Err(error)) => (error.to_string(), config.backoff.wait(attempt)),
+                Ok(Ok(socket)) => {
+                    let mut session = Session::new(config, book, news);
+                    let end = session.run(socket, commands).await;
+                    attempt = if session.was_useful() { 0 } else { attempt };
+                    book.disconnected();
+                    match end {
+                        End::Stopped => return Stopped,
+                        End::Lost(reason) => (reason, config.backoff.wait(attempt)),
+                        End::Misbehaved(reason) => (reason, jittered(config.backoff.penalty)),
                     }
-                };
+                }
+            };
             tracing::debug!(relay = %config.url, reason, ?retry_in, "relay connection ended");
             let told = RelayNews::Disconnected { reason, retry_in, attempt };
             let wait = async {

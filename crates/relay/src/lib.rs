@@ -22,7 +22,7 @@ mod sub;
 mod text;
 mod url;
 
-pub use client::{Backoff, RelayActor, RelayConfig};
+pub use client::{Backoff, Gate, RelayActor, RelayConfig};
 pub use handle::{HandleError, RelayHandle};
 pub use hub::{Hub, HubConfig, HubStats, LocalClient, Rate, Verdict};
 pub use news::RelayNews;

@@ -58,7 +58,7 @@ pub struct ProbeError {
 pub async fn probe(url: &RelayUrl) -> Result<RelayProbe, ProbeError> {
     let started = Instant::now();
     let error = |error: &dyn std::fmt::Display| ProbeError { url: url.clone(), reason: error.to_string() };
-    let mut socket = dial(url, PATIENCE).await.map_err(|reason| error(&reason))?;
+    let mut socket = dial(url, PATIENCE, None).await.map_err(|reason| error(&reason))?;
     let mut found = RelayProbe { connect_ms: millis(started.elapsed()), ..RelayProbe::default() };
     // A relay that falls silent leaves what was found so far.
     let _ = tokio::time::timeout(PATIENCE, exchange(&mut socket, &mut found)).await;

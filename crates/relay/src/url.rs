@@ -54,8 +54,13 @@ impl RelayUrl {
         &self.0
     }
 
+    /// Whether it is spoken to in plain text (`ws://`).
+    pub fn is_plaintext(&self) -> bool {
+        self.0.starts_with("ws://")
+    }
+
     /// Host (without brackets) and port to dial.
-    pub(crate) fn authority(&self) -> Option<(String, u16)> {
+    pub fn authority(&self) -> Option<(String, u16)> {
         let url = Url::parse(&self.0).ok()?;
         let host = match url.host()? {
             Host::Domain(name) => name.to_owned(),

@@ -40,6 +40,11 @@ impl Timestamp {
         self.0 / 1000
     }
 
+    /// When its day (UTC) began.
+    pub const fn day_began(self) -> Self {
+        Self(self.0 - self.0 % (24 * 3_600 * 1_000))
+    }
+
     /// The time `span` later.
     pub const fn after(self, span: Millis) -> Self {
         Self(self.0.saturating_add(span.0))

@@ -165,10 +165,10 @@ impl Nwc {
         Ok((Self { cipher, link, waiting, events, info, patience, sending, cap, clock }, listener))
     }
 
-    /// Spends at most so much in a day (UTC) from now on, fees included, whatever budget the wallet
-    /// itself gives the connection. What was spent is counted by this value, so a new one begins at zero.
-    pub fn set_cap(&mut self, per_day: Option<Msat>) {
-        *lock(&self.cap) = per_day.map(Cap::new);
+    /// Spends at most `per_day` in a day (UTC) from now on, fees included, whatever budget the wallet
+    /// itself gives the connection. `spent` is what was spent today before this value was made.
+    pub fn set_cap(&mut self, per_day: Msat, spent: Msat) {
+        *lock(&self.cap) = Some(Cap::new(per_day, (self.clock)(), spent));
     }
 
     /// Waits for the wallet this long from now on.
@@ -257,7 +257,8 @@ impl Nwc {
         })
     }
 
-    /// Sends within the cap. What certainly was not spent is given back to it.
+    /// Sends within the cap. What certainly was not spent is given back to it: all of it, or what
+    /// routing did not cost.
     async fn spend(&self, request: Pay<'_>) -> Result<Outgoing, WalletError> {
         let amount = request.invoice.amount.saturating_add(request.max_fee);
         if let Some(cap) = &mut *lock(&self.cap) {
@@ -265,11 +266,14 @@ impl Nwc {
         }
         let outcome = self.send_payment(request.invoice).await;
         let unspent = match &outcome {
-            Ok(state) => matches!(state, Outgoing::Failed { .. }),
-            Err(error) => error.is_definitive(),
+            Ok(Outgoing::Failed { .. }) => amount,
+            Ok(Outgoing::Settled { fee, .. }) => request.max_fee.saturating_sub(*fee),
+            Ok(Outgoing::Pending | Outgoing::Unknown) => Msat::ZERO,
+            Err(error) if error.is_definitive() => amount,
+            Err(_) => Msat::ZERO,
         };
-        if let Some(cap) = lock(&self.cap).as_mut().filter(|_| unspent) {
-            cap.give_back(amount);
+        if let Some(cap) = &mut *lock(&self.cap) {
+            cap.give_back(unspent);
         }
         outcome
     }

@@ -1,10 +1,13 @@
 //! One batch on its way: sorted into what is written, what is sent and what is done.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use openagents_engine::{Action, Input, Job, Record};
 use openagents_protocol::Verified;
-use openagents_types::{Draft, JobId, Timestamp};
+use openagents_types::{Draft, JobId, JobRequest, Timestamp};
 use tokio::sync::oneshot;
 
 use super::{AskRefused, Driver, say};
@@ -20,8 +23,8 @@ type Asked = Result<JobId, AskRefused>;
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub(super) batch: Batch,
-    /// Events to send after the commit.
-    send: Vec<Verified>,
+    /// Events to send after the commit, with the request each answers, if it does.
+    send: Vec<(Verified, Option<Arc<JobRequest>>)>,
     /// What to do after the commit.
     act: Vec<Action>,
     /// What to sign and send once all that is done: nobody waits for it.
@@ -89,7 +92,23 @@ impl Driver {
                 slot,
                 json: event.json().to_owned(),
             });
-            pending.send.push(event);
+            let asked = self.request_of(job, draft, pending).cloned();
+            pending.send.push((event, asked));
+        }
+    }
+
+    /// The request that a draft answers, unless the draft is a customer's.
+    fn request_of<'a>(
+        &'a self,
+        job: JobId,
+        draft: &Draft,
+        pending: &'a Pending,
+    ) -> Option<&'a Arc<JobRequest>> {
+        match draft {
+            Draft::Cancel { .. } | Draft::RefundClaim { .. } => None,
+            Draft::Quote { .. } | Draft::Notice(_) | Draft::Partial { .. } | Draft::Result { .. } => {
+                pending.jobs.get(&job).or_else(|| self.engine.job(job)).map(|job| &job.request)
+            }
         }
     }
 
@@ -121,16 +140,17 @@ impl Driver {
             // The caller may have gone; the job is asked all the same and can be looked up.
             let _ = reply.send(outcome);
         }
-        for event in pending.send.drain(..) {
+        for (event, asked) in pending.send.drain(..) {
             crate::failpoint::hit("relay.publish");
-            self.relays.publish(event);
+            self.relays.answer(event, asked.as_deref().map_or(&[], |request| &request.relays));
         }
         for action in pending.act.drain(..) {
             self.act(action);
         }
         for (job, draft) in std::mem::take(&mut pending.announce) {
             if let Some(event) = self.encode(now, job, &draft, &pending) {
-                self.relays.publish(event);
+                let asked = self.request_of(job, &draft, &pending);
+                self.relays.answer(event, asked.map_or(&[], |request| &request.relays));
             }
         }
         self.measure();
@@ -180,7 +200,7 @@ fn publish_request(job: JobId, pending: &mut Pending) {
     if let Some(event) = pending.requests.remove(&job) {
         let json = event.json().to_owned();
         pending.batch.outbox.push(Outgoing { event: event.id(), job, slot: "request".into(), json });
-        pending.send.push(event);
+        pending.send.push((event, None));
     }
 }
 

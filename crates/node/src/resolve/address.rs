@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use openagents_relay::RelayUrl;
 use openagents_types::ResolvedInput;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
@@ -99,6 +100,21 @@ impl Allowed {
         Ok((url, reach))
     }
 
+    /// How far the address of a relay that a stranger named may reach. Relays listen on any port, so
+    /// none is unusual; plain text is spoken only with hosts that the operator named.
+    pub(super) fn check_relay(&self, url: &RelayUrl) -> Result<Reach, ResolveError> {
+        let refused = |reason: &str| ResolveError::Refused(reason.into());
+        let (host, port) = url.authority().ok_or_else(|| refused("it names no host"))?;
+        let reach = match host.parse::<IpAddr>() {
+            Ok(ip) => self.literal(SocketAddr::new(ip, port), true)?,
+            Err(_) => self.name(&host, port, true)?,
+        };
+        match reach {
+            Reach::Public if url.is_plaintext() => Err(refused("it is spoken to in plain text")),
+            reach => Ok(reach),
+        }
+    }
+
     fn literal(&self, at: SocketAddr, usual: bool) -> Result<Reach, ResolveError> {
         if self.has_address(at.ip()) || self.sockets.contains(&at) {
             Ok(Reach::Anywhere)
@@ -127,7 +143,7 @@ impl Allowed {
         }
     }
 
-    fn admits(&self, reach: Reach, ip: IpAddr) -> bool {
+    pub(super) fn admits(&self, reach: Reach, ip: IpAddr) -> bool {
         match reach {
             Reach::Anywhere => true,
             Reach::Networks => self.has_address(ip),

@@ -64,7 +64,7 @@ fn the_same_thing_is_said_once() {
         json: format!("{{\"n\":{n}}}"),
     };
     store.commit(&Batch { outbox: vec![event(1), event(2)], ..Batch::default() }).unwrap();
-    assert_eq!(store.unsent(10).unwrap(), ["{\"n\":1}"]);
+    assert_eq!(store.unsent(10).unwrap(), [(job, "{\"n\":1}".to_owned())]);
     assert!(store.has_said(job, "result").unwrap());
     store.commit(&Batch { sent: vec![EventId::from_bytes([1; 32])], ..Batch::default() }).unwrap();
     assert!(store.unsent(10).unwrap().is_empty());

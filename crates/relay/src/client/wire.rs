@@ -16,7 +16,7 @@ use tokio_tungstenite::{
     tungstenite::{self, protocol::WebSocketConfig},
 };
 
-use crate::{RelayUrl, server::LARGEST_FRAME, text::printable};
+use crate::{RelayUrl, client::Gate, server::LARGEST_FRAME, text::printable};
 
 /// A WebSocket to a relay.
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<PromptTcp>>;
@@ -30,20 +30,21 @@ pub(crate) enum DialError {
     Silent(RelayUrl, Duration),
     #[error("cannot reach the relay: {0}")]
     Tcp(#[from] io::Error),
+    #[error("the relay's address leads where it must not be followed")]
+    Gated,
     #[error("the relay refused the connection: {}", printable(&.0.to_string(), 200))]
     Refused(#[from] Box<tungstenite::Error>),
 }
 
 /// Connects to `url`, TLS and WebSocket handshake included, in at most `within`.
-pub(crate) async fn dial(url: &RelayUrl, within: Duration) -> Result<Socket, DialError> {
+pub(crate) async fn dial(url: &RelayUrl, within: Duration, gate: Option<&Gate>) -> Result<Socket, DialError> {
     let silent = || DialError::Silent(url.clone(), within);
     // Boxed: the TLS handshake is a large future and rarely polled.
-    tokio::time::timeout(within, Box::pin(connect(url))).await.map_err(|_| silent())?
+    tokio::time::timeout(within, Box::pin(connect(url, gate))).await.map_err(|_| silent())?
 }
 
-async fn connect(url: &RelayUrl) -> Result<Socket, DialError> {
-    let (host, port) = url.authority().ok_or(DialError::NoHost)?;
-    let tcp = TcpStream::connect((host.as_str(), port)).await?;
+async fn connect(url: &RelayUrl, gate: Option<&Gate>) -> Result<Socket, DialError> {
+    let tcp = connect_tcp(url, gate).await?;
     tcp.set_nodelay(true)?;
     // tungstenite offers no permessage-deflate, so there is no compressed bomb to unpack.
     let config = WebSocketConfig::default()
@@ -55,6 +56,15 @@ async fn connect(url: &RelayUrl) -> Result<Socket, DialError> {
         .await
         .map_err(Box::new)?;
     Ok(socket)
+}
+
+/// What passes the gate is what is connected to, so a name that changes its mind gains nothing.
+async fn connect_tcp(url: &RelayUrl, gate: Option<&Gate>) -> Result<TcpStream, DialError> {
+    let (host, port) = url.authority().ok_or(DialError::NoHost)?;
+    let Some(gate) = gate else { return Ok(TcpStream::connect((host.as_str(), port)).await?) };
+    let found = tokio::net::lookup_host((host.as_str(), port)).await?;
+    let good: Vec<_> = found.filter(|at| gate.admits(at.ip())).collect();
+    if good.is_empty() { Err(DialError::Gated) } else { Ok(TcpStream::connect(good.as_slice()).await?) }
 }
 
 /// A TCP stream that acknowledges at once what it read.
