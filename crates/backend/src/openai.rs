@@ -419,7 +419,8 @@ mod tests {
 
     #[test]
     fn what_comes_after_the_end_or_is_too_long_does_not_depend_on_the_cuts() {
-        let more = format!("{WHOLE}data: {{\"choices\":[{{\"delta\":{{\"content\":\"more\"}}}}]}}\n\ndata: junk\n");
+        let more =
+            format!("{WHOLE}data: {{\"choices\":[{{\"delta\":{{\"content\":\"more\"}}}}]}}\n\ndata: junk\n");
         let long = format!(": {}\n{WHOLE}", "x".repeat(LARGEST_ANSWER));
         for cut in [1, 7, 4_096, usize::MAX] {
             assert_eq!(read(more.as_bytes(), cut).unwrap().content, "Grüße, 市場");
