@@ -60,8 +60,11 @@ fn read(event: &Verified) -> Option<Message> {
 /// A request with these tags inside, and one with the same outside.
 fn same(tags: &[Vec<String>], outer: &[Vec<String>]) {
     let reserved = ["encrypted", "p"];
-    let tags: Vec<Vec<String>> =
-        tags.iter().filter(|tag| !reserved.contains(&tag[0].as_str()) && !tag[0].is_empty()).cloned().collect();
+    let tags: Vec<Vec<String>> = tags
+        .iter()
+        .filter(|tag| !reserved.contains(&tag[0].as_str()) && !tag[0].is_empty())
+        .cloned()
+        .collect();
     let Some(content) = seal(&serde_json::to_string(&tags).expect("text is JSON")) else { return };
     let plain: Vec<Vec<String>> = tags.iter().cloned().chain([outer[1].clone()]).collect();
     let (hidden, open) = (event(5001, outer, content), event(5001, &plain, String::new()));

@@ -18,6 +18,9 @@ use openagents_types::{Millis, Timestamp};
 /// The most steps of one world.
 const STEPS: usize = 200;
 
+/// How many instants a crash waits for until nothing is due in the next.
+const SETTLE: usize = 8;
+
 /// One step of a world.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Step {
@@ -73,16 +76,26 @@ impl World {
         self.take(Some(&input), &actions);
     }
 
+    /// Saves, then acts.
     fn take(&mut self, input: Option<&Input>, actions: &[Action]) {
-        for action in actions {
+        let saves = |action: &&Action| matches!(action, Action::Save(_));
+        let others = actions.iter().filter(|action| !saves(action));
+        for action in actions.iter().filter(saves).chain(others) {
             self.books.take(input, action);
         }
         self.books.hold(&self.engine);
     }
 
     /// What is due is done first, so that the old and the new engine stand at the same instant.
+    /// What was decided this instant is looked at again in the next.
     fn crash(&mut self) {
-        self.feed(Input::Tick);
+        for _ in 0..SETTLE {
+            self.now = self.now.after(Millis(1));
+            self.feed(Input::Tick);
+            if self.engine.next_wake().is_none_or(|at| at > self.now.after(Millis(1))) {
+                break;
+            }
+        }
         let records = self.books.open_records();
         let config = cast::config(self.escrow);
         let (engine, owed) = Engine::restore(self.now, config, records);
@@ -98,11 +111,16 @@ fuzz_target!(|data: &[u8]| {
     let escrow = u.arbitrary().unwrap_or(true);
     let engine = Engine::new(cast::config(escrow));
     let mut world = World { engine, books: Books::new(escrow), now: openagents_fuzz::NOW, escrow };
+    // For a person who replays a crash.
+    let told = std::env::var_os("FUZZ_STEPS").is_some();
     for _ in 0..STEPS {
         if u.is_empty() {
             return;
         }
-        let Ok(step) = u.arbitrary() else { return };
+        let Ok(step) = u.arbitrary::<Step>() else { return };
+        if told {
+            eprintln!("{:?} {step:?}", world.now);
+        }
         world.step(step);
     }
 });

@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 /// Few values, so that filters and events meet.
 const IDS: [&str; 2] = ["0101010101010101010101010101010101010101010101010101010101010101", "ab"];
 const NAMES: [&str; 6] = ["e", "p", "i", "E", "é", "status"];
-const VALUES: [&str; 5] = ["", "a", "b", "0101010101010101010101010101010101010101010101010101010101010101", "x"];
+const VALUES: [&str; 5] =
+    ["", "a", "b", "0101010101010101010101010101010101010101010101010101010101010101", "x"];
 
 #[derive(Debug)]
 struct Case {
@@ -29,7 +30,10 @@ fn some<'a>(u: &mut Unstructured<'a>, from: &[&str]) -> Result<String> {
     Ok(if text == "x" { "x".repeat(usize::from(u.arbitrary::<u8>()?)) } else { text.to_owned() })
 }
 
-fn list(u: &mut Unstructured<'_>, mut one: impl FnMut(&mut Unstructured<'_>) -> Result<Value>) -> Result<Value> {
+fn list(
+    u: &mut Unstructured<'_>,
+    mut one: impl FnMut(&mut Unstructured<'_>) -> Result<Value>,
+) -> Result<Value> {
     let count = u.int_in_range(0..=3)?;
     (0..count).map(|_| one(u)).collect::<Result<Vec<_>>>().map(Value::Array)
 }

@@ -18,8 +18,7 @@ use openagents_types::{
 
 const CUSTOMER: u8 = 1;
 const PROVIDER: u8 = 2;
-const KINDS: [u16; 14] =
-    [5, 5000, 5001, 5050, 5999, 6001, 6500, 6599, 7000, 7009, 7500, 9735, 11998, 31990];
+const KINDS: [u16; 14] = [5, 5000, 5001, 5050, 5999, 6001, 6500, 6599, 7000, 7009, 7500, 9735, 11998, 31990];
 
 #[derive(Debug)]
 struct Case {
@@ -100,7 +99,10 @@ fn answered(said: &JobRequest, text: &str, amount: u64) {
         gated(&event);
         match (&draft, read(&event, CUSTOMER)) {
             (Draft::Result { content, .. }, Message::Result(result)) => {
-                assert_eq!((result.job, &result.content, result.kind), (said.id, content, said.kind.result()));
+                assert_eq!(
+                    (result.job, &result.content, result.kind),
+                    (said.id, content, said.kind.result())
+                );
                 assert_eq!(result.amount, Some(price).filter(|price| !price.is_zero()));
             }
             (draft, Message::Feedback(feedback)) => heard(said, draft, &feedback),
@@ -121,7 +123,10 @@ fn heard(said: &JobRequest, draft: &Draft, feedback: &Feedback) {
             assert_eq!((feedback.status, &feedback.content), (Status::Partial, text));
         }
         Draft::Notice(Notice::RefundOwed { amount, message }) => {
-            assert_eq!((feedback.status, feedback.amount, &feedback.message), (Status::Error, Some(*amount), message));
+            assert_eq!(
+                (feedback.status, feedback.amount, &feedback.message),
+                (Status::Error, Some(*amount), message)
+            );
             assert_eq!(feedback.code.as_deref(), Some("refund-owed"));
         }
         _ => assert_eq!(feedback.status, Status::Processing),
@@ -162,9 +167,14 @@ fuzz_target!(|case: Case| {
                 let event = ad::encode(&advertised, &keys(PROVIDER), NOW).expect("it never fails");
                 let Message::Ad(read) = read(&event, CUSTOMER) else { panic!("not an advertisement") };
                 let seconds = advertised.timeout.0 / 1_000;
-                assert_eq!((read.base, read.name, read.timeout.0 / 1_000), (advertised.base, advertised.name, seconds));
+                assert_eq!(
+                    (read.base, read.name, read.timeout.0 / 1_000),
+                    (advertised.base, advertised.name, seconds)
+                );
             }
-            Message::Heartbeat(seen) => assert_eq!(seen.at, Timestamp::from_secs(case.event.event().created_at.as_secs())),
+            Message::Heartbeat(seen) => {
+                assert_eq!(seen.at, Timestamp::from_secs(case.event.event().created_at.as_secs()))
+            }
             Message::Cancels(_) | Message::RefundClaim(_) | Message::Other => {}
         }
     }

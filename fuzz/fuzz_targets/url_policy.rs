@@ -55,7 +55,9 @@ fn literal(host: Option<Host<&str>>) -> Option<IpAddr> {
 
 fn strangers(text: &str, answers: &[IpAddr]) {
     let Some((url, connected)) = reached(&[], text, answers.to_vec()) else { return };
-    assert!(matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none());
+    assert!(
+        matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none()
+    );
     assert!(matches!(url.port_or_known_default(), Some(80 | 443)), "{url} is not on a usual port");
     assert!(!literal(url.host()).is_some_and(is_private), "{url} is private");
     let name = url.host_str().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
@@ -70,7 +72,9 @@ fn strangers(text: &str, answers: &[IpAddr]) {
 
 /// An operator who allowed one network opened that network and no other.
 fn guests(text: &str, answers: &[IpAddr], network: Ipv4Addr, bits: u8) {
-    let Some((_, connected)) = reached(&[format!("{network}/{bits}")], text, answers.to_vec()) else { return };
+    let Some((_, connected)) = reached(&[format!("{network}/{bits}")], text, answers.to_vec()) else {
+        return;
+    };
     if literal(url::Url::parse(text).ok().as_ref().and_then(url::Url::host)).is_some() {
         return;
     }

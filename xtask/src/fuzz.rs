@@ -81,7 +81,8 @@ pub(crate) fn run(arguments: &FuzzArgs) -> anyhow::Result<()> {
 /// The targets there are, or those of them that were named.
 fn targets(only: &[String]) -> anyhow::Result<Vec<String>> {
     let files = fs::read_dir("fuzz/fuzz_targets")?.collect::<Result<Vec<_>, _>>()?;
-    let files = files.iter().map(fs::DirEntry::path).filter(|path| path.extension().is_some_and(|e| e == "rs"));
+    let files =
+        files.iter().map(fs::DirEntry::path).filter(|path| path.extension().is_some_and(|e| e == "rs"));
     let mut names: Vec<String> =
         files.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
     names.sort();
@@ -106,8 +107,9 @@ fn folder() -> PathBuf {
 
 /// With the target named, cargo leaves build scripts and macros alone: they must not count.
 fn build(names: &[String], host: &str) -> anyhow::Result<()> {
-    let mut cargo =
-        command(&format!("cargo build --quiet --locked --release --manifest-path fuzz/Cargo.toml --target {host}"));
+    let mut cargo = command(&format!(
+        "cargo build --quiet --locked --release --manifest-path fuzz/Cargo.toml --target {host}"
+    ));
     for name in names {
         cargo.args(["--bin", name]);
     }
@@ -156,7 +158,9 @@ fn crash(name: &str, said: &str, binary: &Path) -> String {
     let reason: Vec<&str> = said[reason..].lines().take(8).collect();
     let input = said.rsplit_once("Test unit written to ").and_then(|(_, rest)| rest.lines().next());
     match input {
-        Some(path) => format!("{name}: {}\ninput: {path}\nreplay: {} {path}", reason.join("\n"), binary.display()),
+        Some(path) => {
+            format!("{name}: {}\ninput: {path}\nreplay: {} {path}", reason.join("\n"), binary.display())
+        }
         None => format!("{name}: {}", reason.join("\n")),
     }
 }

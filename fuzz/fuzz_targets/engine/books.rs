@@ -157,7 +157,11 @@ impl Books {
         if first {
             assert!(self.begun.insert(hash), "{hash} is paid twice: {input:?}");
         }
-        assert_eq!(self.payments.get(&hash).map(|row| row.direction), Some(Direction::Out), "unsaved payment");
+        assert_eq!(
+            self.payments.get(&hash).map(|row| row.direction),
+            Some(Direction::Out),
+            "unsaved payment"
+        );
         let job = self.payments[&hash].job;
         match self.asks.get(&job) {
             Some(ask) => {
@@ -215,7 +219,12 @@ impl Books {
             assert_eq!(engine.job(*id).is_some(), !job.state.is_closed(), "{id}: {:?}", job.state);
         }
         for (id, ask) in &self.asks {
-            assert_eq!(engine.ask(*id).is_some(), !ask.is_over(), "{id}: {:?}", ask.phase);
+            assert_eq!(
+                engine.ask(*id).is_some(),
+                !ask.is_over(),
+                "{id}: {ask:?} in memory {:?}",
+                engine.ask(*id)
+            );
             let out = ask.attempts.iter().filter(|a| matches!(a.money, Money::Pending | Money::Doubtful));
             assert!(out.count() <= 1, "two payments of {id} are out at once");
             if matches!(ask.phase, Phase::Collecting { .. }) {
