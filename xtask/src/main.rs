@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to developers")]
 
 mod bench;
+mod fuzz;
 mod needs;
 mod shell;
 mod steps;
@@ -43,6 +44,8 @@ enum Task {
     },
     /// Kill real processes with payments in flight, and count every satoshi
     Torture(torture::TortureArgs),
+    /// Feed every decoder what its coverage grows by, and look for what breaks it
+    Fuzz(fuzz::FuzzArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -52,5 +55,6 @@ fn main() -> anyhow::Result<()> {
         Task::Tidy => tidy::run(),
         Task::Bench { json, quick, only } => bench::run(json, quick, &only),
         Task::Torture(arguments) => torture::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
     }
 }

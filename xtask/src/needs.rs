@@ -18,6 +18,7 @@ struct Need {
 
 const NEEDS: &[Need] = &[
     Need { name: "clang", check: "clang --version", packages: "clang", used_by: "protocol for wasm32" },
+    Need { name: "g++", check: "g++ --version", packages: "g++", used_by: "fuzzing" },
     Need { name: "node", check: "node --version", packages: "nodejs npm", used_by: "interop tests" },
 ];
 

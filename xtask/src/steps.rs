@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::bail;
 
 use crate::{
+    fuzz::{self, FuzzArgs},
     needs,
     shell::{self, command, program, run, works},
     tidy,
@@ -16,13 +17,14 @@ type Step = (&'static str, fn() -> anyhow::Result<()>);
 
 const STEPS: &[Step] = &[
     ("needs", needs::install),
-    ("fmt", || run(command("cargo fmt --all --check"))),
+    ("fmt", fmt),
     ("tidy", tidy::run),
     ("clippy", || run(command("cargo clippy --workspace --all-targets --quiet -- -Dwarnings"))),
     ("deny", deny),
     ("targets", targets),
     ("tests", tests),
     ("simulator", simulator),
+    ("fuzz", || fuzz::run(&FuzzArgs { target: Vec::new(), seconds: 5, runs: None, jobs: 2 })),
     ("torture", || torture::run(&TortureArgs { kills: 200, seed: 1, debug: true })),
     ("failpoints", torture::sweep),
     ("release", shell::build_release),
@@ -50,6 +52,12 @@ pub(crate) fn test(only: &[String]) -> anyhow::Result<()> {
     let failed = report.len() - passed;
     println!("steps: {passed} passed, {failed} failed");
     if failed > 0 { bail!("{failed} steps failed") } else { Ok(()) }
+}
+
+/// The fuzz targets are a workspace of their own.
+fn fmt() -> anyhow::Result<()> {
+    run(command("cargo fmt --all --check"))?;
+    run(command("cargo fmt --manifest-path fuzz/Cargo.toml --check"))
 }
 
 /// Bans, sources, licences, advisories, by a cargo-deny of one's own. Building one takes longer than

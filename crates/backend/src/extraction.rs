@@ -231,15 +231,21 @@ pub fn extract_child_main(format: &str) -> ExitCode {
     if std::io::stdin().take(LARGEST + 1).read_to_end(&mut bytes).is_err() {
         return ExitCode::from(4);
     }
-    let text = match format {
-        "pdf" => pdf_extract::extract_text_from_mem(&bytes).ok(),
-        "html" => html2text::config::plain().string_from_read(bytes.as_slice(), 100).ok(),
-        _ => None,
-    };
-    match text {
-        Some(text) if std::io::stdout().write_all(tidy(&text).as_bytes()).is_ok() => ExitCode::SUCCESS,
+    match parse_document(format, &bytes) {
+        Some(text) if std::io::stdout().write_all(text.as_bytes()).is_ok() => ExitCode::SUCCESS,
         Some(_) | None => ExitCode::FAILURE,
     }
+}
+
+/// The text of a document whose format is `html` or `pdf`; `None` if it cannot be read. The parsers
+/// behind it may panic or run long: strangers' documents are read in the child only.
+pub fn parse_document(format: &str, bytes: &[u8]) -> Option<String> {
+    let text = match format {
+        "pdf" => pdf_extract::extract_text_from_mem(bytes).ok(),
+        "html" => html2text::config::plain().string_from_read(bytes, 100).ok(),
+        _ => None,
+    };
+    text.as_deref().map(tidy)
 }
 
 /// Text without control characters and without long runs of blank lines.

@@ -17,9 +17,9 @@ use openagents_types::{JobKind, Param, ResolvedInput, Usage};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use extraction::{Extraction, extract_child_main};
+pub use extraction::{Extraction, extract_child_main, parse_document};
 pub use extractive::Extractive;
-pub use openai::{OpenAi, OpenAiSettings};
+pub use openai::{OpenAi, OpenAiSettings, Reading};
 
 /// A job's work.
 #[derive(Clone, Debug)]

@@ -265,6 +265,10 @@ impl OpenAi {
     }
 }
 
+fn too_long() -> BackendError {
+    BackendError::Protocol("a line without end".into())
+}
+
 /// The start of an error's body: enough to see its kind, and not more than we want to keep or wait for.
 async fn error_body(response: reqwest::Response) -> String {
     let mut body = Vec::new();
@@ -293,7 +297,7 @@ fn refusal(status: StatusCode, body: &str) -> BackendError {
 
 /// An answer as it comes in: server-sent events, possibly cut anywhere.
 #[derive(Debug, Default)]
-struct Reading {
+pub struct Reading {
     buffer: Vec<u8>,
     content: String,
     input_tokens: Option<u64>,
@@ -305,21 +309,30 @@ struct Reading {
 
 impl Reading {
     /// Takes bytes, and gives back what text they complete.
-    fn take(&mut self, bytes: &[u8]) -> Result<Vec<String>, BackendError> {
+    ///
+    /// # Errors
+    /// The server reports an error, says what is no answer, or says too much.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<Vec<String>, BackendError> {
         self.buffer.extend_from_slice(bytes);
         let mut texts = Vec::new();
-        while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+        // After the end nothing counts, whether it came with the end or later.
+        while !self.ended
+            && let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n')
+        {
             let line: Vec<u8> = self.buffer.drain(..=end).collect();
+            if line.len() > LARGEST_ANSWER {
+                return Err(too_long());
+            }
             // Lines are cut at line ends only, so a character is never cut.
             let line = String::from_utf8_lossy(&line);
             if let Some(data) = line.trim_end().strip_prefix("data:") {
                 texts.extend(self.data(data.trim())?);
             }
         }
-        if self.buffer.len() > LARGEST_ANSWER {
-            return Err(BackendError::Protocol("a line without end".into()));
+        if self.ended {
+            self.buffer.clear();
         }
-        Ok(texts)
+        if self.buffer.len() >= LARGEST_ANSWER { Err(too_long()) } else { Ok(texts) }
     }
 
     fn data(&mut self, data: &str) -> Result<Option<String>, BackendError> {
@@ -355,7 +368,11 @@ impl Reading {
         Ok(Some(text))
     }
 
-    fn output(self, model: Option<&str>, started: Instant) -> Result<Output, BackendError> {
+    /// The whole answer, by `model`, to a question asked at `started`.
+    ///
+    /// # Errors
+    /// The server never said that the answer ended, or there is none.
+    pub fn output(self, model: Option<&str>, started: Instant) -> Result<Output, BackendError> {
         if !self.finished && !self.ended {
             return Err(BackendError::Truncated);
         }
@@ -397,6 +414,17 @@ mod tests {
             let output = read(WHOLE.as_bytes(), cut).unwrap();
             assert_eq!(output.content, "Grüße, 市場");
             assert_eq!((output.usage.input_tokens, output.usage.output_tokens), (19, 11));
+        }
+    }
+
+    #[test]
+    fn what_comes_after_the_end_or_is_too_long_does_not_depend_on_the_cuts() {
+        let more =
+            format!("{WHOLE}data: {{\"choices\":[{{\"delta\":{{\"content\":\"more\"}}}}]}}\n\ndata: junk\n");
+        let long = format!(": {}\n{WHOLE}", "x".repeat(LARGEST_ANSWER));
+        for cut in [1, 7, 4_096, usize::MAX] {
+            assert_eq!(read(more.as_bytes(), cut).unwrap().content, "Grüße, 市場");
+            assert!(matches!(read(long.as_bytes(), cut), Err(BackendError::Protocol(_))), "cut {cut}");
         }
     }
 

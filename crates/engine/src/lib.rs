@@ -50,6 +50,8 @@ use crate::{customer::CustomerDesk, provider::ProviderDesk};
 pub struct Engine {
     provider: Option<ProviderDesk>,
     customer: CustomerDesk,
+    /// The job that the next payment is about, if it had left memory.
+    recalled: Option<openagents_types::JobId>,
 }
 
 impl Engine {
@@ -58,6 +60,7 @@ impl Engine {
         Self {
             provider: config.provider.map(ProviderDesk::new),
             customer: CustomerDesk::new(config.customer),
+            recalled: None,
         }
     }
 
@@ -128,19 +131,29 @@ impl Engine {
 
     fn incoming(&mut self, now: Timestamp, hash: PaymentHash, state: Incoming, out: &mut Actions) {
         if self.customer.awaits_refund(hash) {
-            return self.customer.refund_arrived(now, hash, state, out);
-        }
-        if let Some(desk) = &mut self.provider {
+            self.customer.refund_arrived(now, hash, state, out);
+        } else if let Some(desk) = &mut self.provider {
             desk.incoming(now, hash, state, out);
         }
+        self.dismiss();
     }
 
     fn outgoing(&mut self, now: Timestamp, hash: PaymentHash, state: &Outgoing, out: &mut Actions) {
         if self.customer.pays(hash) {
-            return self.customer.outgoing(now, hash, state, out);
-        }
-        if let Some(desk) = &mut self.provider {
+            self.customer.outgoing(now, hash, state, out);
+        } else if let Some(desk) = &mut self.provider {
             desk.refund_outgoing(now, hash, state, out);
+        }
+        self.dismiss();
+    }
+
+    /// A job that was recalled for a payment, and that the payment did not open again, leaves memory.
+    fn dismiss(&mut self) {
+        if let Some(id) = self.recalled.take() {
+            self.customer.dismiss(id);
+            if let Some(desk) = &mut self.provider {
+                desk.dismiss(id);
+            }
         }
     }
 
@@ -162,8 +175,14 @@ impl Engine {
 
     fn recall(&mut self, record: Record) {
         match (record, &mut self.provider) {
-            (Record::Job(job), Some(desk)) => desk.recall(*job),
-            (Record::Ask(ask), _) => self.customer.recall(*ask),
+            (Record::Job(job), Some(desk)) => {
+                self.recalled = Some(job.id());
+                desk.recall(*job);
+            }
+            (Record::Ask(ask), _) => {
+                self.recalled = Some(ask.id);
+                self.customer.recall(*ask);
+            }
             _ => {}
         }
     }

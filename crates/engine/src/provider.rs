@@ -245,6 +245,13 @@ impl ProviderDesk {
         }
     }
 
+    /// Lets a recalled job go again, if it is still closed.
+    pub(crate) fn dismiss(&mut self, id: JobId) {
+        if self.jobs.get(&id).is_some_and(|job| job.state.is_closed()) {
+            self.forget(id);
+        }
+    }
+
     pub(crate) fn forget(&mut self, id: JobId) {
         if let Some(job) = self.jobs.remove(&id) {
             self.unindex(&job);

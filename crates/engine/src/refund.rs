@@ -103,7 +103,8 @@ impl ProviderDesk {
         else {
             return;
         };
-        if request.customer != by || claim.amount != *amount || claim.expires_at <= now {
+        let known = self.by_hash.contains_key(&claim.payment_hash);
+        if known || request.customer != by || claim.amount != *amount || claim.expires_at <= now {
             return;
         }
         out.save(Record::Payment(PaymentRow {

@@ -5,7 +5,10 @@
 
 mod layers;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use openagents_engine::bidding::PriceRule;
 use openagents_types::{JobKind, Millis, Msat};
@@ -379,8 +382,20 @@ impl Config {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(reason) => return Err(ConfigError::Read { path, reason }),
         };
-        let variable = |name: &str| std::env::var(name).ok();
-        let (config, origins) = layers::merge(&path, &text, variable, flags)?;
+        Self::read(&path, &text, |name| std::env::var(name).ok(), flags)
+    }
+
+    /// The same from the `text` of a file named `path`, and from variables looked up by `variable`.
+    ///
+    /// # Errors
+    /// A key or a value is no setting.
+    pub fn read(
+        path: &Path,
+        text: &str,
+        variable: impl Fn(&str) -> Option<String>,
+        flags: &[(&str, &str)],
+    ) -> Result<(Self, Origins), ConfigError> {
+        let (config, origins) = layers::merge(path, text, variable, flags)?;
         config.check()?;
         Ok((config, origins))
     }

@@ -97,7 +97,8 @@ fn read(text: &str) -> Result<Url, RelayUrlError> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(RelayUrlError::Credentials);
     }
-    if url.host().is_none() {
+    // Written out, escapes make it longer.
+    if url.host().is_none() || url.as_str().len() > LONGEST {
         return Err(RelayUrlError::Malformed(shown(text)));
     }
     Ok(url)
@@ -157,6 +158,13 @@ mod tests {
         for bad in ["", "wss://", "relay.example", "\u{0}"] {
             assert!(RelayUrl::parse(bad).is_err(), "{bad:?} was read");
         }
+    }
+
+    #[test]
+    fn an_address_that_is_too_long_when_written_out_is_refused() {
+        assert!(RelayUrl::parse(&format!("wss://a.example/{}", "\0".repeat(300))).is_err());
+        let kept = RelayUrl::parse(&format!("wss://a.example/{}", "\0".repeat(100))).unwrap();
+        assert_eq!(RelayUrl::parse(kept.as_str()), Ok(kept));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Every job a customer has in hand: offers, choices, deliveries and ends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use openagents_types::{
     Draft, Feedback, Invoice, JobId, JobResult, PaymentHash, ProviderKey, Quote, Status, Timestamp,
@@ -21,6 +21,8 @@ pub(crate) struct CustomerDesk {
     pub(crate) payments: HashMap<PaymentHash, JobId>,
     pub(crate) claims: HashMap<PaymentHash, JobId>,
     pub(crate) schedule: Schedule,
+    /// How many jobs hold an offer of this invoice.
+    offered: HashMap<PaymentHash, usize>,
     standings: HashMap<ProviderKey, Standing>,
 }
 
@@ -32,13 +34,14 @@ impl CustomerDesk {
             payments: HashMap::new(),
             claims: HashMap::new(),
             schedule: Schedule::default(),
+            offered: HashMap::new(),
             standings: HashMap::new(),
         }
     }
 
     pub(crate) fn recall(&mut self, ask: Ask) {
         self.index(&ask);
-        self.asks.insert(ask.id, ask);
+        self.put(ask);
     }
 
     pub(crate) fn recall_standing(&mut self, standing: Standing) {
@@ -134,7 +137,21 @@ impl CustomerDesk {
             bolt11: quote.invoice.bolt11.clone(),
             at: now,
         }));
+        self.withdraw_offers(quote.invoice.payment_hash, ask, out);
         ask.attempts.push(Attempt { quote, since: now, money: Money::Pending });
+    }
+
+    /// An invoice is paid for one job. Whoever offered it for others as well, offered nothing there.
+    fn withdraw_offers(&mut self, hash: PaymentHash, ask: &mut Ask, out: &mut Actions) {
+        ask.quotes.retain(|quote| quote.invoice.payment_hash != hash);
+        if self.offered.remove(&hash).is_none() {
+            return;
+        }
+        let holds = |ask: &&mut Ask| ask.quotes.iter().any(|quote| quote.invoice.payment_hash == hash);
+        for other in self.asks.values_mut().filter(holds) {
+            other.quotes.retain(|quote| quote.invoice.payment_hash != hash);
+            out.save(Record::Ask(Box::new(other.clone())));
+        }
     }
 
     fn standing(&self, provider: ProviderKey) -> Standing {
@@ -379,11 +396,23 @@ impl CustomerDesk {
     }
 
     pub(crate) fn take(&mut self, id: JobId) -> Option<Ask> {
-        self.asks.remove(&id)
+        let ask = self.asks.remove(&id)?;
+        for quote in &ask.quotes {
+            if let Entry::Occupied(mut count) = self.offered.entry(quote.invoice.payment_hash) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
+        Some(ask)
     }
 
     /// Puts an unchanged job back.
     pub(crate) fn put(&mut self, ask: Ask) {
+        for quote in &ask.quotes {
+            *self.offered.entry(quote.invoice.payment_hash).or_default() += 1;
+        }
         self.asks.insert(ask.id, ask);
     }
 
@@ -404,16 +433,31 @@ impl CustomerDesk {
         note_step(&mut ask.steps, now, word);
         out.save(Record::Ask(Box::new(ask.clone())));
         if ask.is_over() {
-            for attempt in &ask.attempts {
-                self.payments.remove(&attempt.hash());
-            }
-            self.claims.retain(|_, job| *job != id);
-            self.schedule.clear(id);
+            self.unindex(&ask);
             out.push(Action::Unfollow(id));
         } else {
             self.index(&ask);
             self.put(ask);
             self.reschedule(now, id);
+        }
+    }
+
+    fn unindex(&mut self, ask: &Ask) {
+        for attempt in &ask.attempts {
+            self.payments.remove(&attempt.hash());
+        }
+        self.claims.retain(|_, job| *job != ask.id);
+        self.schedule.clear(ask.id);
+    }
+
+    /// Lets a recalled job go again, if it is still over.
+    pub(crate) fn dismiss(&mut self, id: JobId) {
+        if let Some(ask) = self.take(id) {
+            if ask.is_over() {
+                self.unindex(&ask);
+            } else {
+                self.put(ask);
+            }
         }
     }
 

@@ -45,7 +45,13 @@ impl FromStr for Connection {
 
     fn from_str(text: &str) -> Result<Self, ConnectionError> {
         let uri = NostrWalletConnectURI::parse(text.trim()).map_err(|_| ConnectionError)?;
-        if uri.relays.is_empty() { Err(ConnectionError) } else { Ok(Self(uri)) }
+        // It will be written to a file: one whose relays do not survive that is refused while its owner looks on.
+        let written = NostrWalletConnectURI::parse(uri.to_string()).map_err(|_| ConnectionError)?;
+        if written.relays == uri.relays && !uri.relays.is_empty() {
+            Ok(Self(uri))
+        } else {
+            Err(ConnectionError)
+        }
     }
 }
 

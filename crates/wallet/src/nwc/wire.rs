@@ -148,7 +148,7 @@ pub(crate) fn result(mut answer: Value) -> Result<Value, WalletError> {
             _ => WalletError::Internal(message()),
         });
     }
-    Ok(answer["result"].take())
+    Ok(answer.get_mut("result").map(Value::take).unwrap_or_default())
 }
 
 /// A wallet's words, safe to print: nothing that controls a terminal, breaks a line or turns it around.
@@ -249,4 +249,17 @@ pub(crate) fn transaction(value: &Value) -> Option<Transaction> {
         description: clean(value["description"].as_str().unwrap_or_default()),
         at: Timestamp::from_secs(value["created_at"].as_u64().unwrap_or(0)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_any_shape_is_read() {
+        for text in ["7", "[]", "\"paid\"", "null", "true", "{}", "{\"result\":null}"] {
+            let answer = serde_json::from_str(text).expect("it is JSON");
+            assert_eq!(result(answer), Ok(Value::Null), "{text}");
+        }
+    }
 }

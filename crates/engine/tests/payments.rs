@@ -1,0 +1,142 @@
+//! Payments that return to jobs long closed, and invoices that are offered twice.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
+use std::sync::Arc;
+
+use openagents_engine::{
+    Action, Ask, AskOptions, Config, CustomerConfig, Engine, Incoming, Input, Job, Outgoing, PreimageSeed,
+    ProviderConfig, Record,
+    customer::{AskOutcome, Attempt, Money, Phase, Reclaim},
+    job::{Outcome, State},
+};
+use openagents_types::{
+    CustomerKey, Encryption, EventId, Invoice, JobId, JobKind, JobRequest, JobSpec, Millis, Msat, Network,
+    PaymentHash, Preimage, ProviderKey, Quote, Terms, Timestamp,
+};
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const PREIMAGE: Preimage = Preimage::from_bytes([5; 32]);
+
+fn engine() -> Engine {
+    let provider = ProviderConfig::new(ProviderKey::from_bytes([9; 32]), PreimageSeed::new([7; 32]));
+    Engine::new(Config { provider: Some(provider), customer: CustomerConfig::new(Network::Regtest) })
+}
+
+fn ask(job: u8) -> Ask {
+    Ask {
+        id: JobId::from_bytes([job; 32]),
+        customer: CustomerKey::from_bytes([job; 32]),
+        key_ref: String::new(),
+        raw: Arc::from(""),
+        spec: JobSpec {
+            kind: JobKind::SUMMARIZATION,
+            inputs: Vec::new(),
+            params: Vec::new(),
+            output: Vec::new(),
+            bid: Msat::new(1_000),
+            provider: None,
+            encrypt: false,
+            relays: Vec::new(),
+            expires_at: NOW.after(Millis::from_secs(300)),
+        },
+        options: AskOptions { window: Millis(100), patience: None, max_fee: Msat::ZERO },
+        asked_at: NOW,
+        changed_at: NOW,
+        quotes: Vec::new(),
+        refusals: Vec::new(),
+        attempts: Vec::new(),
+        delivery: None,
+        phase: Phase::Collecting { until: NOW },
+        steps: Vec::new(),
+    }
+}
+
+fn quote(job: u8) -> Quote {
+    let invoice = Invoice {
+        bolt11: "lnbcrt1".into(),
+        payment_hash: PREIMAGE.hash(),
+        amount: Msat::new(1_000),
+        expires_at: NOW.after(Millis::from_secs(300)),
+        network: Network::Regtest,
+    };
+    Quote {
+        job: JobId::from_bytes([job; 32]),
+        provider: ProviderKey::from_bytes([3; 32]),
+        event: EventId::from_bytes([job; 32]),
+        price: invoice.amount,
+        expires_at: invoice.expires_at,
+        invoice,
+        eta: None,
+        terms: Terms::Escrow,
+    }
+}
+
+#[test]
+fn an_invoice_offered_for_two_jobs_is_paid_for_one() {
+    let mut engine = engine();
+    let mut inputs: Vec<Input> = [1, 2].map(|job| Input::Ask(Box::new(ask(job)))).into();
+    inputs.extend([1, 2].map(|job| Input::Quote(quote(job))));
+    let mut actions: Vec<Action> = inputs.into_iter().flat_map(|input| engine.handle(NOW, input)).collect();
+    actions.extend(engine.handle(NOW.after(Millis(200)), Input::Tick));
+    assert_eq!(actions.iter().filter(|action| matches!(action, Action::Pay { .. })).count(), 1);
+    let rows = actions.iter().filter(|action| matches!(action, Action::Save(Record::Payment(_))));
+    assert_eq!(rows.count(), 1);
+}
+
+#[test]
+fn an_invoice_offered_by_two_providers_is_paid_once() {
+    let mut engine = engine();
+    engine.handle(NOW, Input::Ask(Box::new(ask(1))));
+    engine.handle(NOW, Input::Quote(quote(1)));
+    engine.handle(NOW, Input::Quote(Quote { provider: ProviderKey::from_bytes([4; 32]), ..quote(1) }));
+    let mut actions = engine.handle(NOW.after(Millis(200)), Input::Tick);
+    for _ in 0..2 {
+        let state = Outgoing::Failed { reason: "no route".into() };
+        actions
+            .extend(engine.handle(NOW.after(Millis(300)), Input::Outgoing { hash: PREIMAGE.hash(), state }));
+    }
+    assert_eq!(actions.iter().filter(|action| matches!(action, Action::Pay { .. })).count(), 1);
+}
+
+#[test]
+fn a_bought_job_that_is_over_leaves_memory_again_after_its_payment_was_heard_of_twice() {
+    let mut over = ask(1);
+    over.phase = Phase::Closed { outcome: AskOutcome::Delivered };
+    let money = Money::Settled { preimage: PREIMAGE, fee: Msat::ZERO, reclaim: Reclaim::No };
+    over.attempts.push(Attempt { quote: quote(1), since: NOW, money });
+    let mut engine = engine();
+    engine.handle(NOW, Input::Recall(Box::new(Record::Ask(Box::new(over)))));
+    let state = Outgoing::Settled { preimage: PREIMAGE, fee: Msat::ZERO };
+    assert!(engine.handle(NOW, Input::Outgoing { hash: PREIMAGE.hash(), state }).is_empty());
+    assert_eq!(engine.load(), (0, 0));
+}
+
+#[test]
+fn a_sold_job_that_is_closed_leaves_memory_again_after_its_refund_was_heard_of_twice() {
+    let request = JobRequest {
+        id: JobId::from_bytes([1; 32]),
+        customer: CustomerKey::from_bytes([1; 32]),
+        kind: JobKind::SUMMARIZATION,
+        inputs: Vec::new(),
+        params: Vec::new(),
+        output: Vec::new(),
+        bid: None,
+        providers: Vec::new(),
+        encryption: Encryption::None,
+        relays: Vec::new(),
+        created_at: NOW,
+        expires_at: None,
+        raw: Arc::from(""),
+    };
+    let state = State::Closed { outcome: Outcome::Expired, hash: Some(PaymentHash::from_bytes([4; 32])) };
+    let job = Job { request: Arc::new(request), received_at: NOW, changed_at: NOW, state, steps: Vec::new() };
+    for input in [
+        Input::Outgoing { hash: PREIMAGE.hash(), state: Outgoing::Pending },
+        Input::Incoming { hash: PREIMAGE.hash(), state: Incoming::Open },
+    ] {
+        let mut engine = engine();
+        engine.handle(NOW, Input::Recall(Box::new(Record::Job(Box::new(job.clone())))));
+        assert!(engine.handle(NOW, input).is_empty());
+        assert_eq!(engine.load(), (0, 0));
+    }
+}

@@ -1,0 +1,1 @@
+../../crates/node/src/config.rs

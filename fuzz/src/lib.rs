@@ -1,0 +1,60 @@
+//! What the targets share, and the parts of the node that are fuzzed.
+//!
+//! `config` is a link to the node's own files: a crate that depended on the node would build its
+//! database, its pages and its servers too. What those files name of their neighbours stands here.
+
+extern crate self as openagents_relay;
+
+pub mod config;
+pub mod resolve;
+pub mod words;
+
+use nostr::{Keys, SecretKey};
+use openagents_types::Timestamp;
+
+/// When everything that is signed here was signed.
+pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// The keys of the `n`th party; `n` is not zero.
+pub fn keys(n: u8) -> Keys {
+    Keys::new(SecretKey::from_slice(&[n; 32]).expect("a small number is a secret key"))
+}
+
+/// A rate of the embedded relay's.
+#[derive(Debug)]
+pub struct Rate {
+    /// How many at once.
+    pub burst: u32,
+    /// How many more each second.
+    pub per_second: u32,
+}
+
+/// The node's driver, as far as settings know it.
+pub mod driver {
+    pub use crate::Rate;
+
+    /// Who may ask how often.
+    #[derive(Debug)]
+    pub struct Allowance(pub Rate, pub Rate);
+
+    impl Allowance {
+        /// An allowance of `each` for every key and `all` for all of them.
+        pub fn new(each: Rate, all: Rate) -> Self {
+            Self(each, all)
+        }
+    }
+}
+
+/// The node's home, as far as settings know it.
+pub mod home {
+    /// Where the settings are.
+    #[derive(Debug)]
+    pub struct Home(pub std::path::PathBuf);
+
+    impl Home {
+        /// The file with the settings.
+        pub fn config_file(&self) -> std::path::PathBuf {
+            self.0.join("config.toml")
+        }
+    }
+}
