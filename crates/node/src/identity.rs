@@ -167,7 +167,9 @@ pub enum IdentityError {
     #[error("not deleted: to confirm, give the whole {0}")]
     Unconfirmed(String),
     /// It was sealed with a passphrase, and none was given.
-    #[error("a passphrase is needed, and none was given; put it into a file and name that in OPENAGENTS_PASSPHRASE_FILE")]
+    #[error(
+        "a passphrase is needed, and none was given; put it into a file and name that in OPENAGENTS_PASSPHRASE_FILE"
+    )]
     NoPassphrase,
     /// A passphrase that anybody guesses.
     #[error("the passphrase is empty; write one into the file that OPENAGENTS_PASSPHRASE_FILE names")]
@@ -359,37 +361,28 @@ impl<'a> Identities<'a> {
     /// A node uses the home, an identity cannot be unlocked as it is, or the new place cannot be used.
     pub fn protect(&self, storage: Storage) -> Result<(), IdentityError> {
         let _alone = self.home.lock()?;
-        let files = self.list()?;
         // Before anything changes: what cannot be unlocked now could not be afterwards.
-        for file in &files {
-            self.unlock(file)?;
-        }
+        let unlocked = |file| self.unlock(&file).map(|identity| (file, identity.keys));
+        let all = self.list()?.into_iter().map(unlocked).collect::<Result<Vec<_>, _>>()?;
         let device = Device::new(self.home);
         match storage {
             Storage::Passphrase => {
                 let passphrase = self.passphrase()?.ok_or(IdentityError::NoPassphrase)?;
-                self.reseal_all(&files, Seal::Passphrase, &passphrase)?;
+                self.reseal(&all, Seal::Passphrase, &passphrase)?;
                 Ok(device.forget()?)
             }
-            Storage::Keyring => {
-                self.reseal_all(&files, Seal::Device, device.keep_in(Place::Keyring)?.expose())
-            }
-            Storage::DeviceKey => {
-                self.reseal_all(&files, Seal::Device, device.keep_in(Place::File)?.expose())
-            }
+            Storage::Keyring => self.reseal(&all, Seal::Device, device.keep_in(Place::Keyring)?.expose()),
+            Storage::DeviceKey => self.reseal(&all, Seal::Device, device.keep_in(Place::File)?.expose()),
         }
     }
 
-    fn reseal_all(&self, files: &[IdentityFile], seal: Seal, secret: &str) -> Result<(), IdentityError> {
-        for file in files {
+    /// Seals anew what is sealed otherwise, one by one, each proven to open before the old one goes.
+    fn reseal(&self, all: &[(IdentityFile, Keys)], seal: Seal, secret: &str) -> Result<(), IdentityError> {
+        for (file, keys) in all {
             if file.seal()? != seal {
-                let keys = self.unlock(file)?.keys;
-                let resealed = IdentityFile {
-                    created_at: file.created_at,
-                    ..IdentityFile::new(&keys, &file.name, seal, secret)?
-                };
-                resealed.open(secret)?;
-                self.write(&resealed)?;
+                let fresh = IdentityFile::new(keys, &file.name, seal, secret)?;
+                fresh.open(secret)?;
+                self.write(&IdentityFile { created_at: file.created_at, ..fresh })?;
                 failpoint::hit("identity-resealed");
             }
         }
