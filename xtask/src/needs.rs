@@ -20,9 +20,15 @@ const NEEDS: &[Need] = &[
     Need { name: "clang", check: "clang --version", packages: "clang", used_by: "protocol for wasm32" },
     Need { name: "g++", check: "g++ --version", packages: "g++", used_by: "fuzzing" },
     Need { name: "node", check: "node --version", packages: "nodejs npm", used_by: "interop tests" },
+    Need {
+        name: "gnome-keyring",
+        check: "gnome-keyring-daemon --version",
+        packages: "gnome-keyring dbus-daemon dbus-bin",
+        used_by: "keyring tests",
+    },
 ];
 
-const TARGETS: [&str; 2] = ["wasm32-unknown-unknown", "aarch64-apple-ios"];
+const TARGETS: [&str; 3] = ["wasm32-unknown-unknown", "aarch64-apple-ios", "aarch64-apple-darwin"];
 
 /// Installs what is missing. What cannot be installed is said; in CI that is an error.
 pub(crate) fn install() -> anyhow::Result<()> {

@@ -78,13 +78,14 @@ fn deny() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The pure crates also build for a browser and a phone.
+/// The pure crates also build for a browser and a phone, and what only a Mac runs is correct in type.
 fn targets() -> anyhow::Result<()> {
     for target in ["wasm32-unknown-unknown", "aarch64-apple-ios"] {
         run(command(&format!(
             "cargo check --quiet --target {target} -p openagents-types -p openagents-engine"
         )))?;
     }
+    run(command("cargo check --quiet --target aarch64-apple-darwin -p openagents-keyring"))?;
     if !works("clang --version") {
         println!("clang is missing; skipped: protocol for wasm32");
         return Ok(());

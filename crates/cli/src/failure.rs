@@ -4,7 +4,9 @@
 use std::io::ErrorKind;
 
 use openagents_api::{ClientError, Problem};
-use openagents_node::{NodeError, config::ConfigError, home::HomeError, identity::IdentityError};
+use openagents_node::{
+    NodeError, config::ConfigError, device::DeviceError, home::HomeError, identity::IdentityError,
+};
 use openagents_wallet::nwc::ConnectionError;
 
 use crate::{exit::Exit, show, text::printable};
@@ -100,8 +102,11 @@ fn of_node(error: &NodeError) -> Exit {
 
 fn of_identity(error: &IdentityError) -> Exit {
     match error {
-        IdentityError::Home(_) => Exit::Config,
+        IdentityError::Home(_) | IdentityError::Device(DeviceError::Home(_) | DeviceError::Switch(_)) => {
+            Exit::Config
+        }
         IdentityError::Locked
+        | IdentityError::Device(_)
         | IdentityError::NotASecret
         | IdentityError::NoPassphrase
         | IdentityError::EmptyPassphrase => Exit::Auth,
@@ -132,6 +137,8 @@ mod tests {
             (ClientError::Refused(problem("no-wallet")).into(), Exit::Refused),
             (ClientError::Refused(problem("anything")).into(), Exit::Error),
             (IdentityError::Locked.into(), Exit::Auth),
+            (IdentityError::Device(DeviceError::Lost).into(), Exit::Auth),
+            (IdentityError::Device(DeviceError::Switch("of".into())).into(), Exit::Config),
             (HomeError::Unknown.into(), Exit::Config),
             (anyhow::anyhow!("odd"), Exit::Error),
         ];

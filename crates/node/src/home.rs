@@ -9,6 +9,7 @@ use std::{
 };
 
 use openagents_types::{Millis, Timestamp};
+use zeroize::Zeroizing;
 
 use crate::clock;
 
@@ -27,6 +28,16 @@ const OURS: [&str; 4] = ["config.toml", "device.key", "identities", "node.lock"]
 pub struct Home {
     config: PathBuf,
     data: PathBuf,
+    site: Site,
+}
+
+/// How a home was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// It is where the platform keeps such things.
+    Platform,
+    /// Somebody named a directory: for a demo, a test, a service, a second node.
+    Chosen,
 }
 
 /// Why a home cannot be used.
@@ -69,7 +80,7 @@ impl Home {
     pub fn open(directory: Option<PathBuf>) -> Result<Self, HomeError> {
         let chosen = directory.or_else(|| std::env::var_os("OPENAGENTS_HOME").map(PathBuf::from));
         let home = match chosen {
-            Some(directory) => Self { config: directory.clone(), data: directory },
+            Some(directory) => Self { config: directory.clone(), data: directory, site: Site::Chosen },
             None => Self::of_platform()?,
         };
         for directory in [&home.config, &home.data] {
@@ -86,7 +97,12 @@ impl Home {
             app_name: "openagents".into(),
         };
         let strategy = choose_app_strategy(arguments).map_err(|_| HomeError::Unknown)?;
-        Ok(Self { config: strategy.config_dir(), data: strategy.data_dir() })
+        Ok(Self { config: strategy.config_dir(), data: strategy.data_dir(), site: Site::Platform })
+    }
+
+    /// How it was found.
+    pub const fn site(&self) -> Site {
+        self.site
     }
 
     /// The settings file.
@@ -160,12 +176,21 @@ impl Home {
     /// # Errors
     /// It cannot be read or written.
     pub fn secret_text(&self, path: &Path, make: impl FnOnce() -> String) -> Result<Arc<str>, HomeError> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok(text.trim().into()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                write_first(path, make().as_bytes())?;
-                std::fs::read_to_string(path).map(|text| text.trim().into()).map_err(io(path))
-            }
+        if let Some(text) = self.read_secret(path)? {
+            return Ok(text.as_str().into());
+        }
+        write_first(path, make().as_bytes())?;
+        std::fs::read_to_string(path).map(|text| text.trim().into()).map_err(io(path))
+    }
+
+    /// A secret text in a file, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read_secret(&self, path: &Path) -> Result<Option<Zeroizing<String>>, HomeError> {
+        match std::fs::read_to_string(path).map(Zeroizing::new) {
+            Ok(text) => Ok(Some(Zeroizing::new(text.trim().to_owned()))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(reason) => Err(HomeError::Io { path: path.to_path_buf(), reason }),
         }
     }
@@ -251,12 +276,20 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
 }
 
 /// The same, unless the file is there already: of several processes that come first, one wins.
-fn write_first(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
+pub(crate) fn write_first(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
     let draft = draft(path, bytes)?;
     let linked = std::fs::hard_link(&draft, path);
     std::fs::remove_file(&draft).map_err(io(&draft))?;
     match linked {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        outcome => outcome.and_then(|()| keep_name(path)).map_err(io(path)),
+    }
+}
+
+/// Removes a file for good; that there is none is well too.
+pub(crate) fn remove(path: &Path) -> Result<(), HomeError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         outcome => outcome.and_then(|()| keep_name(path)).map_err(io(path)),
     }
 }

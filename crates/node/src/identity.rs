@@ -1,10 +1,10 @@
 //! Who a node is: Nostr keys, encrypted at rest with NIP-49.
 //!
 //! The file `identities/<npub>.json` holds an `ncryptsec`. Its passphrase is the owner's, from the
-//! file that `OPENAGENTS_PASSPHRASE_FILE` names or from whoever asked for it, or else a random device
-//! secret in `device.key` beside it. The device secret protects a copy of the identity file alone,
-//! not a copy of the whole home; a passphrase protects the home too. The system's keyring is not
-//! used: on Linux it would bring a D-Bus stack into a program that mostly runs on servers without one.
+//! file that `OPENAGENTS_PASSPHRASE_FILE` names or from whoever asked for it, or else the home's random
+//! [device secret](crate::device). In the system's keyring or behind a passphrase, a copy of the whole
+//! home is worth nothing; a device secret in `device.key` protects a copy of the identity file alone.
+//! [`Identities::protect`] changes from one to another, and may be cut short at any point.
 
 use std::{
     fmt,
@@ -16,11 +16,16 @@ use nostr::{
     FromBech32, Keys, PublicKey, SecretKey, ToBech32,
     nips::nip49::{EncryptedSecretKey, KeySecurity},
 };
+use openagents_keyring::Secret;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::home::{Home, HomeError, write_private};
+use crate::{
+    device::{Device, DeviceError, Place},
+    failpoint,
+    home::{Home, HomeError, write_private},
+};
 
 /// scrypt's cost for a passphrase that a person chose: 2^16 rounds, some 100 ms (NIP-49).
 const COST_PERSON: u8 = 16;
@@ -66,26 +71,64 @@ impl fmt::Debug for IdentityFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Storage {
-    /// The random secret in `device.key`.
+    /// The device secret, in the system's keyring.
+    Keyring,
+    /// The device secret, in `device.key`.
     DeviceKey,
     /// Its owner's passphrase.
     Passphrase,
 }
 
+impl Storage {
+    /// The word for it, on the command line and in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Keyring => "keyring",
+            Self::DeviceKey => "device-key",
+            Self::Passphrase => "passphrase",
+        }
+    }
+}
+
+/// Which of the two secrets seals an identity.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seal {
+    Device,
+    Passphrase,
+}
+
+impl Seal {
+    /// The cost of scrypt, which tells the two apart: only a device secret is sealed so cheaply.
+    const fn cost(self) -> u8 {
+        match self {
+            Self::Device => COST_DEVICE,
+            Self::Passphrase => COST_PERSON,
+        }
+    }
+}
+
 impl IdentityFile {
+    fn new(keys: &Keys, name: &str, seal: Seal, secret: &str) -> Result<Self, IdentityError> {
+        let sealed = EncryptedSecretKey::new(keys.secret_key(), secret, seal.cost(), KeySecurity::Medium);
+        let ncryptsec =
+            sealed.ok().and_then(|sealed| sealed.to_bech32().ok()).ok_or(IdentityError::Locked)?;
+        let (name, npub) = (name.to_owned(), npub(&keys.public_key()));
+        Ok(Self { name, npub, created_at: crate::clock::now().secs(), ncryptsec })
+    }
+
     fn sealed(&self) -> Result<EncryptedSecretKey, IdentityError> {
         EncryptedSecretKey::from_bech32(&self.ncryptsec).map_err(|_| IdentityError::Locked)
     }
 
-    /// What unlocks it. The scrypt cost tells: only a device secret is sealed so cheaply.
-    ///
-    /// # Errors
-    /// The file was damaged.
-    pub fn storage(&self) -> Result<Storage, IdentityError> {
-        match self.sealed()?.log_n() {
-            COST_DEVICE => Ok(Storage::DeviceKey),
-            _ => Ok(Storage::Passphrase),
-        }
+    fn seal(&self) -> Result<Seal, IdentityError> {
+        Ok(if self.sealed()?.log_n() == COST_DEVICE { Seal::Device } else { Seal::Passphrase })
+    }
+
+    /// Its keys, if this is the secret and they are the file's own.
+    fn open(&self, secret: &str) -> Result<Keys, IdentityError> {
+        let key = self.sealed()?.decrypt(secret).map_err(|_| IdentityError::Locked)?;
+        let keys = Keys::new(key);
+        if npub(&keys.public_key()) == self.npub { Ok(keys) } else { Err(IdentityError::Locked) }
     }
 
     /// The public key in hexadecimal, unless the file was damaged.
@@ -100,6 +143,9 @@ pub enum IdentityError {
     /// The home cannot be used.
     #[error(transparent)]
     Home(#[from] HomeError),
+    /// The device secret cannot be had.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The file cannot be read.
     #[error("cannot read {path}: {reason}")]
     Read {
@@ -121,7 +167,9 @@ pub enum IdentityError {
     #[error("not deleted: to confirm, give the whole {0}")]
     Unconfirmed(String),
     /// It was sealed with a passphrase, and none was given.
-    #[error("the identity has a passphrase; put it into a file and name that in OPENAGENTS_PASSPHRASE_FILE")]
+    #[error(
+        "a passphrase is needed, and none was given; put it into a file and name that in OPENAGENTS_PASSPHRASE_FILE"
+    )]
     NoPassphrase,
     /// A passphrase that anybody guesses.
     #[error("the passphrase is empty; write one into the file that OPENAGENTS_PASSPHRASE_FILE names")]
@@ -186,27 +234,25 @@ impl<'a> Identities<'a> {
 
     fn keep(&self, keys: Keys, name: &str) -> Result<Identity, IdentityError> {
         let npub = npub(&keys.public_key());
-        let path = self.path(&npub);
-        if path.exists() {
+        if self.path(&npub).exists() {
             return Err(IdentityError::Known(npub));
         }
-        let (passphrase, cost) = match self.passphrase()? {
-            Some(passphrase) => (passphrase, COST_PERSON),
-            None => (self.device_secret()?, COST_DEVICE),
+        let file = match self.passphrase()? {
+            Some(passphrase) => IdentityFile::new(&keys, name, Seal::Passphrase, &passphrase)?,
+            None => IdentityFile::new(&keys, name, Seal::Device, self.device_secret()?.expose())?,
         };
-        let sealed =
-            EncryptedSecretKey::new(keys.secret_key(), passphrase.as_str(), cost, KeySecurity::Medium);
-        let ncryptsec =
-            sealed.ok().and_then(|sealed| sealed.to_bech32().ok()).ok_or(IdentityError::Locked)?;
-        let created_at = crate::clock::now().secs();
-        let file = IdentityFile { name: name.to_owned(), npub: npub.clone(), created_at, ncryptsec };
-        std::fs::create_dir_all(self.folder())
-            .map_err(|reason| HomeError::Io { path: self.folder(), reason })?;
-        write_private(&path, serde_json::to_string_pretty(&file).unwrap_or_default().as_bytes())?;
+        self.write(&file)?;
         if self.active_npub().is_none() {
             self.select(&npub)?;
         }
-        Ok(Identity { keys, name: name.to_owned(), created_at })
+        Ok(Identity { keys, name: file.name, created_at: file.created_at })
+    }
+
+    fn write(&self, file: &IdentityFile) -> Result<(), IdentityError> {
+        std::fs::create_dir_all(self.folder())
+            .map_err(|reason| HomeError::Io { path: self.folder(), reason })?;
+        let text = serde_json::to_string_pretty(file).unwrap_or_default();
+        Ok(write_private(&self.path(&file.npub), text.as_bytes())?)
     }
 
     /// All of them, by name.
@@ -286,16 +332,61 @@ impl<'a> Identities<'a> {
     }
 
     fn unlock(&self, file: &IdentityFile) -> Result<Identity, IdentityError> {
-        let passphrase = match file.storage()? {
-            Storage::DeviceKey => self.device_secret()?,
-            Storage::Passphrase => self.passphrase()?.ok_or(IdentityError::NoPassphrase)?,
+        let keys = match file.seal()? {
+            Seal::Device => {
+                let secret = Device::new(self.home).get()?.ok_or(IdentityError::Locked)?;
+                file.open(secret.expose())?
+            }
+            Seal::Passphrase => file.open(&self.passphrase()?.ok_or(IdentityError::NoPassphrase)?)?,
         };
-        let secret = file.sealed()?.decrypt(passphrase.as_str()).map_err(|_| IdentityError::Locked)?;
-        let keys = Keys::new(secret);
-        if npub(&keys.public_key()) != file.npub {
-            return Err(IdentityError::Locked);
-        }
         Ok(Identity { keys, name: file.name.clone(), created_at: file.created_at })
+    }
+
+    /// What unlocks an identity. Asks no keyring.
+    ///
+    /// # Errors
+    /// A file was damaged.
+    pub fn storage(&self, file: &IdentityFile) -> Result<Storage, IdentityError> {
+        Ok(match (file.seal()?, Device::new(self.home).place()?) {
+            (Seal::Passphrase, _) => Storage::Passphrase,
+            (Seal::Device, Some(Place::Keyring)) => Storage::Keyring,
+            (Seal::Device, _) => Storage::DeviceKey,
+        })
+    }
+
+    /// Makes `storage` what unlocks every identity of this home. Each step leaves all of them
+    /// unlockable; cut short, it is to be called again.
+    ///
+    /// # Errors
+    /// A node uses the home, an identity cannot be unlocked as it is, or the new place cannot be used.
+    pub fn protect(&self, storage: Storage) -> Result<(), IdentityError> {
+        let _alone = self.home.lock()?;
+        // Before anything changes: what cannot be unlocked now could not be afterwards.
+        let unlocked = |file| self.unlock(&file).map(|identity| (file, identity.keys));
+        let all = self.list()?.into_iter().map(unlocked).collect::<Result<Vec<_>, _>>()?;
+        let device = Device::new(self.home);
+        match storage {
+            Storage::Passphrase => {
+                let passphrase = self.passphrase()?.ok_or(IdentityError::NoPassphrase)?;
+                self.reseal(&all, Seal::Passphrase, &passphrase)?;
+                Ok(device.forget()?)
+            }
+            Storage::Keyring => self.reseal(&all, Seal::Device, device.keep_in(Place::Keyring)?.expose()),
+            Storage::DeviceKey => self.reseal(&all, Seal::Device, device.keep_in(Place::File)?.expose()),
+        }
+    }
+
+    /// Seals anew what is sealed otherwise, one by one, each proven to open before the old one goes.
+    fn reseal(&self, all: &[(IdentityFile, Keys)], seal: Seal, secret: &str) -> Result<(), IdentityError> {
+        for (file, keys) in all {
+            if file.seal()? != seal {
+                let fresh = IdentityFile::new(keys, &file.name, seal, secret)?;
+                fresh.open(secret)?;
+                self.write(&IdentityFile { created_at: file.created_at, ..fresh })?;
+                failpoint::hit("identity-resealed");
+            }
+        }
+        Ok(())
     }
 
     /// The owner's passphrase, if one was given.
@@ -308,10 +399,8 @@ impl<'a> Identities<'a> {
         if given.is_empty() { Err(IdentityError::EmptyPassphrase) } else { Ok(Some(given)) }
     }
 
-    fn device_secret(&self) -> Result<Zeroizing<String>, IdentityError> {
-        let path = self.home.data_file("device.key");
-        let secret = self.home.secret_text(&path, || hex::encode(rand::random::<[u8; 32]>()))?;
-        Ok(Zeroizing::new(secret.to_string()))
+    fn device_secret(&self) -> Result<Secret, IdentityError> {
+        Ok(Device::new(self.home).get_or_make()?)
     }
 }
 
@@ -417,6 +506,11 @@ mod tests {
         }
     }
 
+    fn storage(home: &Home, name: &str) -> Storage {
+        let all = Identities::new(home);
+        all.storage(&all.find(name).unwrap()).unwrap()
+    }
+
     fn walk(dir: &Path) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(dir).unwrap().flatten().map(|entry| entry.path());
         entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
@@ -445,8 +539,7 @@ mod tests {
         assert_eq!(with("correct horse").active().unwrap().npub(), made.npub());
         assert!(matches!(with("battery staple").active(), Err(IdentityError::Locked)));
         assert!(matches!(with("").active(), Err(IdentityError::EmptyPassphrase)));
-        let file = Identities::new(&home).find("mine").unwrap();
-        assert_eq!(file.storage().unwrap(), Storage::Passphrase);
+        assert_eq!(storage(&home, "mine"), Storage::Passphrase);
         assert!(!home.data_file("device.key").exists(), "a passphrase needs no device key");
     }
 
@@ -464,6 +557,44 @@ mod tests {
         Identities::new(&home).create("mine").unwrap();
         std::fs::remove_file(home.data_file("device.key")).unwrap();
         assert!(matches!(Identities::new(&home).active(), Err(IdentityError::Locked)));
+        assert!(!home.data_file("device.key").exists(), "a new secret would hide that the old one is lost");
+    }
+
+    #[test]
+    fn identities_move_behind_a_passphrase_and_back() {
+        let (_dir, home) = home();
+        let without = Identities::new(&home);
+        let with = Identities::new(&home).with_passphrase(Zeroizing::new("correct horse".into()));
+        let (one, two) = (without.create("one").unwrap(), with.create("two").unwrap());
+        assert!(matches!(without.protect(Storage::Passphrase), Err(IdentityError::NoPassphrase)));
+        assert!(matches!(with.protect(Storage::Keyring), Err(IdentityError::Device(_))), "a chosen home");
+        assert_eq!((storage(&home, "one"), storage(&home, "two")), (Storage::DeviceKey, Storage::Passphrase));
+        with.protect(Storage::Passphrase).unwrap();
+        assert!(!home.data_file("device.key").exists());
+        assert!(matches!(without.active(), Err(IdentityError::NoPassphrase)));
+        let again = with.active().unwrap();
+        assert_eq!((again.npub(), again.name(), again.created_at()), (one.npub(), "one", one.created_at()));
+        with.protect(Storage::DeviceKey).unwrap();
+        assert_eq!(without.active().unwrap().npub(), one.npub());
+        without.select("two").unwrap();
+        assert_eq!(without.active().unwrap().npub(), two.npub());
+    }
+
+    #[test]
+    fn what_cannot_be_unlocked_is_not_moved() {
+        let (_dir, home) = home();
+        let with = |text: &str| Identities::new(&home).with_passphrase(Zeroizing::new(text.into()));
+        with("correct horse").create("mine").unwrap();
+        let path = walk(&home.data_file("identities")).remove(0);
+        let before = std::fs::read(&path).unwrap();
+        for storage in [Storage::Passphrase, Storage::DeviceKey] {
+            assert!(matches!(with("battery staple").protect(storage), Err(IdentityError::Locked)));
+        }
+        let lock = home.lock().unwrap();
+        assert!(matches!(with("correct horse").protect(Storage::DeviceKey), Err(IdentityError::Home(_))));
+        drop(lock);
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        assert!(!home.data_file("device.key").exists());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The node: wires and I/O around the market engine.
 //!
 //! [`Node::bind`] opens every port and restores every open job; [`Node::run`] serves until told to
-//! stop, then lets running work finish. In reading order: [`home`], [`config`] and [`identity`] say
-//! where and who we are; [`store`] is what survives; the [`driver`] owns the engine; [`relays`],
+//! stop, then lets running work finish. In reading order: [`home`], [`config`], [`identity`] and
+//! [`device`] say where and who we are; [`store`] is what survives; the [`driver`] owns the engine; [`relays`],
 //! [`till`] and [`workers`] are its hands; `server` and `app` are what others see.
 
 mod advertise;
@@ -11,6 +11,7 @@ mod bus;
 mod clock;
 pub mod config;
 mod desk;
+pub mod device;
 pub mod driver;
 pub mod failpoint;
 pub mod guests;

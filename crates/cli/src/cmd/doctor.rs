@@ -7,7 +7,7 @@ use openagents_api::{NodeView, SCHEMA_VERSION};
 use openagents_node::{
     config::{Config, OpenAiServer},
     home::Home,
-    identity::Identities,
+    identity::{Identities, IdentityError},
 };
 use openagents_relay::RelayUrl;
 use openagents_types::Msat;
@@ -192,8 +192,14 @@ fn identity(home: &Home) -> Check {
     if all.active_npub().is_none() {
         return Check::warn("identity", "none yet; the first start makes one", "openagents identity create");
     }
-    match all.active() {
-        Ok(identity) => Check::ok("identity", identity.npub()),
+    let storage = |npub: &str| all.storage(&all.find(npub)?);
+    match all.active().and_then(|identity| Ok((identity.npub(), storage(&identity.npub())?))) {
+        Ok((npub, storage)) => Check::ok("identity", format!("{npub} (storage: {})", storage.word())),
+        Err(error @ IdentityError::Device(_)) => {
+            let text = error.to_string();
+            let (what, fix) = text.split_once("; ").unwrap_or((&text, "openagents identity list"));
+            Check::fail("identity", what, fix)
+        }
         Err(error) => {
             Check::fail("identity", error.to_string(), "openagents identity use NAME, or restore device.key")
         }

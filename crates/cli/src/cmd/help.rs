@@ -19,6 +19,7 @@ pub(crate) struct HelpArgs {
 const ENVIRONMENT: &str = "\
 OPENAGENTS_HOME                 keep everything in this directory
 OPENAGENTS_PASSPHRASE_FILE      a file with the passphrase that unlocks identities
+OPENAGENTS_KEYRING              off: never use the system's keyring
 OPENAGENTS_LOG                  what to log, such as info or openagents_node=debug
 NO_COLOR, CLICOLOR_FORCE        no colour, or colour even into a pipe
 VISUAL, EDITOR                  what `openagents config edit` opens

@@ -1,9 +1,9 @@
 //! `openagents identity`: the keys a node signs with. Secrets come in by pipe, file or unseen typing,
 //! and never go out.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use openagents_api::SCHEMA_VERSION;
-use openagents_node::identity::{Identities, IdentityFile};
+use openagents_node::identity::{Identities, IdentityFile, Storage};
 use serde_json::{Value, json};
 
 use crate::{
@@ -43,6 +43,36 @@ pub(crate) enum Identity {
         /// Its name, its npub, or a beginning of that [default: the one in use]
         which: Option<String>,
     },
+    /// Choose what unlocks all keys of this home
+    #[command(before_help = "Examples:\n  openagents identity protect --keyring\n  \
+        OPENAGENTS_PASSPHRASE_FILE=~/passphrase openagents identity protect --passphrase")]
+    Protect(Protection),
+}
+
+/// What unlocks the keys.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Protection {
+    /// A random secret in the system's keyring: a copy of the home is worth nothing
+    #[arg(long)]
+    keyring: bool,
+    /// The same secret in a file beside the keys: a copy of the home is worth the keys
+    #[arg(long)]
+    file: bool,
+    /// The passphrase in OPENAGENTS_PASSPHRASE_FILE, which every start then needs
+    #[arg(long)]
+    passphrase: bool,
+}
+
+impl Protection {
+    /// The group has let exactly one through.
+    const fn storage(&self) -> Storage {
+        match (self.keyring, self.file) {
+            (true, _) => Storage::Keyring,
+            (_, true) => Storage::DeviceKey,
+            _ => Storage::Passphrase,
+        }
+    }
 }
 
 /// Does it.
@@ -66,7 +96,22 @@ pub(crate) fn run(global: &Global, command: &Identity) -> anyhow::Result<Exit> {
             let which = which.clone().or_else(|| all.active_npub()).ok_or_else(none_yet)?;
             one(global, &all, &all.find(&which)?)
         }
+        Identity::Protect(by) => protect(global, &all, by.storage()),
     }
+}
+
+fn protect(global: &Global, all: &Identities<'_>, by: Storage) -> anyhow::Result<Exit> {
+    all.protect(by)?;
+    if global.json {
+        show::json(&json!({ "schema_version": SCHEMA_VERSION, "storage": by }))?;
+    } else {
+        show::line(match by {
+            Storage::Keyring => "the keys of this home are now unlocked by a secret in the system's keyring",
+            Storage::DeviceKey => "the keys of this home are now unlocked by device.key beside them",
+            Storage::Passphrase => "the keys of this home are now unlocked by your passphrase alone",
+        })?;
+    }
+    Ok(Exit::Ok)
 }
 
 /// Two identities of one name could not be told apart by it.
@@ -85,7 +130,7 @@ fn none_yet() -> Failure {
 fn list(global: &Global, all: &Identities<'_>) -> anyhow::Result<Exit> {
     let (files, active) = (all.list()?, all.active_npub());
     if global.json {
-        let identities: Vec<Value> = files.iter().map(|file| view(file, active.as_deref())).collect();
+        let identities: Vec<Value> = files.iter().map(|file| view(all, file, active.as_deref())).collect();
         show::json(&json!({ "schema_version": SCHEMA_VERSION, "identities": identities }))?;
         return Ok(Exit::Ok);
     }
@@ -107,7 +152,7 @@ fn list(global: &Global, all: &Identities<'_>) -> anyhow::Result<Exit> {
 fn one(global: &Global, all: &Identities<'_>, file: &IdentityFile) -> anyhow::Result<Exit> {
     let active = all.active_npub();
     if global.json {
-        let mut view = view(file, active.as_deref());
+        let mut view = view(all, file, active.as_deref());
         view["schema_version"] = SCHEMA_VERSION.into();
         show::json(&view)?;
         return Ok(Exit::Ok);
@@ -117,11 +162,13 @@ fn one(global: &Global, all: &Identities<'_>, file: &IdentityFile) -> anyhow::Re
     Ok(Exit::Ok)
 }
 
-fn view(file: &IdentityFile, active: Option<&str>) -> Value {
+fn view(all: &Identities<'_>, file: &IdentityFile, active: Option<&str>) -> Value {
     json!({
         "name": file.name,
         "npub": file.npub,
         "created_at": file.created_at.saturating_mul(1000),
         "active": active == Some(file.npub.as_str()),
+        // Nothing is known of a damaged file.
+        "storage": all.storage(file).ok(),
     })
 }
