@@ -9,7 +9,7 @@ use std::{
 use openagents_backend::{Backend, Work};
 use openagents_engine::{Input, InputSize, RunFault};
 use openagents_types::{InputType, JobId, JobKind, JobRequest, Millis, ResolvedInput};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{driver::DriverHandle, resolve::Resolver, runtime::Tasks};
@@ -156,10 +156,10 @@ impl Inner {
     /// Gathers what a backend streams into pieces worth an event.
     async fn pass_on_pieces(&self, job: JobId, mut heard: mpsc::Receiver<String>) {
         let mut text = String::new();
-        let mut tick = tokio::time::interval(PIECE_EVERY);
+        // Short work is over before the first tick and sends no pieces. A tick that is due at once would
+        // hold it up all the same: timers wait for the end of their millisecond.
+        let mut tick = tokio::time::interval_at(Instant::now() + PIECE_EVERY, PIECE_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // The first tick comes at once; short work is over before the second, and sends no pieces.
-        tick.tick().await;
         loop {
             tokio::select! {
                 piece = heard.recv() => match piece {
