@@ -232,7 +232,6 @@ const MOVES: &[(&str, &[&str])] = &[
     ("--keyring", &["secret-moved", "identity-resealed", "identity-resealed"]),
     ("--passphrase", &[]),
     ("--file", &["secret-copied", "secret-moved", "identity-resealed"]),
-    ("--passphrase", &["identity-resealed", "secret-forgotten"]),
 ];
 
 /// The account under which the keyring holds the secret, if that is where it is.
