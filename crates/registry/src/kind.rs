@@ -304,9 +304,8 @@ fn input(parts: &[String]) -> Result<JobInput, Fault> {
 }
 
 fn param(parts: &[String]) -> Result<Param, Fault> {
-    let (name, values) = parts
-        .split_first()
-        .ok_or_else(|| Fault::NotAKind("a parameter of an example has no name".into()))?;
+    let (name, values) =
+        parts.split_first().ok_or_else(|| Fault::NotAKind("a parameter of an example has no name".into()))?;
     Ok(Param { name: name.clone(), values: values.to_vec() })
 }
 

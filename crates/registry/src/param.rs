@@ -230,7 +230,8 @@ impl ParamSpec {
         if only.trim_start().starts_with('[') {
             // An array of items, each at most so long, with quotes and commas.
             self.limit(only, self.longest().saturating_mul(4).max(LONGEST_VALUE))?;
-            let items: Vec<Value> = serde_json::from_str(only).map_err(|_| self.wrong("a JSON array", only))?;
+            let items: Vec<Value> =
+                serde_json::from_str(only).map_err(|_| self.wrong("a JSON array", only))?;
             return Ok(items.iter().map(|item| self.item_text(item)).collect());
         }
         if self.spelling == Some(Spelling::Commas) {
@@ -254,7 +255,7 @@ impl ParamSpec {
             ParamType::Number => {
                 let number = number(text).ok_or_else(|| self.wrong("a number", text))?;
                 self.bounded(number, text)?;
-                Ok(Value::from(number))
+                Ok(whole(number).map_or_else(|| Value::from(number), Value::from))
             }
             ParamType::Boolean => {
                 truth(text).map(Value::Bool).ok_or_else(|| self.wrong("true or false", text))
@@ -278,11 +279,9 @@ impl ParamSpec {
         }
         let matcher = self.matcher.get_or_init(|| self.pattern.as_deref().and_then(|p| Regex::new(p).ok()));
         match matcher {
-            Some(matcher) if !matcher.is_match(text) => Err(Fault::Pattern {
-                param: self.name.clone(),
-                expected: self.shape(),
-                found: short(text),
-            }),
+            Some(matcher) if !matcher.is_match(text) => {
+                Err(Fault::Pattern { param: self.name.clone(), expected: self.shape(), found: short(text) })
+            }
             _ => Ok(Value::from(text)),
         }
     }
@@ -296,10 +295,10 @@ impl ParamSpec {
             self.bounded(whole as f64, text)?;
             return Ok(Value::from(whole));
         }
-        let number = number(text).filter(|n| n.fract() == 0.0 && n.abs() <= EXACT).ok_or_else(wrong)?;
+        let number = number(text).ok_or_else(wrong)?;
+        let whole = whole(number).ok_or_else(wrong)?;
         self.bounded(number, text)?;
-        #[allow(clippy::cast_possible_truncation, reason = "it is whole and no larger than EXACT")]
-        Ok(Value::from(number as i64))
+        Ok(Value::from(whole))
     }
 
     fn bounded(&self, number: f64, text: &str) -> Result<(), Fault> {
@@ -366,6 +365,13 @@ fn number(text: &str) -> Option<f64> {
     let plain = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E'));
     let number: f64 = text.parse().ok().filter(|_| plain)?;
     number.is_finite().then_some(number)
+}
+
+/// A number that is whole, so that `1.0` and `1` are one value.
+fn whole(number: f64) -> Option<i64> {
+    #[allow(clippy::cast_possible_truncation, reason = "it is whole and no larger than EXACT")]
+    let whole = number as i64;
+    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(whole)
 }
 
 /// `1_000` without the underscores; `None` if one does not stand between digits.

@@ -41,12 +41,7 @@ impl KindSchema {
     ///
     /// # Errors
     /// It is not a request that this kind can serve; the fault's text is for the customer.
-    pub fn read(
-        &self,
-        inputs: &[JobInput],
-        params: &[Param],
-        output: &[String],
-    ) -> Result<JobParams, Fault> {
+    pub fn read(&self, inputs: &[JobInput], params: &[Param], output: &[String]) -> Result<JobParams, Fault> {
         if params.len() > MOST_PARAMS {
             return Err(Fault::TooManyParams { count: params.len(), most: MOST_PARAMS });
         }

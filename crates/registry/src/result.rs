@@ -135,5 +135,9 @@ fn check_work(event: &Value, wanted: u64) -> Result<(), Fault> {
     let next = id.as_bytes().get(zeros).and_then(|byte| char::from(*byte).to_digit(16));
     // A hexadecimal digit has four bits, of which `to_digit` counts in 32.
     let bits = 4 * zeros as u64 + next.map_or(0, |digit| u64::from(digit.leading_zeros() - 28));
-    if bits >= wanted { Ok(()) } else { Err(Fault::result(format!("its id has {bits} zero bits, not {wanted}"))) }
+    if bits >= wanted {
+        Ok(())
+    } else {
+        Err(Fault::result(format!("its id has {bits} zero bits, not {wanted}")))
+    }
 }

@@ -103,9 +103,8 @@ fn check(kind: &KindSchema, example: &Example) -> Result<(), Fault> {
 
 /// Lower-case words, joined.
 fn is_name(name: &str, joint: char) -> bool {
-    let word = |word: &str| {
-        !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
-    };
+    let word =
+        |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     name.split(joint).all(word)
 }
 
