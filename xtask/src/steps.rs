@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::bail;
 
 use crate::{
-    needs,
+    needs, registry,
     shell::{self, command, program, run, works},
     tidy,
     torture::{self, TortureArgs},
@@ -18,6 +18,7 @@ const STEPS: &[Step] = &[
     ("needs", needs::install),
     ("fmt", || run(command("cargo fmt --all --check"))),
     ("tidy", tidy::run),
+    ("registry", || registry::run(true)),
     ("clippy", || run(command("cargo clippy --workspace --all-targets --quiet -- -Dwarnings"))),
     ("deny", deny),
     ("targets", targets),
