@@ -5,6 +5,7 @@
 mod bench;
 mod fuzz;
 mod needs;
+mod registry;
 mod shell;
 mod steps;
 mod tidy;
@@ -30,6 +31,12 @@ enum Task {
     },
     /// Check the rules that no compiler checks
     Tidy,
+    /// Write the catalogue of job kinds as a file for programs and as pages for people
+    Registry {
+        /// Write nothing; fail if something is not current
+        #[arg(long)]
+        check: bool,
+    },
     /// Measure the node against a floor
     Bench {
         /// Print one JSON object
@@ -53,6 +60,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Test { only } => steps::test(&only),
         Task::Tidy => tidy::run(),
+        Task::Registry { check } => registry::run(check),
         Task::Bench { json, quick, only } => bench::run(json, quick, &only),
         Task::Torture(arguments) => torture::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),

@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use crate::{
     fuzz::{self, FuzzArgs},
-    needs,
+    needs, registry,
     shell::{self, command, program, run, works},
     tidy,
     torture::{self, TortureArgs},
@@ -19,6 +19,7 @@ const STEPS: &[Step] = &[
     ("needs", needs::install),
     ("fmt", fmt),
     ("tidy", tidy::run),
+    ("registry", || registry::run(true)),
     ("clippy", || run(command("cargo clippy --workspace --all-targets --quiet -- -Dwarnings"))),
     ("deny", deny),
     ("targets", targets),
@@ -82,7 +83,7 @@ fn deny() -> anyhow::Result<()> {
 fn targets() -> anyhow::Result<()> {
     for target in ["wasm32-unknown-unknown", "aarch64-apple-ios"] {
         run(command(&format!(
-            "cargo check --quiet --target {target} -p openagents-types -p openagents-engine"
+            "cargo check --quiet --target {target} -p openagents-types -p openagents-registry -p openagents-engine"
         )))?;
     }
     run(command("cargo check --quiet --target aarch64-apple-darwin -p openagents-keyring"))?;

@@ -15,17 +15,18 @@ use crate::shell::root;
 const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("protocol", &["types"]),
-    ("engine", &["types"]),
+    ("registry", &["types"]),
+    ("engine", &["types", "registry"]),
     ("wallet", &["types"]),
     ("backend", &["types"]),
     ("api", &["types"]),
     ("keyring", &[]),
     ("relay", &["types", "protocol"]),
-    ("node", &["types", "protocol", "engine", "wallet", "backend", "api", "relay", "keyring"]),
-    ("cli", &["types", "protocol", "wallet", "backend", "api", "relay", "node", "keyring"]),
+    ("node", &["types", "protocol", "registry", "engine", "wallet", "backend", "api", "relay", "keyring"]),
+    ("cli", &["types", "protocol", "registry", "wallet", "backend", "api", "relay", "node", "keyring"]),
     ("bench", &["types", "protocol", "wallet"]),
-    ("tests", &["types", "protocol", "engine", "wallet", "backend", "api", "relay", "node"]),
-    ("xtask", &["types", "api", "relay"]),
+    ("tests", &["types", "protocol", "registry", "engine", "wallet", "backend", "api", "relay", "node"]),
+    ("xtask", &["types", "protocol", "registry", "api", "relay"]),
 ];
 
 /// What the pure crates must never see, at any depth.
@@ -96,7 +97,7 @@ fn arrows(complaints: &mut Vec<String>) -> anyhow::Result<()> {
         }
     }
     let graph = graph(&metadata);
-    for name in ["openagents-types", "openagents-engine"] {
+    for name in ["openagents-types", "openagents-registry", "openagents-engine"] {
         for seen in reach(&graph, name) {
             if IMPURE.contains(&seen.as_str()) {
                 complaints.push(format!("{name} must not see {seen}, at any depth"));
@@ -170,8 +171,9 @@ fn product_file(name: &str, text: &str) -> Vec<String> {
     if !may_spawn && (text.contains("tokio::spawn(") || text.contains("task::spawn(")) {
         complaints.push(format!("{name}: starts a task; use runtime.rs"));
     }
-    let pure =
-        ["crates/types/", "crates/engine/", "crates/protocol/"].iter().any(|start| name.starts_with(start));
+    let pure = ["crates/types/", "crates/registry/", "crates/engine/", "crates/protocol/"]
+        .iter()
+        .any(|start| name.starts_with(start));
     for clock in ["SystemTime::now", "Instant::now", "Timestamp::now"] {
         if pure && text.contains(clock) {
             complaints.push(format!("{name}: reads a clock; time is an input"));

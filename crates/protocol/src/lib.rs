@@ -20,4 +20,4 @@ pub mod zap;
 
 pub use ingress::{IngressError, Limits, Verified, accept};
 pub use keyring::Keyring;
-pub use message::{DecodeError, EncodeError, Message, decode, encode_customer, encode_provider};
+pub use message::{DecodeError, EncodeError, Message, decode, encode_customer, encode_provider, is_request};

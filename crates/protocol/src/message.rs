@@ -8,7 +8,7 @@ use openagents_types::{
 
 use crate::{
     Keyring, Limits, Verified, ad::Ad, cancel, feedback, heartbeat, ingress::check_tags, keyring::Sealed,
-    refund, request, result,
+    refund, request, result, tags,
 };
 
 /// What an event says.
@@ -96,6 +96,20 @@ impl From<Sealed> for EncodeError {
     }
 }
 
+/// Whether an event of this kind and with these tags asks for a job.
+///
+/// The market's own kinds, 6500-6599, lie among the results of 5500-5599 (6500 is also what answers
+/// 5500). There the shape decides: a result quotes its request in a `request` tag or names it in an `e`
+/// tag, and a request does neither. The order of tags does not matter. Results of the market's own kinds
+/// are 7500-7599 and collide with nothing.
+pub fn is_request(kind: u16, tags: &[Vec<String>]) -> bool {
+    match kind {
+        5000..=5999 => true,
+        6500..=6599 => !result::has_shape(tags),
+        _ => false,
+    }
+}
+
 /// Reads an event.
 ///
 /// # Errors
@@ -104,9 +118,7 @@ pub fn decode(event: &Verified, keys: &mut Keyring) -> Result<Message, DecodeErr
     let kind = event.event().kind.as_u16();
     match kind {
         5 => Ok(Message::Cancels(cancel::decode(event))),
-        5000..=5999 => request::decode(event, keys).map(|request| Message::Request(Box::new(request))),
-        // The market's own kinds lie among the results of 5500-5599: a result names its request.
-        6500..=6599 if !result::has_shape(event) => {
+        5000..=5999 | 6500..=6599 if is_request(kind, &tags::from_tags(event.event().tags.iter())) => {
             request::decode(event, keys).map(|request| Message::Request(Box::new(request)))
         }
         6000..=6999 | 7500..=7599 => result::decode(event, keys).map(Message::Result),

@@ -10,11 +10,11 @@ use crate::{
     tags::{self, make},
 };
 
-/// Whether an event of a kind that could be a request looks like a result: it names its request.
-pub(crate) fn has_shape(event: &Verified) -> bool {
-    let found = tags::from_tags(event.event().tags.iter());
-    let mut names = found.iter().filter_map(|tag| tag.first());
-    names.any(|name| name == tags::REQUEST || name == tags::EVENT)
+/// Whether tags are those of a result: it quotes its request, or an `e` tag names it. An `e` tag that
+/// holds no id names nothing.
+pub(crate) fn has_shape(found: &[tags::Raw]) -> bool {
+    let named = |values: &[String]| values.first().is_some_and(|id| id.parse::<JobId>().is_ok());
+    tags::all(found, tags::REQUEST).next().is_some() || tags::all(found, tags::EVENT).any(named)
 }
 
 pub(crate) fn encode(

@@ -3,7 +3,7 @@
 
 use nostr::{Keys, SecretKey, Tag};
 use openagents_protocol::{
-    Keyring, Limits, Message, Verified, accept, decode, encode_customer, encode_provider, request,
+    Keyring, Limits, Message, Verified, accept, decode, encode_customer, encode_provider, is_request, request,
 };
 use openagents_types::{
     Draft, Encryption, InputType, Invoice, JobInput, JobKind, JobSpec, Millis, Msat, Network, Notice, Param,
@@ -244,6 +244,13 @@ fn our_own_kinds_are_told_from_results_by_their_shape() {
     assert!(matches!(decode(&answer, &mut ring(1)), Ok(Message::Result(_))));
     let ours = event(7_500, "done", &[&["e", JOB]]);
     assert!(matches!(decode(&ours, &mut ring(1)), Ok(Message::Result(_))));
+    let junk = event(6_500, "", &[&["i", "fn main() {}", "text"], &["e", "no id"], &["e"]]);
+    assert!(
+        matches!(decode(&junk, &mut ring(1)), Ok(Message::Request(_))),
+        "an e without an id names nothing"
+    );
+    let about = event(6_501, "", &[&["i", JOB, "event"]]);
+    assert!(matches!(decode(&about, &mut ring(1)), Ok(Message::Request(_))), "an input is no e tag");
 }
 
 #[test]
@@ -282,8 +289,51 @@ fn no_altered_event_passes() {
     assert!(passed < 200, "{passed} spellings of one event");
 }
 
+/// Tags that a request may have and that name no job.
+fn innocent_tag() -> impl Strategy<Value = Vec<String>> {
+    prop_oneof![
+        ("i|param|output|bid|relays|p|t|expiration|encrypted|client", "[0-9a-f]{64}|\\PC{0,12}")
+            .prop_map(|(name, value)| vec![name, value]),
+        "[0-9a-f]{0,63}|\\PC{0,12}".prop_map(|value| vec!["e".to_owned(), value]),
+        Just(vec!["e".to_owned()]),
+        Just(vec![]),
+    ]
+}
+
+/// Tags that make a result, as our own encoder and others write them.
+fn telling_tag() -> impl Strategy<Value = Vec<String>> {
+    let e = ("[0-9a-f]{64}", prop::option::of("wss://[a-z]{1,9}\\.example"), any::<bool>());
+    prop_oneof![
+        e.prop_map(|(id, relay, marked)| {
+            let marker = marked.then(|| "job".to_owned());
+            ["e".to_owned(), id].into_iter().chain(relay).chain(marker).collect()
+        }),
+        "\\PC{0,30}".prop_map(|quoted| vec!["request".to_owned(), quoted]),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn a_request_is_told_from_a_result_however_its_tags_are_ordered(
+        kind in 6_500_u16..6_600,
+        mixed in prop::collection::vec(innocent_tag(), 0..6).prop_shuffle(),
+        telling in telling_tag(),
+        place: prop::sample::Index,
+    ) {
+        prop_assert!(is_request(kind, &mixed));
+        let mut answer = mixed.clone();
+        answer.insert(place.index(mixed.len() + 1), telling);
+        prop_assert!(!is_request(kind, &answer));
+        // Outside the collision the number alone decides.
+        prop_assert!(is_request(kind - 1_000, &answer));
+        prop_assert!(!is_request(kind + 1_000, &mixed) && !is_request(kind - 500, &mixed));
+        let asked = Verified::sign(&keys(2), kind, mixed.into_iter().filter_map(|t| Tag::parse(t).ok()).collect(), String::new(), 1);
+        prop_assert!(!matches!(decode(&asked, &mut ring(1)), Ok(Message::Result(_))));
+        let said = Verified::sign(&keys(2), kind, answer.into_iter().filter_map(|t| Tag::parse(t).ok()).collect(), String::new(), 1);
+        prop_assert!(!matches!(decode(&said, &mut ring(1)), Ok(Message::Request(_))));
+    }
 
     #[test]
     fn no_soup_of_tags_makes_a_decoder_panic(
