@@ -75,6 +75,9 @@ pub(crate) enum Command {
     /// Choose and try the relays the market is reached on
     #[command(subcommand)]
     Relay(cmd::relay::Relay),
+    /// See which kinds of jobs there are, and check a job against its kind
+    #[command(subcommand)]
+    Registry(cmd::registry::Registry),
     /// Check everything a node needs and say how to mend what is broken
     Doctor(cmd::doctor::DoctorArgs),
     /// See and change the settings

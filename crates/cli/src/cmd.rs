@@ -9,6 +9,7 @@ pub(crate) mod identity;
 pub(crate) mod jobs;
 mod paths;
 pub(crate) mod provider;
+pub(crate) mod registry;
 pub(crate) mod relay;
 pub(crate) mod testnet;
 pub(crate) mod wallet;
@@ -36,6 +37,7 @@ pub(crate) fn run(program: Program) -> anyhow::Result<Exit> {
         Command::Identity(identity) => identity::run(global, &identity),
         Command::Wallet(wallet) => wallet::run(global, &wallet),
         Command::Relay(relay) => relay::run(global, &relay),
+        Command::Registry(registry) => registry::run(global, &registry),
         Command::Doctor(args) => doctor::run(global, &args),
         Command::Config(config) => config::run(global, &config),
         Command::Testnet(testnet) => testnet::run(global, &testnet),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use openagents_registry::Fault;
 use openagents_types::{Draft, Invoice, JobId, JobRequest, Msat, Notice, Terms, Timestamp};
 
 use crate::{
@@ -70,6 +71,10 @@ impl ProviderDesk {
                 ),
             };
         };
+        if let Some(fault) = invalid(request) {
+            let message = format!("{fault}; nothing was charged, correct the job and ask again");
+            return Verdict::Refuse(Why::new("invalid", message), None);
+        }
         if self.waiting.len() >= self.config.queue_limit || self.offered >= self.config.offer_limit {
             return Verdict::Refuse(
                 Why::new("overloaded", "this provider is busy; nothing was charged, ask again later"),
@@ -170,6 +175,11 @@ impl ProviderDesk {
         out.publish(id, Draft::Quote { invoice: invoice.clone(), expires_at, eta, terms });
         self.move_to(now, id, State::Offered { invoice, terms, expires_at }, out);
     }
+}
+
+/// What about a request is not as its kind asks. A kind that the registry does not know asks nothing.
+fn invalid(request: &JobRequest) -> Option<Fault> {
+    openagents_registry::find(request.kind).ok()?.read_request(request).err()
 }
 
 /// A job's rank: by its bid, where it names one.

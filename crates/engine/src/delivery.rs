@@ -1,5 +1,6 @@
 //! What happens to the work: pieces, results, failures, second attempts.
 
+use openagents_registry::Fault;
 use openagents_types::{Draft, JobId, Msat, Notice, Timestamp};
 
 use crate::{
@@ -34,6 +35,9 @@ impl ProviderDesk {
     pub(crate) fn finished(&mut self, now: Timestamp, id: JobId, content: String, out: &mut Actions) {
         let Some(Job { state: State::Running { funds, .. }, .. }) = self.jobs.get(&id) else { return };
         let funds = *funds;
+        if let Some(fault) = self.unpromised(id, &content) {
+            return self.fail(now, id, Why::new("invalid-result", fault.to_string()), out);
+        }
         out.publish(id, Draft::Result { content, price: funds.amount() });
         out.push(Action::Announce { job: id, draft: Draft::Notice(Notice::Success) });
         match funds {
@@ -46,6 +50,14 @@ impl ProviderDesk {
                 self.move_to(now, id, State::Closed { outcome, hash: funds.hash() }, out);
             }
         }
+    }
+
+    /// What about a result is not as its kind promises, so that it must not be charged for.
+    fn unpromised(&self, id: JobId, content: &str) -> Option<Fault> {
+        let request = &self.jobs.get(&id)?.request;
+        let schema = openagents_registry::find(request.kind).ok()?;
+        let params = schema.read_request(request).ok()?;
+        schema.check_result(content, &params).err()
     }
 
     pub(crate) fn run_failed(&mut self, now: Timestamp, id: JobId, fault: RunFault, out: &mut Actions) {

@@ -68,6 +68,8 @@ impl Advertiser {
                 per_kib: offer.price.per_kib,
                 max_input_bytes: offer.max_input_bytes,
                 timeout: self.provider.job_timeout,
+                params: openagents_registry::find(offer.kind)
+                    .map_or_else(|_| serde_json::json!({}), |schema| schema.nip90_params()),
                 relays: self.relays_tag.clone(),
             };
             match ad::encode(&ad, self.identity.keys(), clock::now()) {

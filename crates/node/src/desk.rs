@@ -87,6 +87,9 @@ impl Desk for Counter {
             return Err(no_wallet());
         }
         let order = self.order(body);
+        if let Ok(schema) = openagents_registry::find(order.spec.kind) {
+            schema.read_spec(&order.spec).map_err(|fault| invalid(&fault))?;
+        }
         match self.driver.ask(order).await {
             Ok(id) => Ok(Asked { id }),
             Err(refused) => Err(refusal(&refused)),
@@ -206,6 +209,15 @@ fn no_wallet() -> Problem {
         message: "This node has no wallet.".into(),
         money: "No money moved.".into(),
         next: "Connect one with `openagents wallet connect`, or ask for free work with `--max-sat 0`.".into(),
+    }
+}
+
+fn invalid(fault: &openagents_registry::Fault) -> Problem {
+    Problem {
+        code: "invalid".into(),
+        message: format!("The job was not asked: {fault}."),
+        money: "No money moved.".into(),
+        next: "See what the kind takes with `openagents registry show KIND`, then ask again.".into(),
     }
 }
 

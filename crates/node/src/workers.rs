@@ -8,7 +8,7 @@ use std::{
 
 use openagents_backend::{Backend, Work};
 use openagents_engine::{Input, InputSize, RunFault};
-use openagents_types::{InputType, JobId, JobKind, JobRequest, Millis, ResolvedInput};
+use openagents_types::{InputType, JobId, JobKind, JobRequest, Millis, Param, ResolvedInput};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -111,7 +111,7 @@ impl Inner {
         let Some(backend) = self.backends.get(&request.kind) else {
             return Err(format!("this provider does not do jobs of kind {}", request.kind));
         };
-        backend.check(request.kind, &request.params, bytes).map_err(|rejection| rejection.to_string())?;
+        backend.check(request.kind, &canonical(request), bytes).map_err(|rejection| rejection.to_string())?;
         Ok(InputSize { bytes })
     }
 
@@ -132,7 +132,7 @@ impl Inner {
         let Some(backend) = self.backends.get(&request.kind).cloned() else {
             return Some(failed("the backend is gone".into(), false));
         };
-        let (params, output) = (request.params.clone(), request.output.clone());
+        let (params, output) = (canonical(request), request.output.clone());
         let work = Work { kind: request.kind, inputs, params, output };
         let (pieces, heard) = mpsc::channel(64);
         let run = tokio::time::timeout(limit.duration(), backend.run(work, pieces, stop.clone()));
@@ -174,6 +174,15 @@ impl Inner {
             }
         }
     }
+}
+
+/// A request's parameters under the names and in the spelling that backends read, and those that the
+/// kind does not know as they came.
+fn canonical(request: &JobRequest) -> Vec<Param> {
+    let read = openagents_registry::find(request.kind).and_then(|schema| schema.read_request(request));
+    let Ok(read) = read else { return request.params.clone() };
+    let given = read.to_params().into_iter().filter(|param| read.was_given(&param.name));
+    given.chain(read.unknown().iter().cloned()).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -28,6 +28,8 @@ pub struct Ad {
     pub max_input_bytes: u64,
     /// How long a job may take.
     pub timeout: Millis,
+    /// The parameters it reads: name, whether required, values, description (`nip90Params`).
+    pub params: Value,
     /// Where it hears requests.
     pub relays: Vec<String>,
 }
@@ -51,7 +53,7 @@ pub fn encode(ad: &Ad, keys: &Keys, now: Timestamp) -> Result<Verified, EncodeEr
         "amount": if free { "free".into() } else { ad.base.to_sat_ceil().to_string() },
         "supportsEncryption": true,
         "encryptionSupported": true,
-        "nip90Params": {},
+        "nip90Params": ad.params,
         "pricing": { "base_msat": ad.base.get(), "per_kib_msat": ad.per_kib.get() },
         "limits": { "max_input_bytes": ad.max_input_bytes, "timeout_s": ad.timeout.0 / 1000 },
     });
@@ -86,6 +88,7 @@ pub(crate) fn decode(event: &Verified) -> Result<Ad, DecodeError> {
         per_kib: Msat::new(number("pricing", "per_kib_msat")),
         max_input_bytes: number("limits", "max_input_bytes"),
         timeout: Millis::from_secs(number("limits", "timeout_s")),
+        params: content["nip90Params"].clone(),
         relays: tags::all(&found, tags::RELAYS).flatten().cloned().collect(),
     })
 }

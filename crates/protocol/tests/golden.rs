@@ -123,6 +123,7 @@ fn written() -> Vec<(String, Verified)> {
         per_kib: Msat::new(10),
         max_input_bytes: 65_536,
         timeout: Millis(30_000),
+        params: serde_json::json!({ "length": { "required": false, "values": [], "description": "how long" } }),
         relays: vec!["wss://relay.example".into()],
     };
     events.push(("ad".to_owned(), ad::encode(&ad, &seller, NOW).unwrap()));

@@ -177,7 +177,10 @@ impl ParamSpec {
     pub(crate) fn write(&self, value: &Value) -> Vec<Param> {
         let one = |values| Param { name: self.name.clone(), values };
         let Some(items) = value.as_array() else { return vec![one(vec![plain(value)])] };
+        // By itself, what begins like an array would be read as one.
+        let alone = matches!(items.as_slice(), [only] if plain(only).trim_start().starts_with('['));
         match self.wire() {
+            Wire::Values | Wire::Tags if alone => vec![one(vec![value.to_string()])],
             Wire::Values => vec![one(items.iter().map(plain).collect())],
             Wire::Tags => items.iter().map(|item| one(vec![plain(item)])).collect(),
             Wire::Json => vec![one(vec![value.to_string()])],
@@ -191,9 +194,7 @@ impl ParamSpec {
     fn first_text(&self, given: &[&Param]) -> Option<String> {
         let values = given.iter().map(|param| &param.values).find(|values| has_text(values))?;
         if self.spelling == Some(Spelling::Size) {
-            // One character more than the longest is enough to see that it is too long.
-            let joined = values.join("x");
-            return Some(joined.trim().replace([':', '*', '×', 'X'], "x"));
+            return Some(values.join("x").trim().replace([':', '*', '×', 'X'], "x"));
         }
         values.iter().find(|value| !value.is_empty()).cloned()
     }

@@ -176,5 +176,7 @@ fn a_builder_writes_what_it_was_told_and_nothing_wrong() {
     assert_eq!((spec.inputs.len(), spec.params.len(), spec.output.len()), (3, 1, 1));
     assert_eq!((spec.bid, spec.encrypt, spec.provider), (Msat::new(1_000), true, Some(provider)));
     assert_eq!(spec.expires_at, Timestamp::from_secs(5));
-    assert!(builder.url("https://example.com").build(Timestamp::NEVER).is_err(), "5001 takes no addresses");
+    assert!(builder.url("https://example.com").build(Timestamp::NEVER).is_ok());
+    let planning = Builder::new(JobKind::try_from(6_519).unwrap()).text("a goal");
+    assert!(planning.url("https://example.com").build(Timestamp::NEVER).is_err(), "6519 takes no addresses");
 }

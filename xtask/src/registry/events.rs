@@ -1,7 +1,7 @@
 //! Examples as full events, made by the market's own codec and read back with it.
 
 use anyhow::{Context, bail, ensure};
-use nostr::{Event, JsonUtil, Keys, SECP256K1, SecretKey, secp256k1};
+use nostr::{Event, JsonUtil, Keys, SecretKey, secp256k1};
 use openagents_protocol::{Keyring, Limits, Message, Verified, accept, decode, encode_provider, request};
 use openagents_registry::{Example, KindSchema};
 use openagents_types::{Draft, JobRequest, Timestamp};
@@ -61,8 +61,9 @@ fn read_request(event: &Verified, reader: &Keys) -> anyhow::Result<JobRequest> {
 fn settled(event: &Verified, keys: &Keys) -> anyhow::Result<Verified> {
     let event = event.event();
     let digest = secp256k1::Message::from_digest(event.id.to_bytes());
-    let pair = secp256k1::Keypair::from_secret_key(&SECP256K1, keys.secret_key());
-    let signature = SECP256K1.sign_schnorr_no_aux_rand(&digest, &pair);
+    let secp = secp256k1::Secp256k1::new();
+    let pair = secp256k1::Keypair::from_secret_key(&secp, keys.secret_key());
+    let signature = secp.sign_schnorr_no_aux_rand(&digest, &pair);
     let signed = Event::new(
         event.id,
         event.pubkey,

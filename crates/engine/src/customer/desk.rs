@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
+use openagents_registry::Fault;
 use openagents_types::{
-    Draft, Feedback, Invoice, JobId, JobResult, PaymentHash, ProviderKey, Quote, Status, Timestamp,
+    Draft, Feedback, Invoice, JobId, JobResult, JobSpec, PaymentHash, ProviderKey, Quote, Status, Timestamp,
 };
 use sha2::{Digest, Sha256};
 
@@ -214,15 +215,24 @@ impl CustomerDesk {
         if result.kind != ask.spec.kind.result() || ask.delivery.is_some() {
             return self.put(ask);
         }
+        let fault = unpromised(&ask.spec, &result.content);
         let takes = match &ask.phase {
+            Phase::Collecting { .. } if fault.is_some() => false,
             Phase::Collecting { .. } => self.takes_unpaid(now, &mut ask, result, invoice, out),
             Phase::Waiting | Phase::Abandoning => is_heard(&ask, result.provider),
             Phase::Closed { outcome } => {
                 *outcome != AskOutcome::Delivered && self.may_still_deliver(&ask, result)
             }
         };
+        if let Some(fault) = &fault {
+            let message = fault.to_string();
+            let refusal = Refusal { provider: result.provider, code: "invalid-result".into(), message };
+            self.note_refusal(&mut ask, refusal);
+        }
         if takes {
-            self.deliver(now, &mut ask, result, out);
+            self.deliver(now, &mut ask, result, fault.is_none(), out);
+            self.keep(now, ask, out);
+        } else if fault.is_some() {
             self.keep(now, ask, out);
         } else {
             self.put(ask);
@@ -273,7 +283,16 @@ impl CustomerDesk {
         })
     }
 
-    fn deliver(&mut self, now: Timestamp, ask: &mut Ask, result: &JobResult, out: &mut Actions) {
+    /// Takes a result. One that was paid for is taken even if it is not as promised, because its owner
+    /// may still find it of use; its provider is graded as if it had not delivered.
+    fn deliver(
+        &mut self,
+        now: Timestamp,
+        ask: &mut Ask,
+        result: &JobResult,
+        promised: bool,
+        out: &mut Actions,
+    ) {
         ask.delivery = Some(Delivery {
             provider: result.provider,
             event: result.event,
@@ -281,7 +300,7 @@ impl CustomerDesk {
             at: now,
         });
         out.save(Record::Content { job: ask.id, content: result.content.clone() });
-        self.grade(result.provider, true, out);
+        self.grade(result.provider, promised, out);
         ask.phase = Phase::Closed { outcome: AskOutcome::Delivered };
         self.drop_claims(ask, result.provider);
         self.settle_up(now, ask, out);
@@ -487,6 +506,13 @@ impl CustomerDesk {
     pub(crate) fn len(&self) -> usize {
         self.asks.len()
     }
+}
+
+/// What about a result is not as its kind promises.
+fn unpromised(spec: &JobSpec, content: &str) -> Option<Fault> {
+    let schema = openagents_registry::find(spec.kind).ok()?;
+    let params = schema.read_spec(spec).ok()?;
+    schema.check_result(content, &params).err()
 }
 
 /// Whether a provider's word counts: it is the chosen one, or nobody is chosen and it may be.
