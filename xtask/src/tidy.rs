@@ -15,16 +15,17 @@ use crate::shell::root;
 const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("protocol", &["types"]),
-    ("engine", &["types"]),
+    ("policy", &["types"]),
+    ("engine", &["types", "policy"]),
     ("wallet", &["types"]),
     ("backend", &["types"]),
     ("api", &["types"]),
     ("relay", &["types", "protocol"]),
-    ("node", &["types", "protocol", "engine", "wallet", "backend", "api", "relay"]),
-    ("cli", &["types", "protocol", "wallet", "backend", "api", "relay", "node"]),
+    ("node", &["types", "protocol", "policy", "engine", "wallet", "backend", "api", "relay"]),
+    ("cli", &["types", "protocol", "policy", "wallet", "backend", "api", "relay", "node"]),
     ("bench", &["types", "protocol", "wallet"]),
-    ("tests", &["types", "protocol", "engine", "wallet", "backend", "api", "relay", "node"]),
-    ("xtask", &["types", "api", "relay"]),
+    ("tests", &["types", "protocol", "policy", "engine", "wallet", "backend", "api", "relay", "node"]),
+    ("xtask", &["types", "policy", "api", "relay"]),
 ];
 
 /// What the pure crates must never see, at any depth.
@@ -93,7 +94,7 @@ fn arrows(complaints: &mut Vec<String>) -> anyhow::Result<()> {
         }
     }
     let graph = graph(&metadata);
-    for name in ["openagents-types", "openagents-engine"] {
+    for name in ["openagents-types", "openagents-policy", "openagents-engine"] {
         for seen in reach(&graph, name) {
             if IMPURE.contains(&seen.as_str()) {
                 complaints.push(format!("{name} must not see {seen}, at any depth"));
@@ -168,7 +169,7 @@ fn product_file(name: &str, text: &str) -> Vec<String> {
         complaints.push(format!("{name}: starts a task; use runtime.rs"));
     }
     let pure =
-        ["crates/types/", "crates/engine/", "crates/protocol/"].iter().any(|start| name.starts_with(start));
+        ["crates/types/", "crates/policy/", "crates/engine/", "crates/protocol/"].iter().any(|start| name.starts_with(start));
     for clock in ["SystemTime::now", "Instant::now", "Timestamp::now"] {
         if pure && text.contains(clock) {
             complaints.push(format!("{name}: reads a clock; time is an input"));
