@@ -24,7 +24,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     report("a job of 10 KB", (0..2_000).map(|_| time(&policy, &long)).collect());
     for size in [1_000_000, 10_000_000] {
         let nested = nested(size);
-        println!("{} bytes of nested base64: {:?}", nested.len(), time(&policy, &Job::new(5050).input(nested)));
+        println!(
+            "{} bytes of nested base64: {:?}",
+            nested.len(),
+            time(&policy, &Job::new(5050).input(nested))
+        );
     }
     Ok(())
 }

@@ -92,7 +92,9 @@ pub fn read_answer(text: &str) -> Result<Judgement, AnswerFault> {
 }
 
 fn without_fence(text: &str) -> &str {
-    let Some(inside) = text.strip_prefix("```").and_then(|text| text.strip_suffix("```")) else { return text };
+    let Some(inside) = text.strip_prefix("```").and_then(|text| text.strip_suffix("```")) else {
+        return text;
+    };
     inside.strip_prefix("json").or_else(|| inside.strip_prefix("JSON")).unwrap_or(inside).trim()
 }
 
@@ -102,7 +104,8 @@ mod tests {
 
     #[test]
     fn a_plain_answer_is_read_with_or_without_a_fence() {
-        let plain = r#"{"category":"fraud","severity":"high","confidence":0.9,"reason":"Asks for a phishing mail."}"#;
+        let plain =
+            r#"{"category":"fraud","severity":"high","confidence":0.9,"reason":"Asks for a phishing mail."}"#;
         let fenced = format!("```json\n{plain}\n```");
         for text in [plain, &fenced, &format!("\n {plain} ")] {
             let judgement = read_answer(text).unwrap();

@@ -128,7 +128,10 @@ mod tests {
     fn a_place_never_repeats_what_a_customer_hid_in_a_name() {
         assert_eq!(Place::Param("prompt".into()).to_string(), "param prompt");
         assert_eq!(Place::Param("how to make a bomb".into()).to_string(), "param");
-        assert_eq!(Place::Page("https://a.example/x?q=secret".into()).to_string(), "page https://a.example/x");
+        assert_eq!(
+            Place::Page("https://a.example/x?q=secret".into()).to_string(),
+            "page https://a.example/x"
+        );
     }
 
     #[test]

@@ -106,7 +106,8 @@ fn judged_categories() -> impl Iterator<Item = Category> {
 }
 
 fn schema() -> Value {
-    let ids: Vec<Value> = judged_categories().map(|category| category.id().into()).chain([Value::Null]).collect();
+    let ids: Vec<Value> =
+        judged_categories().map(|category| category.id().into()).chain([Value::Null]).collect();
     json!({
         "type": "object",
         "additionalProperties": false,

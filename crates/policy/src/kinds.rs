@@ -23,11 +23,11 @@ pub enum KindClass {
     NeedsReview,
 }
 
-/// Kinds that work on material: extraction, summarization, translation, media conversion, text to speech, discovery
-/// and search, counting, scanning, timestamping, review, explanation, code search, classification, structured
+/// Kinds that work on material: extraction, summarization, translation, media conversion, discovery and
+/// search, counting, scanning, timestamping, review, explanation, code search, classification, structured
 /// extraction, embedding, moderation.
 const HANDLING: &[u16] = &[
-    5000, 5001, 5002, 5200, 5201, 5202, 5250, 5300, 5301, 5302, 5303, 5400, 5500, 5900, 5901, 5905, 5970, 6501,
+    5000, 5001, 5002, 5200, 5201, 5202, 5300, 5301, 5302, 5303, 5400, 5500, 5900, 5901, 5905, 5970, 6501,
     6502, 6504, 6506, 6507, 6508, 6509, 6511, 6513,
 ];
 

@@ -94,11 +94,6 @@ impl View {
             self.text.push_str(". ");
         }
     }
-
-    /// The number of the part, counted from 0, that holds this offset.
-    pub(crate) fn part_at(&self, offset: usize) -> usize {
-        self.starts.partition_point(|start| *start <= offset).saturating_sub(1)
-    }
 }
 
 /// Takes markup, escapes and encodings off, again and again.
@@ -174,14 +169,16 @@ mod tests {
 
     #[test]
     fn honest_words_are_not_taken_for_wrappings() {
-        for raw in ["internationalization of authentication", "deadbeef cafebabe", "Vec<String> and HashMap<u8, u8>"] {
+        for raw in
+            ["internationalization of authentication", "deadbeef cafebabe", "Vec<String> and HashMap<u8, u8>"]
+        {
             assert_eq!(unwrap(raw), raw);
         }
     }
 
     #[test]
     fn disguises_are_read_through() {
-        // In this view l is written as i, and double letters once.
+        // In this view l is written as i.
         for (raw, word) in [
             ("b0mb", " bomb "),
             ("b o m b", " bomb "),

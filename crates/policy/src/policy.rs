@@ -4,7 +4,7 @@
 //! ask, [`Policy::conclude`] what follows from the answers.
 
 use crate::{
-    AnswerFault, Category, Confidence, Finding, Job, Judgement, JudgePrompts, KindClass, Level, Mode,
+    AnswerFault, Category, Confidence, Finding, Job, JudgePrompts, Judgement, KindClass, Level, Mode,
     PolicyConfig, Severity, Verdict, Violation, judge_request, rules,
 };
 
@@ -79,8 +79,9 @@ impl Policy {
     pub fn conclude(&self, ruled: &Ruled, answers: &[Result<Judgement, AnswerFault>]) -> Verdict {
         let sound: Vec<&Judgement> = answers.iter().filter_map(|answer| answer.as_ref().ok()).collect();
         let clean = |judgement: &&Judgement| judgement.category.is_none() && judgement.confidence.is_sure();
-        let acquitted =
-            !sound.is_empty() && sound.len() >= ruled.questions && sound.iter().all(|judgement| clean(judgement));
+        let acquitted = !sound.is_empty()
+            && sound.len() >= ruled.questions
+            && sound.iter().all(|judgement| clean(judgement));
         let mut violations = self.counted(&ruled.findings);
         if acquitted {
             violations.retain(|hit| hit.confidence.is_sure() && hit.severity == Severity::High);
@@ -110,8 +111,7 @@ impl Policy {
         let sure: Vec<_> = findings.iter().filter(|finding| finding.confidence.is_sure()).cloned().collect();
         let settled = !self.verdict(self.counted(&sure)).may_run();
         let threshold = if class == KindClass::Allowed { WORTH_ASKING } else { WORTH_ASKING_ABOUT_OTHERS };
-        let in_doubt =
-            |finding: &Finding| !finding.confidence.is_sure() && finding.confidence >= threshold;
+        let in_doubt = |finding: &Finding| !finding.confidence.is_sure() && finding.confidence >= threshold;
         match self.config.mode {
             Mode::Rules => false,
             Mode::Llm => !settled,

@@ -6,8 +6,8 @@ mod matching;
 
 use std::sync::LazyLock;
 
-use crate::{Category, Confidence, Job, Use, normal::Unwrapped, use_of};
-use file::{Rule, Scope};
+use crate::{Category, Confidence, Job, Part, Place, Use, normal::Unwrapped, use_of};
+use file::{Language, Rule, Scope};
 use lexicon::{Hits, Lexicon};
 
 /// One file per category, and what several of them share.
@@ -23,10 +23,14 @@ const FILES: &[(Option<Category>, &str, &str)] = &[
     (Some(Category::ExplicitContent), "explicit.rules", include_str!("../rules/explicit.rules")),
     (Some(Category::SelfHarm), "self_harm.rules", include_str!("../rules/self_harm.rules")),
     (Some(Category::Fraud), "fraud.rules", include_str!("../rules/fraud.rules")),
+    (Some(Category::ProhibitedJobType), "prohibited.rules", include_str!("../rules/prohibited.rules")),
 ];
 
 /// How far into a part the verb may stand that makes the rest of it material, such as "translate this:".
 const TASK_VERB_WITHIN: usize = 90;
+
+/// Parameters that hold material where the inputs do.
+const MATERIAL_PARAMS: &[&str] = &["context", "title", "labels", "categories", "schema"];
 
 /// So many of the commonest words, turned or reversed, make a text turned or reversed.
 const FOREIGN_WORDS: usize = 2;
@@ -61,8 +65,9 @@ struct Special {
     says_reversed: usize,
 }
 
-static RULES: LazyLock<Rules> =
-    LazyLock::new(|| Rules::read(FILES).unwrap_or_else(|fault| panic!("the rule files are part of this crate: {fault}")));
+static RULES: LazyLock<Rules> = LazyLock::new(|| {
+    Rules::read(FILES).unwrap_or_else(|fault| panic!("the rule files are part of this crate: {fault}"))
+});
 
 impl Rules {
     fn read(files: &'static [(Option<Category>, &'static str, &'static str)]) -> Result<Self, file::Fault> {
@@ -76,44 +81,50 @@ impl Rules {
             reversed: set("REVERSED_WORDS")?,
             says_reversed: set("SAYS_REVERSED")?,
         };
-        let lexicon = Lexicon::new(&read.sets);
+        let mut languages = Language::ALL.map(|language| (language, 0));
+        for (language, number) in &mut languages {
+            *number = set(language.set())?;
+        }
+        let lexicon = Lexicon::new(&read.sets, languages);
         Ok(Self { rules: read.rules, lexicon, special })
     }
 
     fn check(&self, job: &Job<'_>) -> Vec<Finding> {
         let unwrapped = Unwrapped::of(job);
-        let mut best = Best { job, found: Vec::new() };
         let plain = unwrapped.plain();
         let hits = self.lexicon.hits(&plain);
-        let scope = self.scope(job, &plain.starts, &hits);
-        best.add(self, &plain.starts, &hits, scope);
+        let mut best = Best { job, scopes: self.scopes(job, &plain.starts, &hits), found: Vec::new() };
+        best.add(self, &plain.starts, &hits);
         if let Some(deep) = unwrapped.deep() {
-            best.add(self, &deep.starts, &self.lexicon.deep_hits(&deep), scope);
+            best.add(self, &deep.starts, &self.lexicon.deep_hits(&deep));
         }
         if self.speaks(&hits, self.special.turned, self.special.says_turned) {
             let turned = unwrapped.turned();
-            best.add(self, &turned.starts, &self.lexicon.hits(&turned), scope);
+            best.add(self, &turned.starts, &self.lexicon.hits(&turned));
         }
         if self.speaks(&hits, self.special.reversed, self.special.says_reversed) {
             let backwards = unwrapped.backwards();
-            best.add(self, &backwards.starts, &self.lexicon.hits(&backwards), scope);
+            best.add(self, &backwards.starts, &self.lexicon.hits(&backwards));
         }
         best.found
     }
 
-    /// Whether the job's text is a request. Where a request begins with the verb of a task that works on material, the
-    /// rest is material, unless it is to be obeyed as well.
-    fn scope(&self, job: &Job<'_>, starts: &[usize], hits: &Hits) -> Scope {
+    /// What each part of the job is. Where a request begins with the verb of a task that works on material, the rest is
+    /// material, unless it is to be obeyed as well. Parameters tell what to do, so they ask whatever the kind.
+    fn scopes(&self, job: &Job<'_>, starts: &[usize], hits: &Hits) -> Vec<Scope> {
         let handled = || {
-            let early = |at: usize| starts.iter().any(|start| (*start..start + TASK_VERB_WITHIN).contains(&at));
+            let early =
+                |at: usize| starts.iter().any(|start| (*start..start + TASK_VERB_WITHIN).contains(&at));
             let obeyed = !hits.of(self.special.obeying).is_empty();
             !obeyed && hits.of(self.special.handling).iter().any(|hit| early(hit.start))
         };
-        match use_of(job.kind) {
-            Use::Handles => Scope::Any,
-            Use::Asks if handled() => Scope::Any,
-            Use::Asks => Scope::Asks,
-        }
+        let handles = use_of(job.kind) == Use::Handles || handled();
+        let scope = |part: &Part<'_>| match &part.place {
+            _ if !handles => Scope::Asks,
+            Place::Param(name) if !MATERIAL_PARAMS.contains(&&**name) => Scope::Asks,
+            _ => Scope::Any,
+        };
+        job.parts().iter().map(scope).collect()
     }
 
     fn speaks(&self, hits: &Hits, words: usize, says: usize) -> bool {
@@ -124,20 +135,26 @@ impl Rules {
 /// The surest finding of each category.
 struct Best<'a> {
     job: &'a Job<'a>,
+    /// What each part is.
+    scopes: Vec<Scope>,
     found: Vec<Finding>,
 }
 
 impl Best<'_> {
-    fn add(&mut self, rules: &Rules, starts: &[usize], hits: &Hits, scope: Scope) {
-        for rule in rules.rules.iter().filter(|rule| rule.scope == Scope::Any || scope == Scope::Asks) {
+    fn add(&mut self, rules: &Rules, starts: &[usize], hits: &Hits) {
+        let part_at = |at: usize| starts.partition_point(|start| *start <= at).saturating_sub(1);
+        for rule in &rules.rules {
             let known = self.found.iter().position(|finding| finding.category == rule.category);
             if known.is_some_and(|at| self.found[at].confidence >= rule.confidence) {
                 continue;
             }
-            let Some(at) = matching::first_match(rule, hits) else { continue };
-            let part = starts.partition_point(|start| *start <= at).saturating_sub(1);
-            let place = self.job.parts().get(part).map(|part| part.place.to_string()).unwrap_or_default();
-            let finding = Finding { category: rule.category, rule: rule.name, confidence: rule.confidence, place };
+            let applies =
+                |at: usize| rule.scope == Scope::Any || self.scopes.get(part_at(at)) == Some(&Scope::Asks);
+            let Some(at) = matching::first_match(rule, hits, applies) else { continue };
+            let place =
+                self.job.parts().get(part_at(at)).map(|part| part.place.to_string()).unwrap_or_default();
+            let finding =
+                Finding { category: rule.category, rule: rule.name, confidence: rule.confidence, place };
             match known {
                 Some(at) => self.found[at] = finding,
                 None => self.found.push(finding),
@@ -167,7 +184,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), all);
-        for category in Category::ALL.into_iter().filter(|category| *category != Category::ProhibitedJobType) {
+        for category in Category::ALL {
             assert!(names.iter().any(|(of, _)| *of == category), "{category} has no rule");
         }
     }

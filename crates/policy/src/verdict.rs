@@ -42,7 +42,11 @@ impl TryFrom<f64> for Confidence {
         if !(0.0..=1.0).contains(&number) {
             return Err(NotAConfidence);
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100 by the check above")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 to 100 by the check above"
+        )]
         Ok(Self((number * 100.0).round() as u8))
     }
 }

@@ -25,9 +25,8 @@ pub(super) fn blobs(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     while at < bytes.len() {
         let length = bytes[at..].iter().take_while(|b| is_blob(**b)).count();
-        let run = &text[at..at + length];
         if length >= SHORTEST_RUN
-            && let Some(decoded) = decode(run)
+            && let Some(decoded) = decode(&text[at..at + length])
         {
             out.push_str(&text[kept..at]);
             out.push_str(&decoded);

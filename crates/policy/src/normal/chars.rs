@@ -34,7 +34,11 @@ fn seen_beyond_ascii(c: char) -> Seen {
         // Tags: ASCII that no font draws.
         '\u{e0020}'..='\u{e007e}' => {
             let hidden = char::from_u32(c as u32 - 0xe0000).unwrap_or(' ');
-            if hidden.is_ascii_alphanumeric() { Seen::Letters([hidden.to_ascii_lowercase(), NONE]) } else { Seen::Gap }
+            if hidden.is_ascii_alphanumeric() {
+                Seen::Letters([hidden.to_ascii_lowercase(), NONE])
+            } else {
+                Seen::Gap
+            }
         }
         _ if is_unseen(c) || is_mark(c) => Seen::Nothing,
         'ß' | 'ẞ' => Seen::Letters(['s', 's']),
@@ -134,11 +138,11 @@ fn letter(number: u32) -> Option<char> {
     char::from_u32(u32::from('a') + number)
 }
 
-/// The letter a digit or sign stands for inside a word.
+/// The letter a digit or sign stands for inside a word. `1` may also be `i`; the deep view writes both alike.
 pub(super) const fn leet(c: char) -> Option<char> {
     match c {
         '0' => Some('o'),
-        '1' | '!' | '|' | '¡' => Some('i'),
+        '1' | '!' | '|' | '¡' => Some('l'),
         '3' | '€' => Some('e'),
         '4' | '@' => Some('a'),
         '5' | '$' => Some('s'),

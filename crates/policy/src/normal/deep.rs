@@ -1,5 +1,5 @@
 //! Words behind disguises: letters that stand apart are joined, digits and look-alikes read as letters, signs inside a
-//! word taken out, letters that repeat written once, `l` written as `i` (because `1` and `|` may be either).
+//! word taken out, letters that repeat and repeat written once, `l` written as `i` (because `1` and `|` may be either).
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -12,12 +12,16 @@ use super::{
 /// From this many letters on a word may be several that were glued together.
 const LONG_WORD: usize = 14;
 
+/// From this many words with digits among their letters on, a text writes letters as digits.
+const LEET_WORDS: usize = 2;
+
 /// From this many single letters in a row on they are a word that was pulled apart.
 const APART: usize = 3;
 
 /// Appends the words of `text`; says whether anything was disguised.
 pub(super) fn fold(text: &str, view: &mut View) -> bool {
-    let mut reader = Reader { view, run: Vec::new(), disguised: false };
+    let digits = if leet_words(text) >= LEET_WORDS { Digits::Letters } else { Digits::Numbers };
+    let mut reader = Reader { view, run: Vec::new(), disguised: false, digits };
     let (mut chunk, mut gap) = (String::new(), 0);
     let text: Box<dyn Iterator<Item = char>> =
         if text.is_ascii() { Box::new(text.chars()) } else { Box::new(text.nfkc()) };
@@ -37,16 +41,37 @@ pub(super) fn fold(text: &str, view: &mut View) -> bool {
     reader.disguised
 }
 
+/// What a word of digits alone is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Digits {
+    Numbers,
+    /// In a text that writes letters as digits, `70` is `to`.
+    Letters,
+}
+
+/// How many words have digits among their letters; two are enough to stop counting.
+fn leet_words(text: &str) -> usize {
+    let mixed = |word: &&str| {
+        let word = word.trim_matches(|c: char| !c.is_alphanumeric());
+        let digit_then_letter = word.as_bytes().windows(2);
+        let inside =
+            digit_then_letter.filter(|pair| pair[0].is_ascii_alphabetic() && pair[1].is_ascii_digit());
+        inside.count() > 0 && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'@' || b == b'$')
+    };
+    text.split_whitespace().filter(mixed).take(LEET_WORDS).count()
+}
+
 struct Reader<'a> {
     view: &'a mut View,
     /// Single letters in a row, each with the width of the gap before it.
     run: Vec<(char, usize)>,
     disguised: bool,
+    digits: Digits,
 }
 
 impl Reader<'_> {
     fn chunk(&mut self, chunk: &str, gap: usize) {
-        let word = Word::read(chunk);
+        let word = Word::read(chunk, self.digits);
         let mut letters = word.letters.chars();
         match (letters.next(), letters.next()) {
             (None, _) => {}
@@ -101,11 +126,11 @@ struct Word {
 }
 
 impl Word {
-    fn read(chunk: &str) -> Self {
+    fn read(chunk: &str, digits: Digits) -> Self {
         let mut word = Self { letters: String::new(), joined: false, disguised: false };
         let signs: &[char] = &['@', '$', '€', '£', '|', '!', '¡'];
         let body = chunk.trim_matches(|c: char| !c.is_alphanumeric() && (!signs.contains(&c) || c == '!'));
-        let has_letters = body.chars().any(char::is_alphabetic);
+        let has_letters = digits == Digits::Letters || body.chars().any(char::is_alphabetic);
         let (mut last, mut times) = (NONE, 0);
         for (at, c) in body.char_indices() {
             let inside = at + c.len_utf8() < body.len();
@@ -121,7 +146,8 @@ impl Word {
         if let Some(letter) = leet(c).filter(|_| may_be_leet) {
             self.letters.push(letter);
             self.disguised = true;
-        } else if c.is_ascii_alphanumeric() || is_unspaced_script(c) && c.is_alphanumeric() && c < '\u{10000}' {
+        } else if c.is_ascii_alphanumeric() || is_unspaced_script(c) && c.is_alphanumeric() && c < '\u{10000}'
+        {
             self.letters.push(c.to_ascii_lowercase());
         } else if c.is_alphanumeric() || ('\u{1f100}'..='\u{1f1ff}').contains(&c) {
             self.foreign_letter(c);
@@ -144,14 +170,14 @@ impl Word {
     }
 }
 
-/// Letters that repeat are written once, then `l` as `i`.
+/// Letters that stand three times or more in a row are written once, then `l` as `i`.
 fn squeeze(letters: &str, out: &mut String) {
-    let mut last = NONE;
-    for c in letters.chars() {
-        if c != last || !c.is_ascii_alphabetic() {
-            out.push(if c == 'l' { 'i' } else { c });
-        }
-        last = c;
+    let mut rest = letters;
+    while let Some(c) = rest.chars().next() {
+        let times = rest.chars().take_while(|other| *other == c).count();
+        let kept = if times >= 3 && c.is_ascii_alphabetic() { 1 } else { times };
+        out.extend(std::iter::repeat_n(if c == 'l' { 'i' } else { c }, kept));
+        rest = &rest[times * c.len_utf8()..];
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! set WEAPON: bomb, pipe bomb*, @EXPLOSIVE      a set of words; `*` leaves the word's end open (or its beginning),
 //!   de: bombe*, sprengsatz                      `@` takes another set in; lines that are indented carry it on, and
-//!                                               may begin with a language
+//!                                               may begin with the language they count in
 //! rule make_a_weapon 95 asks: ASK > MAKE + WEAPON within 80 unless TOY except GAME
 //! ```
 //!
@@ -44,12 +44,53 @@ pub(super) struct Rule {
     pub(super) except: Vec<usize>,
 }
 
+/// A phrase of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Phrase {
+    /// As it stands in the file, with its `*`.
+    pub(super) text: &'static str,
+    /// The language it counts in; `None` if it counts in every text.
+    pub(super) language: Option<Language>,
+}
+
+/// Languages that share English's letters, so that their words could be taken for English ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Language {
+    German,
+    French,
+    Spanish,
+    Portuguese,
+}
+
+impl Language {
+    pub(super) const ALL: [Self; 4] = [Self::German, Self::French, Self::Spanish, Self::Portuguese];
+
+    const fn code(self) -> &'static str {
+        match self {
+            Self::German => "de",
+            Self::French => "fr",
+            Self::Spanish => "es",
+            Self::Portuguese => "pt",
+        }
+    }
+
+    /// The set whose words show that a text speaks this language.
+    pub(super) const fn set(self) -> &'static str {
+        match self {
+            Self::German => "SPEAKS_DE",
+            Self::French => "SPEAKS_FR",
+            Self::Spanish => "SPEAKS_ES",
+            Self::Portuguese => "SPEAKS_PT",
+        }
+    }
+}
+
 /// The files, read.
 #[derive(Debug, Default)]
 pub(super) struct Read {
     pub(super) rules: Vec<Rule>,
     /// The phrases of each set, by its number.
-    pub(super) sets: Vec<Vec<&'static str>>,
+    pub(super) sets: Vec<Vec<Phrase>>,
     names: BTreeMap<&'static str, usize>,
     /// Sets that take in another: (which, what).
     taken: Vec<(usize, usize)>,
@@ -104,7 +145,8 @@ impl Read {
         }
         if let Some(more) = line.strip_prefix([' ', '\t']) {
             let set = open.ok_or("an indented line carries on no set")?;
-            self.phrases(set, without_language(more));
+            let (language, more) = language_of(more);
+            self.phrases(set, language, more);
             return Ok(());
         }
         let (head, body) = line.split_once(':').ok_or("neither a set nor a rule: no colon")?;
@@ -112,7 +154,7 @@ impl Read {
             ["set", name] => {
                 let set = self.number(name);
                 *open = Some(set);
-                self.phrases(set, body);
+                self.phrases(set, None, body);
             }
             ["rule", name, confidence, scope] => {
                 *open = None;
@@ -135,14 +177,14 @@ impl Read {
         set
     }
 
-    fn phrases(&mut self, set: usize, line: &'static str) {
+    fn phrases(&mut self, set: usize, language: Option<Language>, line: &'static str) {
         for phrase in line.split(',').map(str::trim).filter(|phrase| !phrase.is_empty()) {
             match phrase.strip_prefix('@') {
                 Some(other) => {
                     let other = self.number(other);
                     self.taken.push((set, other));
                 }
-                None => self.sets[set].push(phrase),
+                None => self.sets[set].push(Phrase { text: phrase, language }),
             }
         }
     }
@@ -160,7 +202,8 @@ impl Read {
     }
 
     fn rule(&mut self, head: Head, body: &'static str) -> Result<Rule, String> {
-        let percent: u8 = head.confidence.parse().map_err(|_| format!("no confidence: {}", head.confidence))?;
+        let percent: u8 =
+            head.confidence.parse().map_err(|_| format!("no confidence: {}", head.confidence))?;
         let scope = match head.scope {
             "asks" => Scope::Asks,
             "any" => Scope::Any,
@@ -217,8 +260,11 @@ enum List {
 }
 
 /// An indented line may begin with the language of its phrases, such as `de:`.
-fn without_language(line: &'static str) -> &'static str {
-    line.split_once(':').filter(|(language, _)| language.trim().len() == 2).map_or(line, |(_, rest)| rest)
+fn language_of(line: &'static str) -> (Option<Language>, &'static str) {
+    let Some((code, rest)) = line.split_once(':').filter(|(code, _)| code.trim().len() == 2) else {
+        return (None, line);
+    };
+    (Language::ALL.into_iter().find(|language| language.code() == code.trim()), rest)
 }
 
 #[cfg(test)]
@@ -231,7 +277,10 @@ mod tests {
 
     #[test]
     fn a_fault_in_a_rule_file_is_named_with_its_line() {
-        assert_eq!(fault("set A: a\nrule x 95 asks: A + B\n"), "rules, line 0: the set B is used and never filled");
+        assert_eq!(
+            fault("set A: a\nrule x 95 asks: A + B\n"),
+            "rules, line 0: the set B is used and never filled"
+        );
         assert!(fault("set A: a\nrule x high asks: A").contains("line 2: no confidence: high"));
         assert!(fault("  de: haus").contains("carries on no set"));
         assert!(fault("what is this").contains("no colon"));
@@ -239,9 +288,12 @@ mod tests {
 
     #[test]
     fn sets_go_on_in_other_languages_and_take_in_other_sets() {
-        let text = "set A: house, home\n  de: haus\nset B: hut, @A\nrule x 90 any: B > A within 40 unless A\n";
+        let text =
+            "set A: house, home\n  de: haus\nset B: hut, @A\nrule x 90 any: B > A within 40 unless A\n";
         let read = read(&[(Some(Category::Fraud), "test.rules", text)]).unwrap();
-        assert_eq!(read.sets[read.set("B").unwrap()], ["haus", "home", "house", "hut"]);
+        let words: Vec<_> = read.sets[read.set("B").unwrap()].iter().map(|phrase| phrase.text).collect();
+        assert_eq!(words, ["haus", "home", "house", "hut"]);
+        assert_eq!(read.sets[0][2], Phrase { text: "haus", language: Some(Language::German) });
         let rule = &read.rules[0];
         assert!(rule.ordered && rule.within == 40 && rule.scope == Scope::Any && rule.unless == [0]);
     }

@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, ops::Range};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
-use crate::normal::{
-    View, fold_pattern, is_unspaced_script, skeleton_of_pattern, skeleton_of_pattern_glued,
-};
+use super::file::{Language, Phrase};
+use crate::normal::{View, fold_pattern, is_unspaced_script, skeleton_of_pattern, skeleton_of_pattern_glued};
 
 /// Glued words shorter than this, in bytes, must stand at one end of what is glued.
 const SHORT_WORD: usize = 5;
@@ -19,7 +18,12 @@ pub(super) struct Lexicon {
     plain: Finder,
     deep: Finder,
     sets: usize,
+    /// For each language the set that shows that a text speaks it.
+    languages: [(Language, usize); 4],
 }
+
+/// In a text shorter than this, in bytes, one word shows its language.
+const SHORT_TEXT: usize = 100;
 
 /// Where the words of each set stand in one view.
 pub(super) struct Hits {
@@ -44,6 +48,7 @@ struct Finder {
 struct Term {
     set: usize,
     shape: Shape,
+    language: Option<Language>,
 }
 
 /// Where a word may begin and end.
@@ -58,31 +63,49 @@ enum Shape {
 }
 
 impl Lexicon {
-    pub(super) fn new(sets: &[Vec<&'static str>]) -> Self {
+    pub(super) fn new(sets: &[Vec<Phrase>], languages: [(Language, usize); 4]) -> Self {
         let (mut plain, mut deep) = (BTreeMap::new(), BTreeMap::new());
         for (set, phrases) in sets.iter().enumerate() {
-            for phrase in phrases {
-                let shape = Shape::of(phrase);
-                let phrase = phrase.trim_matches('*');
-                add(&mut plain, fold_pattern(phrase), Term { set, shape });
-                add(&mut deep, skeleton_of_pattern(phrase), Term { set, shape });
+            for Phrase { text, language } in phrases {
+                let term = Term { set, shape: Shape::of(text), language: *language };
+                let phrase = text.trim_matches('*');
+                add(&mut plain, fold_pattern(phrase), term);
+                add(&mut deep, skeleton_of_pattern(phrase), term);
                 let glued = skeleton_of_pattern_glued(phrase);
                 if glued.len() >= SHORTEST_GLUED {
-                    add(&mut deep, glued, Term { set, shape: Shape::Glued });
+                    add(&mut deep, glued, Term { shape: Shape::Glued, ..term });
                 }
             }
         }
-        Self { plain: Finder::new(plain), deep: Finder::new(deep), sets: sets.len() }
+        Self { plain: Finder::new(plain), deep: Finder::new(deep), sets: sets.len(), languages }
     }
 
     /// The words of a plain view.
     pub(super) fn hits(&self, view: &View) -> Hits {
-        self.plain.find(view, self.sets)
+        self.sorted(view, self.plain.find(view))
     }
 
     /// The words of a deep view.
     pub(super) fn deep_hits(&self, view: &View) -> Hits {
-        self.deep.find(view, self.sets)
+        self.sorted(view, self.deep.find(view))
+    }
+
+    /// Leaves out the words of languages that the text does not speak.
+    fn sorted(&self, view: &View, found: Vec<(Term, Range<usize>)>) -> Hits {
+        let needed = if view.text.len() < SHORT_TEXT { 1 } else { 2 };
+        let spoken = self.languages.map(|(language, set)| {
+            (language, found.iter().filter(|(term, _)| term.set == set).take(needed).count() >= needed)
+        });
+        let counts = |language: Option<Language>| {
+            language.is_none_or(|language| spoken.iter().any(|(other, speaks)| *other == language && *speaks))
+        };
+        let mut by_set = vec![Vec::new(); self.sets];
+        for (term, at) in found {
+            if counts(term.language) {
+                by_set[term.set].push(at);
+            }
+        }
+        Hits { by_set }
     }
 }
 
@@ -149,16 +172,15 @@ impl Finder {
         Self { automaton, terms: patterns.into_values().collect() }
     }
 
-    fn find(&self, view: &View, sets: usize) -> Hits {
-        let mut by_set = vec![Vec::new(); sets];
-        for found in self.automaton.find_overlapping_iter(&view.text) {
-            let at = found.range();
-            for term in &self.terms[found.pattern().as_usize()] {
-                if term.shape.fits(view, &at) {
-                    by_set[term.set].push(at.clone());
-                }
-            }
+    /// All words with their places, ordered by their ends.
+    fn find(&self, view: &View) -> Vec<(Term, Range<usize>)> {
+        let mut found = Vec::new();
+        for hit in self.automaton.find_overlapping_iter(&view.text) {
+            let terms = self.terms[hit.pattern().as_usize()].iter();
+            found.extend(
+                terms.filter(|term| term.shape.fits(view, &hit.range())).map(|term| (*term, hit.range())),
+            );
         }
-        Hits { by_set }
+        found
     }
 }

@@ -7,17 +7,18 @@ use super::{file::Rule, lexicon::Hits};
 /// How far from what was found an acquitting word may stand, in bytes.
 const NEARBY: usize = 80;
 
-/// Where the rule hits first, if it does.
-pub(super) fn first_match(rule: &Rule, hits: &Hits) -> Option<usize> {
+/// Where the rule hits first among the places where it applies.
+pub(super) fn first_match(rule: &Rule, hits: &Hits, applies: impl Fn(usize) -> bool) -> Option<usize> {
     let missing = rule.slots.iter().any(|slot| slot.iter().all(|set| hits.of(*set).is_empty()));
     if missing || rule.except.iter().any(|set| !hits.of(*set).is_empty()) {
         return None;
     }
-    let found = if rule.ordered { in_order(rule, hits) } else { in_any_order(rule, hits) };
+    let sound = |at: &Range<usize>| applies(at.start) && !acquitted(rule, hits, at);
+    let found = if rule.ordered { in_order(rule, hits, sound) } else { in_any_order(rule, hits, sound) };
     found.map(|range| range.start)
 }
 
-fn in_order(rule: &Rule, hits: &Hits) -> Option<Range<usize>> {
+fn in_order(rule: &Rule, hits: &Hits, sound: impl Fn(&Range<usize>) -> bool) -> Option<Range<usize>> {
     let (first, others) = rule.slots.split_first()?;
     let chain = |start: &Range<usize>| {
         let mut at = start.clone();
@@ -27,10 +28,10 @@ fn in_order(rule: &Rule, hits: &Hits) -> Option<Range<usize>> {
         }
         Some(at)
     };
-    first.iter().flat_map(|set| hits.of(*set)).filter_map(chain).find(|at| !acquitted(rule, hits, at))
+    first.iter().flat_map(|set| hits.of(*set)).filter_map(chain).find(sound)
 }
 
-fn in_any_order(rule: &Rule, hits: &Hits) -> Option<Range<usize>> {
+fn in_any_order(rule: &Rule, hits: &Hits, sound: impl Fn(&Range<usize>) -> bool) -> Option<Range<usize>> {
     let count = |slot: &Vec<usize>| slot.iter().map(|set| hits.of(*set).len()).sum::<usize>();
     let rarest = (0..rule.slots.len()).min_by_key(|at| count(&rule.slots[*at]))?;
     let around = |anchor: &Range<usize>| {
@@ -45,7 +46,7 @@ fn in_any_order(rule: &Rule, hits: &Hits) -> Option<Range<usize>> {
         Some(all)
     };
     let anchors = rule.slots[rarest].iter().flat_map(|set| hits.of(*set));
-    anchors.filter_map(around).find(|at| !acquitted(rule, hits, at))
+    anchors.filter_map(around).find(sound)
 }
 
 /// The first word of the slot that lies inside the window and does not overlap `apart_from`.
