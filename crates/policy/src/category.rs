@@ -58,7 +58,8 @@ pub enum Level {
 }
 
 impl Category {
-    /// All categories, gravest first; of two violations alike in gravity the earlier one is named.
+    /// All categories, in the order in which a person should hear of them: of two violations the earlier one is named.
+    /// Self-harm comes before medicine, because its reason says where to find help.
     pub const ALL: [Self; 11] = [
         Self::ProhibitedJobType,
         Self::SelfHarm,

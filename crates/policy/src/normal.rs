@@ -73,7 +73,7 @@ impl<'a> Unwrapped<'a> {
         for text in &self.0 {
             view.starts.push(view.text.len());
             fold(text, &mut view);
-            view.stop();
+            view.stop('.');
         }
         view
     }
@@ -87,11 +87,12 @@ impl View {
         }
     }
 
-    /// Ends a sentence: no phrase reaches across.
-    pub(super) fn stop(&mut self) {
+    /// Ends a sentence: no phrase reaches across. The mark stands as a word of its own.
+    fn stop(&mut self, mark: char) {
         self.space();
-        if !self.text.ends_with(". ") {
-            self.text.push_str(". ");
+        if !self.text.ends_with([mark, ' ']) || !self.text.trim_end().ends_with(mark) {
+            self.text.push(mark);
+            self.text.push(' ');
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Asking a judge is the caller's work; the two halves around it are here, as values. [`Policy::check`] says whether to
 //! ask, [`Policy::conclude`] what follows from the answers.
 
+use std::cmp::Reverse;
+
 use crate::{
     AnswerFault, Category, Confidence, Finding, Job, JudgePrompts, Judgement, KindClass, Level, Mode,
     PolicyConfig, Severity, Verdict, Violation, judge_request, rules,
@@ -139,7 +141,11 @@ impl Policy {
     fn verdict(&self, mut violations: Vec<Violation>) -> Verdict {
         let rank = |category: Category| Category::ALL.iter().position(|other| *other == category);
         violations.sort_by_key(|hit| {
-            (std::cmp::Reverse((self.denies(hit), hit.severity, hit.confidence)), rank(hit.category))
+            (
+                Reverse((self.denies(hit), hit.confidence.is_sure())),
+                rank(hit.category),
+                Reverse(hit.confidence),
+            )
         });
         match violations.first() {
             None => Verdict::Allowed,

@@ -6,7 +6,11 @@ mod matching;
 
 use std::sync::LazyLock;
 
-use crate::{Category, Confidence, Job, Part, Place, Use, normal::Unwrapped, use_of};
+use crate::{
+    Category, Confidence, Job, Part, Place, Use,
+    normal::{Unwrapped, View},
+    use_of,
+};
 use file::{Language, Rule, Scope};
 use lexicon::{Hits, Lexicon};
 
@@ -31,6 +35,9 @@ const TASK_VERB_WITHIN: usize = 90;
 
 /// Parameters that hold material where the inputs do.
 const MATERIAL_PARAMS: &[&str] = &["context", "title", "labels", "categories", "schema"];
+
+/// In jobs longer than this, in bytes, doubtful rules are left out: in a long text any three words meet somewhere.
+const LONG_JOB: usize = 2_000;
 
 /// So many of the commonest words, turned or reversed, make a text turned or reversed.
 const FOREIGN_WORDS: usize = 2;
@@ -94,17 +101,17 @@ impl Rules {
         let plain = unwrapped.plain();
         let hits = self.lexicon.hits(&plain);
         let mut best = Best { job, scopes: self.scopes(job, &plain.starts, &hits), found: Vec::new() };
-        best.add(self, &plain.starts, &hits);
+        best.add(self, &plain, &hits);
         if let Some(deep) = unwrapped.deep() {
-            best.add(self, &deep.starts, &self.lexicon.deep_hits(&deep));
+            best.add(self, &deep, &self.lexicon.deep_hits(&deep));
         }
         if self.speaks(&hits, self.special.turned, self.special.says_turned) {
             let turned = unwrapped.turned();
-            best.add(self, &turned.starts, &self.lexicon.hits(&turned));
+            best.add(self, &turned, &self.lexicon.hits(&turned));
         }
         if self.speaks(&hits, self.special.reversed, self.special.says_reversed) {
             let backwards = unwrapped.backwards();
-            best.add(self, &backwards.starts, &self.lexicon.hits(&backwards));
+            best.add(self, &backwards, &self.lexicon.hits(&backwards));
         }
         best.found
     }
@@ -141,7 +148,8 @@ struct Best<'a> {
 }
 
 impl Best<'_> {
-    fn add(&mut self, rules: &Rules, starts: &[usize], hits: &Hits) {
+    fn add(&mut self, rules: &Rules, view: &View, hits: &Hits) {
+        let (starts, length) = (&view.starts, view.text.len());
         let part_at = |at: usize| starts.partition_point(|start| *start <= at).saturating_sub(1);
         for rule in &rules.rules {
             let known = self.found.iter().position(|finding| finding.category == rule.category);

@@ -91,16 +91,16 @@ pub enum Verdict {
     Allowed,
     /// It may, and the log says why somebody should look at it.
     Flagged {
-        /// Gravest first; never empty.
+        /// In the order of [`Category::ALL`], those that deny and those that are sure first; never empty.
         violations: Vec<Violation>,
     },
     /// It may not.
     Denied {
         /// One sentence for the person who asked.
         reason: String,
-        /// The gravest category.
+        /// The category of the first violation.
         category: Category,
-        /// Gravest first; never empty.
+        /// In the order of [`Category::ALL`], those that deny and those that are sure first; never empty.
         violations: Vec<Violation>,
     },
 }
@@ -120,7 +120,7 @@ impl Verdict {
         }
     }
 
-    /// What it stands on, gravest first; empty for an allowed job.
+    /// What it stands on, the most pressing first; empty for an allowed job.
     pub fn violations(&self) -> &[Violation] {
         match self {
             Self::Allowed => &[],
@@ -128,7 +128,7 @@ impl Verdict {
         }
     }
 
-    /// The gravest category, if there is one.
+    /// The most pressing category, if there is one.
     pub fn category(&self) -> Option<Category> {
         match self {
             Self::Denied { category, .. } => Some(*category),

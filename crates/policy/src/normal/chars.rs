@@ -8,6 +8,8 @@ pub(super) enum Seen {
     Nothing,
     /// The end of a sentence.
     Stop,
+    /// The end of a question.
+    Question,
     /// An apostrophe of any shape.
     Apostrophe,
     /// White space or any other sign.
@@ -22,7 +24,8 @@ pub(super) fn seen(c: char) -> Seen {
     match c {
         'a'..='z' | '0'..='9' => Seen::Letters([c, NONE]),
         'A'..='Z' => Seen::Letters([c.to_ascii_lowercase(), NONE]),
-        '.' | '!' | '?' | '。' | '！' | '？' | '．' => Seen::Stop,
+        '.' | '!' | '。' | '！' | '．' => Seen::Stop,
+        '?' | '？' | '¿' => Seen::Question,
         '\'' | '’' | '‘' | 'ʼ' | '＇' | '´' => Seen::Apostrophe,
         '\0'..='\x7f' => Seen::Gap,
         _ => seen_beyond_ascii(c),

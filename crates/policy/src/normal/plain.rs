@@ -30,7 +30,8 @@ fn fold_chars(text: impl Iterator<Item = char>, view: &mut View) {
                 }
             }
             Seen::Nothing => {}
-            Seen::Stop => view.stop(),
+            Seen::Stop => view.stop('.'),
+            Seen::Question => view.stop('?'),
             Seen::Apostrophe => {
                 let word = view.text.rsplit(' ').next().unwrap_or_default();
                 if TIED.contains(&word) {
