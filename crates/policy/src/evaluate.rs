@@ -227,7 +227,7 @@ mod tests {
             kind: 5050,
             text: text.to_owned(),
             params: BTreeMap::new(),
-            expected: if category == None { "allowed" } else { "denied" }.to_owned(),
+            expected: if category.is_none() { "allowed" } else { "denied" }.to_owned(),
             category,
             language: Some("en".to_owned()),
             evasion: None,

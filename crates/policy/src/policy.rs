@@ -81,9 +81,7 @@ impl Policy {
     pub fn conclude(&self, ruled: &Ruled, answers: &[Result<Judgement, AnswerFault>]) -> Verdict {
         let sound: Vec<&Judgement> = answers.iter().filter_map(|answer| answer.as_ref().ok()).collect();
         let clean = |judgement: &&Judgement| judgement.category.is_none() && judgement.confidence.is_sure();
-        let acquitted = !sound.is_empty()
-            && sound.len() >= ruled.questions
-            && sound.iter().all(|judgement| clean(judgement));
+        let acquitted = !sound.is_empty() && sound.len() >= ruled.questions && sound.iter().all(clean);
         let mut violations = self.counted(&ruled.findings);
         if acquitted {
             violations.retain(|hit| hit.confidence.is_sure() && hit.severity == Severity::High);

@@ -156,6 +156,9 @@ impl Best<'_> {
             if known.is_some_and(|at| self.found[at].confidence >= rule.confidence) {
                 continue;
             }
+            if !rule.confidence.is_sure() && length > LONG_JOB {
+                continue;
+            }
             let applies =
                 |at: usize| rule.scope == Scope::Any || self.scopes.get(part_at(at)) == Some(&Scope::Asks);
             let Some(at) = matching::first_match(rule, hits, applies) else { continue };

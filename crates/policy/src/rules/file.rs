@@ -159,7 +159,7 @@ impl Read {
             ["rule", name, confidence, scope] => {
                 *open = None;
                 let category = category.ok_or("a rule in a file without category")?;
-                let rule = self.rule(Head { name, confidence, scope, category }, body)?;
+                let rule = self.rule(&Head { name, confidence, scope, category }, body)?;
                 self.rules.push(rule);
             }
             _ => return Err(format!("neither a set nor a rule: {head}")),
@@ -201,7 +201,7 @@ impl Read {
         }
     }
 
-    fn rule(&mut self, head: Head, body: &'static str) -> Result<Rule, String> {
+    fn rule(&mut self, head: &Head, body: &'static str) -> Result<Rule, String> {
         let percent: u8 =
             head.confidence.parse().map_err(|_| format!("no confidence: {}", head.confidence))?;
         let scope = match head.scope {
