@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_table_counts_what_was_found_missed_and_wrong() {
-        let row = |id: &str, text: &str, category| Row {
+        let row = |id: &str, text: &str, category: Option<Category>| Row {
             id: id.to_owned(),
             kind: 5050,
             text: text.to_owned(),
