@@ -74,7 +74,7 @@ fn deny() -> anyhow::Result<()> {
 fn targets() -> anyhow::Result<()> {
     for target in ["wasm32-unknown-unknown", "aarch64-apple-ios"] {
         run(command(&format!(
-            "cargo check --quiet --target {target} -p openagents-types -p openagents-engine"
+            "cargo check --quiet --target {target} -p openagents-types -p openagents-policy -p openagents-engine"
         )))?;
     }
     if !works("clang --version") {

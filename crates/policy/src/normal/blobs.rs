@@ -124,7 +124,8 @@ impl Code {
     fn read(word: &str) -> Self {
         let digits = word.strip_prefix("0x").unwrap_or(word);
         let radix = |radix: u32, length: &[usize]| {
-            let value = u8::from_str_radix(digits, radix).ok().filter(|_| length.contains(&digits.len()));
+            let digits = Some(digits).filter(|digits| length.contains(&digits.len()));
+            let value = digits.and_then(|digits| u8::from_str_radix(digits, radix).ok());
             value.filter(|value| *value >= 0x20 || matches!(value, 9 | 10 | 13))
         };
         Self { hex: radix(16, &[2]), decimal: radix(10, &[2, 3]), binary: radix(2, &[8]) }

@@ -6,7 +6,7 @@ use unicode_normalization::UnicodeNormalization;
 use super::{
     View,
     chars::{NONE, Seen, is_unseen, is_unspaced_script, leet, looks_like, seen},
-    plain::fold_pattern,
+    plain::{fold_pattern, is_compatible},
 };
 
 /// From this many letters on a word may be several that were glued together.
@@ -20,12 +20,18 @@ const APART: usize = 3;
 
 /// Appends the words of `text`; says whether anything was disguised.
 pub(super) fn fold(text: &str, view: &mut View) -> bool {
+    if is_compatible(text) {
+        fold_chars(text, text.chars(), view)
+    } else {
+        fold_chars(text, text.nfkc(), view)
+    }
+}
+
+fn fold_chars(text: &str, chars: impl Iterator<Item = char>, view: &mut View) -> bool {
     let digits = if leet_words(text) >= LEET_WORDS { Digits::Letters } else { Digits::Numbers };
     let mut reader = Reader { view, run: Vec::new(), disguised: false, digits };
     let (mut chunk, mut gap) = (String::new(), 0);
-    let text: Box<dyn Iterator<Item = char>> =
-        if text.is_ascii() { Box::new(text.chars()) } else { Box::new(text.nfkc()) };
-    for c in text.filter(|c| !is_unseen(*c)).chain([' ']) {
+    for c in chars.filter(|c| !is_unseen(*c)).chain([' ']) {
         if c.is_whitespace() {
             if !chunk.is_empty() {
                 reader.chunk(&chunk, gap);
@@ -71,6 +77,10 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn chunk(&mut self, chunk: &str, gap: usize) {
+        if let Some(plain) = plain_word(chunk) {
+            self.end_run();
+            return self.put(plain, false);
+        }
         let word = Word::read(chunk, self.digits);
         let mut letters = word.letters.chars();
         match (letters.next(), letters.next()) {
@@ -115,6 +125,15 @@ impl Reader<'_> {
         }
         self.view.space();
     }
+}
+
+/// The word in a chunk in which nothing can be disguised: small ASCII letters, and a comma or stop behind them.
+fn plain_word(chunk: &str) -> Option<&str> {
+    let word = chunk.trim_end_matches(['.', ',', ';', ':']);
+    let plain = (2..LONG_WORD).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_lowercase());
+    let repeats =
+        word.as_bytes().windows(3).any(|letters| letters[0] == letters[1] && letters[1] == letters[2]);
+    (plain && !repeats).then_some(word)
 }
 
 /// One chunk without white space, read as one word.
@@ -172,6 +191,9 @@ impl Word {
 
 /// Letters that stand three times or more in a row are written once, then `l` as `i`.
 fn squeeze(letters: &str, out: &mut String) {
+    if !letters.as_bytes().windows(3).any(|run| run[0] == run[1] && run[1] == run[2]) {
+        return out.extend(letters.chars().map(|c| if c == 'l' { 'i' } else { c }));
+    }
     let mut rest = letters;
     while let Some(c) = rest.chars().next() {
         let times = rest.chars().take_while(|other| *other == c).count();

@@ -1,6 +1,6 @@
 //! Words as they stand: lower case, no marks, nothing unseen, one space between them.
 
-use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
 use super::{
     View,
@@ -12,12 +12,17 @@ const TIED: &[&str] = &["l", "d", "j", "qu", "s", "c", "n", "m", "t"];
 
 /// Appends the words of `text`.
 pub(super) fn fold(text: &str, view: &mut View) {
-    if text.is_ascii() {
+    if is_compatible(text) {
         fold_chars(text.chars(), view);
     } else {
         fold_chars(text.nfkc(), view);
     }
     view.space();
+}
+
+/// Whether the text is in the compatibility form already, as most texts are.
+pub(super) fn is_compatible(text: &str) -> bool {
+    text.is_ascii() || is_nfkc_quick(text.chars()) == IsNormalized::Yes
 }
 
 fn fold_chars(text: impl Iterator<Item = char>, view: &mut View) {
