@@ -168,8 +168,9 @@ fn product_file(name: &str, text: &str) -> Vec<String> {
     if !may_spawn && (text.contains("tokio::spawn(") || text.contains("task::spawn(")) {
         complaints.push(format!("{name}: starts a task; use runtime.rs"));
     }
-    let pure =
-        ["crates/types/", "crates/policy/", "crates/engine/", "crates/protocol/"].iter().any(|start| name.starts_with(start));
+    let pure = ["crates/types/", "crates/policy/", "crates/engine/", "crates/protocol/"]
+        .iter()
+        .any(|start| name.starts_with(start));
     for clock in ["SystemTime::now", "Instant::now", "Timestamp::now"] {
         if pure && text.contains(clock) {
             complaints.push(format!("{name}: reads a clock; time is an input"));
