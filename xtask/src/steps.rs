@@ -83,7 +83,7 @@ fn deny() -> anyhow::Result<()> {
 fn targets() -> anyhow::Result<()> {
     for target in ["wasm32-unknown-unknown", "aarch64-apple-ios"] {
         run(command(&format!(
-            "cargo check --quiet --target {target} -p openagents-types -p openagents-registry -p openagents-engine"
+            "cargo check --quiet --target {target} -p openagents-types -p openagents-registry -p openagents-policy -p openagents-engine"
         )))?;
     }
     run(command("cargo check --quiet --target aarch64-apple-darwin -p openagents-keyring"))?;

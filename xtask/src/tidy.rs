@@ -16,16 +16,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("protocol", &["types"]),
     ("registry", &["types"]),
+    ("policy", &["types"]),
     ("engine", &["types", "registry"]),
     ("wallet", &["types"]),
     ("backend", &["types"]),
     ("api", &["types"]),
     ("keyring", &[]),
     ("relay", &["types", "protocol"]),
-    ("node", &["types", "protocol", "registry", "engine", "wallet", "backend", "api", "relay", "keyring"]),
-    ("cli", &["types", "protocol", "registry", "wallet", "backend", "api", "relay", "node", "keyring"]),
+    ("node", &["types", "protocol", "registry", "policy", "engine", "wallet", "backend", "api", "relay", "keyring"]),
+    ("cli", &["types", "protocol", "registry", "policy", "wallet", "backend", "api", "relay", "node", "keyring"]),
     ("bench", &["types", "protocol", "wallet"]),
-    ("tests", &["types", "protocol", "registry", "engine", "wallet", "backend", "api", "relay", "node"]),
+    ("tests", &["types", "protocol", "registry", "policy", "engine", "wallet", "backend", "api", "relay", "node"]),
     ("xtask", &["types", "protocol", "registry", "api", "relay"]),
 ];
 
@@ -97,7 +98,7 @@ fn arrows(complaints: &mut Vec<String>) -> anyhow::Result<()> {
         }
     }
     let graph = graph(&metadata);
-    for name in ["openagents-types", "openagents-registry", "openagents-engine"] {
+    for name in ["openagents-types", "openagents-registry", "openagents-policy", "openagents-engine"] {
         for seen in reach(&graph, name) {
             if IMPURE.contains(&seen.as_str()) {
                 complaints.push(format!("{name} must not see {seen}, at any depth"));
@@ -171,7 +172,7 @@ fn product_file(name: &str, text: &str) -> Vec<String> {
     if !may_spawn && (text.contains("tokio::spawn(") || text.contains("task::spawn(")) {
         complaints.push(format!("{name}: starts a task; use runtime.rs"));
     }
-    let pure = ["crates/types/", "crates/registry/", "crates/engine/", "crates/protocol/"]
+    let pure = ["crates/types/", "crates/registry/", "crates/policy/", "crates/engine/", "crates/protocol/"]
         .iter()
         .any(|start| name.starts_with(start));
     for clock in ["SystemTime::now", "Instant::now", "Timestamp::now"] {

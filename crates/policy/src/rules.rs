@@ -1,0 +1,202 @@
+//! The rule classifier: the rule files of `rules/`, read once, held against every view of a job.
+
+mod file;
+mod lexicon;
+mod matching;
+
+use std::sync::LazyLock;
+
+use crate::{
+    Category, Confidence, Job, Part, Place, Use,
+    normal::{Unwrapped, View},
+    use_of,
+};
+use file::{Language, Rule, Scope};
+use lexicon::{Hits, Lexicon};
+
+/// One file per category, and what several of them share.
+const FILES: &[(Option<Category>, &str, &str)] = &[
+    (None, "common.rules", include_str!("../rules/common.rules")),
+    (Some(Category::RegulatedHealthcare), "healthcare.rules", include_str!("../rules/healthcare.rules")),
+    (Some(Category::RegulatedLegal), "legal.rules", include_str!("../rules/legal.rules")),
+    (Some(Category::RegulatedFinancial), "financial.rules", include_str!("../rules/financial.rules")),
+    (Some(Category::AcademicTextbook), "textbook.rules", include_str!("../rules/textbook.rules")),
+    (Some(Category::TrainingDataIdentification), "training.rules", include_str!("../rules/training.rules")),
+    (Some(Category::GuardrailCircumvention), "guardrail.rules", include_str!("../rules/guardrail.rules")),
+    (Some(Category::Violence), "violence.rules", include_str!("../rules/violence.rules")),
+    (Some(Category::ExplicitContent), "explicit.rules", include_str!("../rules/explicit.rules")),
+    (Some(Category::SelfHarm), "self_harm.rules", include_str!("../rules/self_harm.rules")),
+    (Some(Category::Fraud), "fraud.rules", include_str!("../rules/fraud.rules")),
+    (Some(Category::ProhibitedJobType), "prohibited.rules", include_str!("../rules/prohibited.rules")),
+];
+
+/// How far into a part the verb may stand that makes the rest of it material, such as "translate this:".
+const TASK_VERB_WITHIN: usize = 90;
+
+/// Parameters that hold material where the inputs do.
+const MATERIAL_PARAMS: &[&str] = &["context", "title", "labels", "categories", "schema"];
+
+/// In jobs longer than this, in bytes, doubtful rules are left out: in a long text any three words meet somewhere.
+const LONG_JOB: usize = 2_000;
+
+/// So many of the commonest words, turned or reversed, make a text turned or reversed.
+const FOREIGN_WORDS: usize = 2;
+
+/// A rule that hit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is about.
+    pub category: Category,
+    /// The rule's name.
+    pub rule: &'static str,
+    /// How sure the rule is.
+    pub confidence: Confidence,
+    /// Where in the job.
+    pub place: String,
+}
+
+/// All rules, compiled.
+struct Rules {
+    rules: Vec<Rule>,
+    lexicon: Lexicon,
+    special: Special,
+}
+
+/// Sets that the classifier itself looks at.
+struct Special {
+    handling: usize,
+    obeying: usize,
+    turned: usize,
+    says_turned: usize,
+    reversed: usize,
+    says_reversed: usize,
+}
+
+static RULES: LazyLock<Rules> = LazyLock::new(|| {
+    Rules::read(FILES).unwrap_or_else(|fault| panic!("the rule files are part of this crate: {fault}"))
+});
+
+impl Rules {
+    fn read(files: &'static [(Option<Category>, &'static str, &'static str)]) -> Result<Self, file::Fault> {
+        let read = file::read(files)?;
+        let set = |name: &str| read.set(name);
+        let special = Special {
+            handling: set("HANDLING")?,
+            obeying: set("OBEYING")?,
+            turned: set("TURNED_WORDS")?,
+            says_turned: set("SAYS_TURNED")?,
+            reversed: set("REVERSED_WORDS")?,
+            says_reversed: set("SAYS_REVERSED")?,
+        };
+        let mut languages = Language::ALL.map(|language| (language, 0));
+        for (language, number) in &mut languages {
+            *number = set(language.set())?;
+        }
+        let lexicon = Lexicon::new(&read.sets, languages);
+        Ok(Self { rules: read.rules, lexicon, special })
+    }
+
+    fn check(&self, job: &Job<'_>) -> Vec<Finding> {
+        let unwrapped = Unwrapped::of(job);
+        let plain = unwrapped.plain();
+        let hits = self.lexicon.hits(&plain);
+        let mut best = Best { job, scopes: self.scopes(job, &plain.starts, &hits), found: Vec::new() };
+        best.add(self, &plain, &hits);
+        if let Some(deep) = unwrapped.deep() {
+            best.add(self, &deep, &self.lexicon.deep_hits(&deep));
+        }
+        if self.speaks(&hits, self.special.turned, self.special.says_turned) {
+            let turned = unwrapped.turned();
+            best.add(self, &turned, &self.lexicon.hits(&turned));
+        }
+        if self.speaks(&hits, self.special.reversed, self.special.says_reversed) {
+            let backwards = unwrapped.backwards();
+            best.add(self, &backwards, &self.lexicon.hits(&backwards));
+        }
+        best.found
+    }
+
+    /// What each part of the job is. Where a request begins with the verb of a task that works on material, the rest is
+    /// material, unless it is to be obeyed as well. Parameters tell what to do, so they ask whatever the kind.
+    fn scopes(&self, job: &Job<'_>, starts: &[usize], hits: &Hits) -> Vec<Scope> {
+        let handled = || {
+            let early =
+                |at: usize| starts.iter().any(|start| (*start..start + TASK_VERB_WITHIN).contains(&at));
+            let obeyed = !hits.of(self.special.obeying).is_empty();
+            !obeyed && hits.of(self.special.handling).iter().any(|hit| early(hit.start))
+        };
+        let handles = use_of(job.kind) == Use::Handles || handled();
+        let scope = |part: &Part<'_>| match &part.place {
+            _ if !handles => Scope::Asks,
+            Place::Param(name) if !MATERIAL_PARAMS.contains(&&**name) => Scope::Asks,
+            _ => Scope::Any,
+        };
+        job.parts().iter().map(scope).collect()
+    }
+
+    fn speaks(&self, hits: &Hits, words: usize, says: usize) -> bool {
+        !hits.of(says).is_empty() || hits.of(words).len() >= FOREIGN_WORDS
+    }
+}
+
+/// The surest finding of each category.
+struct Best<'a> {
+    job: &'a Job<'a>,
+    /// What each part is.
+    scopes: Vec<Scope>,
+    found: Vec<Finding>,
+}
+
+impl Best<'_> {
+    fn add(&mut self, rules: &Rules, view: &View, hits: &Hits) {
+        let (starts, length) = (&view.starts, view.text.len());
+        let part_at = |at: usize| starts.partition_point(|start| *start <= at).saturating_sub(1);
+        for rule in &rules.rules {
+            let known = self.found.iter().position(|finding| finding.category == rule.category);
+            if known.is_some_and(|at| self.found[at].confidence >= rule.confidence) {
+                continue;
+            }
+            if !rule.confidence.is_sure() && length > LONG_JOB {
+                continue;
+            }
+            let applies =
+                |at: usize| rule.scope == Scope::Any || self.scopes.get(part_at(at)) == Some(&Scope::Asks);
+            let Some(at) = matching::first_match(rule, hits, applies) else { continue };
+            let place =
+                self.job.parts().get(part_at(at)).map(|part| part.place.to_string()).unwrap_or_default();
+            let finding =
+                Finding { category: rule.category, rule: rule.name, confidence: rule.confidence, place };
+            match known {
+                Some(at) => self.found[at] = finding,
+                None => self.found.push(finding),
+            }
+        }
+    }
+}
+
+/// The surest finding of each category in this job; empty if no rule hit.
+pub(crate) fn check(job: &Job<'_>) -> Vec<Finding> {
+    RULES.check(job)
+}
+
+/// The names of all rules with their categories, in the order of the files: what a verdict may cite.
+pub fn rule_names() -> impl Iterator<Item = (Category, &'static str)> {
+    RULES.rules.iter().map(|rule| (rule.category, rule.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_file_is_read_and_every_rule_has_a_name_of_its_own() {
+        let mut names: Vec<_> = rule_names().collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+        for category in Category::ALL {
+            assert!(names.iter().any(|(of, _)| *of == category), "{category} has no rule");
+        }
+    }
+}
