@@ -23,10 +23,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("api", &["types"]),
     ("keyring", &[]),
     ("relay", &["types", "protocol"]),
-    ("node", &["types", "protocol", "registry", "policy", "engine", "wallet", "backend", "api", "relay", "keyring"]),
-    ("cli", &["types", "protocol", "registry", "policy", "wallet", "backend", "api", "relay", "node", "keyring"]),
+    (
+        "node",
+        &[
+            "types", "protocol", "registry", "policy", "engine", "wallet", "backend", "api", "relay",
+            "keyring",
+        ],
+    ),
+    (
+        "cli",
+        &["types", "protocol", "registry", "policy", "wallet", "backend", "api", "relay", "node", "keyring"],
+    ),
     ("bench", &["types", "protocol", "wallet"]),
-    ("tests", &["types", "protocol", "registry", "policy", "engine", "wallet", "backend", "api", "relay", "node"]),
+    (
+        "tests",
+        &["types", "protocol", "registry", "policy", "engine", "wallet", "backend", "api", "relay", "node"],
+    ),
     ("xtask", &["types", "protocol", "registry", "api", "relay"]),
 ];
 

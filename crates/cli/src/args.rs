@@ -78,6 +78,9 @@ pub(crate) enum Command {
     /// See which kinds of jobs there are, and check a job against its kind
     #[command(subcommand)]
     Registry(cmd::registry::Registry),
+    /// See what the acceptable-use policy says of a job
+    #[command(subcommand)]
+    Policy(cmd::policy::Policies),
     /// Check everything a node needs and say how to mend what is broken
     Doctor(cmd::doctor::DoctorArgs),
     /// See and change the settings

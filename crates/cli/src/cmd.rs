@@ -8,6 +8,7 @@ pub(crate) mod help;
 pub(crate) mod identity;
 pub(crate) mod jobs;
 mod paths;
+pub(crate) mod policy;
 pub(crate) mod provider;
 pub(crate) mod registry;
 pub(crate) mod relay;
@@ -38,6 +39,7 @@ pub(crate) fn run(program: Program) -> anyhow::Result<Exit> {
         Command::Wallet(wallet) => wallet::run(global, &wallet),
         Command::Relay(relay) => relay::run(global, &relay),
         Command::Registry(registry) => registry::run(global, &registry),
+        Command::Policy(policy) => policy::run(global, &policy),
         Command::Doctor(args) => doctor::run(global, &args),
         Command::Config(config) => config::run(global, &config),
         Command::Testnet(testnet) => testnet::run(global, &testnet),

@@ -92,7 +92,7 @@ impl ProviderDesk {
         &mut self,
         now: Timestamp,
         id: JobId,
-        outcome: Result<InputSize, String>,
+        outcome: Result<InputSize, Why>,
         out: &mut Actions,
     ) {
         let Some(Job { state: State::Resolving, request, .. }) = self.jobs.get(&id) else { return };
@@ -106,7 +106,7 @@ impl ProviderDesk {
                 return self.refuse(now, id, Why::new("input-too-large", message), out);
             }
             Ok(size) => size,
-            Err(message) => return self.refuse(now, id, Why::new("input", message), out),
+            Err(why) => return self.refuse(now, id, why, out),
         };
         let Some(price) = offer.price.price(size.bytes, self.waiting.len(), self.running) else {
             let why = Why::new("input-too-large", "the price of this job cannot be paid");

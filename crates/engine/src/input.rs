@@ -5,7 +5,7 @@ use openagents_types::{
     Usage,
 };
 
-use crate::{Ask, InvoiceFor, Record};
+use crate::{Ask, InvoiceFor, Record, job::Why};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -27,8 +27,8 @@ pub enum Input {
     Resolved {
         /// The job.
         job: JobId,
-        /// How large they are, or a reason fit for the customer.
-        outcome: Result<InputSize, String>,
+        /// How large they are, or why the job is not done, fit for the customer.
+        outcome: Result<InputSize, Why>,
     },
     /// To the provider: a piece of a running job's result.
     Progress {

@@ -11,6 +11,7 @@ use std::{
 };
 
 use openagents_engine::bidding::PriceRule;
+use openagents_policy::{Mode, PolicyConfig};
 use openagents_types::{JobKind, Millis, Msat};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,8 @@ pub struct Config {
     pub backend: Backends,
     /// How much strangers may ask.
     pub limits: Limits,
+    /// What is acceptable, to buy and to sell.
+    pub policy: PolicyConfig,
 }
 
 impl Default for Config {
@@ -62,6 +65,7 @@ impl Default for Config {
             customer: Customer::default(),
             backend: Backends::default(),
             limits: Limits::default(),
+            policy: PolicyConfig::default(),
         }
     }
 }
@@ -354,6 +358,9 @@ pub enum ConfigError {
         /// What it may be.
         rule: &'static str,
     },
+    /// A mode of the policy that needs a judge.
+    #[error("policy.mode asks a language model as judge, and this node asks none; use \"rules\"")]
+    NoJudge,
     /// An entry of `allow_private_urls` is nothing that can be allowed.
     #[error("allow_private_urls: {0}")]
     Allow(#[from] AllowError),
@@ -407,6 +414,9 @@ impl Config {
             0 => Err(ConfigError::Unusable { key, value, rule: "it must be at least 1" }),
             _ => Ok(()),
         };
+        if self.policy.mode != Mode::Rules {
+            return Err(ConfigError::NoJudge);
+        }
         least("provider.slots", provider.slots as u64)?;
         least("provider.job_timeout_s", provider.job_timeout_s)?;
         least("provider.quote_lifetime_s", provider.quote_lifetime_s)?;

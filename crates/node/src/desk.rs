@@ -12,10 +12,12 @@ use openagents_api::{
     TransactionView, WalletView,
 };
 use openagents_engine::{AskOptions, Input, ProviderConfig};
+use openagents_policy::Policy;
 use openagents_types::{JobId, JobSpec, Millis, Msat, ProviderKey, Timestamp};
 use openagents_wallet::HistoryFilter;
 
 use crate::{
+    acceptable::{self, Content},
     app::{Desk, Facts},
     clock,
     config::Config,
@@ -37,6 +39,7 @@ pub(crate) struct Counter {
     pub(crate) started_at: Timestamp,
     pub(crate) identity: Arc<Identity>,
     pub(crate) config: Config,
+    pub(crate) policy: Policy,
     pub(crate) test_money: bool,
     pub(crate) driver: DriverHandle,
     pub(crate) reader: Arc<Reader>,
@@ -89,6 +92,12 @@ impl Desk for Counter {
         let order = self.order(body);
         if let Ok(schema) = openagents_registry::find(order.spec.kind) {
             schema.read_spec(&order.spec).map_err(|fault| invalid(&fault))?;
+        }
+        let JobSpec { kind, ref inputs, ref params, .. } = order.spec;
+        if let Some(reason) =
+            acceptable::objection(&self.policy, Content { kind, inputs, params, fetched: &[] })
+        {
+            return Err(unacceptable(&reason));
         }
         match self.driver.ask(order).await {
             Ok(id) => Ok(Asked { id }),
@@ -218,6 +227,16 @@ fn invalid(fault: &openagents_registry::Fault) -> Problem {
         message: format!("The job was not asked: {fault}."),
         money: "No money moved.".into(),
         next: "See what the kind takes with `openagents registry show KIND`, then ask again.".into(),
+    }
+}
+
+fn unacceptable(reason: &str) -> Problem {
+    Problem {
+        code: "policy".into(),
+        message: format!("The job was not asked: {reason}"),
+        money: "No money moved.".into(),
+        next: "Ask something else; if it is honest work, see `consent` and `level` under [policy] in config.toml."
+            .into(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`device`] say where and who we are; [`store`] is what survives; the [`driver`] owns the engine; [`relays`],
 //! [`till`] and [`workers`] are its hands; `server` and `app` are what others see.
 
+mod acceptable;
 mod advertise;
 mod app;
 mod bus;

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use openagents_engine::{Config as EngineConfig, CustomerConfig, PreimageSeed, ProviderConfig};
+use openagents_policy::Policy;
 use openagents_relay::{Hub, HubConfig, RelayActor, RelayConfig, RelayHandle, RelayUrl};
 use openagents_types::{JobKind, Network, ProviderKey};
 use openagents_wallet::Wallet;
@@ -272,7 +273,8 @@ impl Builder {
         let backends = if selling { offers::backends(&self.options.config).await? } else { HashMap::new() };
         let escrow = wallets::holds(wallet.as_ref()).await;
         let engine = self.engine_config(&backends, network, escrow);
-        let workers = Workers::new(backends, resolver, self.tasks.clone());
+        let policy = Policy::new(self.options.config.policy.clone());
+        let workers = Workers::new(backends, resolver, policy.clone(), self.tasks.clone());
         let till = Till::new(wallet, network, self.tasks.clone());
         let identity = Arc::new(self.options.identity.clone());
         let bus = Bus::new();
@@ -306,6 +308,7 @@ impl Builder {
             started_at: clock::now(),
             identity: identity.clone(),
             config: self.options.config.clone(),
+            policy,
             test_money: network != Network::Mainnet,
             driver: handle.clone(),
             reader: reader.clone(),

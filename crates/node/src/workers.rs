@@ -7,12 +7,18 @@ use std::{
 };
 
 use openagents_backend::{Backend, Work};
-use openagents_engine::{Input, InputSize, RunFault};
+use openagents_engine::{Input, InputSize, RunFault, job::Why};
+use openagents_policy::Policy;
 use openagents_types::{InputType, JobId, JobKind, JobRequest, Millis, Param, ResolvedInput};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{driver::DriverHandle, resolve::Resolver, runtime::Tasks};
+use crate::{
+    acceptable::{self, Content},
+    driver::DriverHandle,
+    resolve::Resolver,
+    runtime::Tasks,
+};
 
 /// Pieces of a result are sent at most this often: each is an event that every relay carries.
 const PIECE_EVERY: Duration = Duration::from_millis(250);
@@ -24,6 +30,7 @@ pub struct Workers(Arc<Inner>);
 struct Inner {
     backends: HashMap<JobKind, Arc<dyn Backend>>,
     resolver: Resolver,
+    policy: Policy,
     tasks: Tasks,
     driver: OnceLock<DriverHandle>,
     running: Mutex<HashMap<JobId, CancellationToken>>,
@@ -32,11 +39,17 @@ struct Inner {
 }
 
 impl Workers {
-    /// Workers on these backends.
-    pub fn new(backends: HashMap<JobKind, Arc<dyn Backend>>, resolver: Resolver, tasks: Tasks) -> Self {
+    /// Workers on these backends, which do what this policy accepts.
+    pub fn new(
+        backends: HashMap<JobKind, Arc<dyn Backend>>,
+        resolver: Resolver,
+        policy: Policy,
+        tasks: Tasks,
+    ) -> Self {
         Self(Arc::new(Inner {
             backends,
             resolver,
+            policy,
             tasks,
             driver: OnceLock::new(),
             running: Mutex::default(),
@@ -50,11 +63,11 @@ impl Workers {
     }
 
     /// Checks a job whose inputs are all in the request; `None` if something has to be fetched.
-    pub fn resolve_at_once(&self, request: &JobRequest) -> Option<Result<InputSize, String>> {
+    pub fn resolve_at_once(&self, request: &JobRequest) -> Option<Result<InputSize, Why>> {
         let all_text = request.inputs.iter().all(|input| input.input_type == InputType::Text);
         all_text.then(|| {
             let bytes = request.inputs.iter().map(|input| input.data.len() as u64).sum();
-            self.0.check(request, bytes)
+            self.0.check(request, &[], bytes)
         })
     }
 
@@ -65,10 +78,13 @@ impl Workers {
             let outcome = match inner.resolver.resolve(&request.inputs).await {
                 Ok(inputs) => {
                     let bytes = inputs.iter().map(|input| input.bytes.len() as u64).sum();
-                    lock(&inner.fetched).insert(request.id, inputs);
-                    inner.check(&request, bytes)
+                    let checked = inner.check(&request, &inputs, bytes);
+                    if checked.is_ok() {
+                        lock(&inner.fetched).insert(request.id, inputs);
+                    }
+                    checked
                 }
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(unfit(error.to_string())),
             };
             inner.report(Input::Resolved { job: request.id, outcome }).await;
         });
@@ -107,11 +123,17 @@ impl Workers {
 }
 
 impl Inner {
-    fn check(&self, request: &JobRequest, bytes: u64) -> Result<InputSize, String> {
-        let Some(backend) = self.backends.get(&request.kind) else {
-            return Err(format!("this provider does not do jobs of kind {}", request.kind));
+    /// Acceptable, and something the backend can do?
+    fn check(&self, request: &JobRequest, fetched: &[ResolvedInput], bytes: u64) -> Result<InputSize, Why> {
+        let (kind, inputs, params) = (request.kind, &request.inputs, &request.params);
+        if let Some(reason) = acceptable::objection(&self.policy, Content { kind, inputs, params, fetched }) {
+            let message = format!("{reason} Nothing was charged.");
+            return Err(Why { code: "policy".into(), message });
+        }
+        let Some(backend) = self.backends.get(&kind) else {
+            return Err(unfit(format!("this provider does not do jobs of kind {kind}")));
         };
-        backend.check(request.kind, &canonical(request), bytes).map_err(|rejection| rejection.to_string())?;
+        backend.check(kind, &canonical(request), bytes).map_err(|no| unfit(no.to_string()))?;
         Ok(InputSize { bytes })
     }
 
@@ -174,6 +196,10 @@ impl Inner {
             }
         }
     }
+}
+
+fn unfit(message: String) -> Why {
+    Why { code: "input".into(), message }
 }
 
 /// A request's parameters under the names and in the spelling that backends read, and those that the

@@ -75,7 +75,7 @@ proptest! {
     fn what_is_read_is_what_the_kind_allows((index, params) in request(), wish in "(text|image)/[a-z*]{1,8}") {
         let kind = &all()[index];
         let input = JobInput { input_type: kind.inputs.types[0], ..JobInput::text("x") };
-        let Ok(read) = kind.read(&[input.clone()], &params, &[]) else {
+        let Ok(read) = kind.read(std::slice::from_ref(&input), &params, &[]) else {
             let _ = kind.read(&[], &params, &[wish]);
             return Ok(());
         };

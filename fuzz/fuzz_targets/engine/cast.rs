@@ -117,7 +117,7 @@ impl Said {
             },
             Self::Resolved { job, bytes } => {
                 let outcome = bytes.map(|bytes| InputSize { bytes: bytes.into() });
-                Input::Resolved { job: sold(job), outcome: outcome.ok_or("unreadable".into()) }
+                Input::Resolved { job: sold(job), outcome: outcome.ok_or_else(unreadable) }
             }
             Self::Progress { job } => Input::Progress { job: sold(job), text: "piece".into() },
             Self::Finished { job } => {
@@ -280,4 +280,8 @@ fn result(now: Timestamp, job: Pick, by: Pick, other_kind: bool) -> JobResult {
         bolt11: None,
         created_at: now,
     }
+}
+
+fn unreadable() -> openagents_engine::job::Why {
+    openagents_engine::job::Why { code: "input".into(), message: "it cannot be read".into() }
 }
