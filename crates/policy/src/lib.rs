@@ -1,3 +1,6 @@
+//! Acceptable use for jobs on a compute market, as a value: text in, verdict out. What it leaves to others: fetching,
+//! asking a judge, writing logs.
+//!
 #![doc = include_str!("../README.md")]
 
 mod answer;
