@@ -162,7 +162,7 @@ fn validate_file(global: &Global, path: &Path) -> anyhow::Result<Exit> {
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
     let request = request(&text).map_err(unreadable)?;
     let fault = openagents_registry::find(request.kind).and_then(|kind| kind.read_request(&request));
-    report(global, request.kind, fault.map(|params| params.unknown().len()))
+    report(global, request.kind, &fault.map(|params| params.unknown().len()))
 }
 
 /// Reads the event with the market's own codec, as a provider would.
@@ -184,14 +184,14 @@ fn request(text: &str) -> Result<openagents_types::JobRequest, String> {
     }
 }
 
-fn report(global: &Global, kind: JobKind, outcome: Result<usize, Fault>) -> anyhow::Result<Exit> {
+fn report(global: &Global, kind: JobKind, outcome: &Result<usize, Fault>) -> anyhow::Result<Exit> {
     if global.json {
         let fault = outcome.as_ref().err().map(ToString::to_string);
         show::json(&json!({
             "schema_version": SCHEMA_VERSION, "kind": kind, "valid": outcome.is_ok(), "fault": fault,
         }))?;
     } else {
-        match &outcome {
+        match outcome {
             Ok(0) => show::line(&format!("a valid request of kind {kind}"))?,
             Ok(unknown) => {
                 show::line(&format!(
