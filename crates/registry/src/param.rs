@@ -191,9 +191,7 @@ impl ParamSpec {
     fn first_text(&self, given: &[&Param]) -> Option<String> {
         let values = given.iter().map(|param| &param.values).find(|values| has_text(values))?;
         if self.spelling == Some(Spelling::Size) {
-            // One character more than the longest is enough to see that it is too long.
-            let joined = values.join("x");
-            return Some(joined.trim().replace([':', '*', '×', 'X'], "x"));
+            return Some(values.join("x").trim().replace([':', '*', '×', 'X'], "x"));
         }
         values.iter().find(|value| !value.is_empty()).cloned()
     }

@@ -74,8 +74,8 @@ proptest! {
     #[test]
     fn what_is_read_is_what_the_kind_allows((index, params) in request(), wish in "(text|image)/[a-z*]{1,8}") {
         let kind = &all()[index];
-        let input = JobInput { input_type: kind.inputs.types[0], ..JobInput::text("x") };
-        let Ok(read) = kind.read(&[input.clone()], &params, &[]) else {
+        let input = [JobInput { input_type: kind.inputs.types[0], ..JobInput::text("x") }];
+        let Ok(read) = kind.read(&input, &params, &[]) else {
             let _ = kind.read(&[], &params, &[wish]);
             return Ok(());
         };
@@ -86,7 +86,7 @@ proptest! {
             }
         }
         // What is written again says the same, and nothing of it is unknown.
-        let again = kind.read(&[input], &read.to_params(), &[]).unwrap();
+        let again = kind.read(&input, &read.to_params(), &[]).unwrap();
         prop_assert_eq!(again.to_params(), read.to_params());
         prop_assert_eq!(again.unknown().len(), 0);
         let known = params.iter().filter(|param| kind.param(&param.name).is_some() || param.name == "prompt");

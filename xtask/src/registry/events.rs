@@ -61,7 +61,7 @@ fn read_request(event: &Verified, reader: &Keys) -> anyhow::Result<JobRequest> {
 fn settled(event: &Verified, keys: &Keys) -> anyhow::Result<Verified> {
     let event = event.event();
     let digest = secp256k1::Message::from_digest(event.id.to_bytes());
-    let pair = secp256k1::Keypair::from_secret_key(&SECP256K1, keys.secret_key());
+    let pair = secp256k1::Keypair::from_secret_key(SECP256K1, keys.secret_key());
     let signature = SECP256K1.sign_schnorr_no_aux_rand(&digest, &pair);
     let signed = Event::new(
         event.id,
