@@ -99,6 +99,9 @@ impl Engine {
     }
 
     fn dispatch(&mut self, now: Timestamp, input: Input, out: &mut Actions) {
+        if self.is_used_twice(&input) {
+            return;
+        }
         match input {
             Input::Ask(ask) => self.customer.ask(now, *ask, out),
             Input::Withdraw { job, reason } => self.customer.withdraw(now, job, &reason, out),
@@ -126,6 +129,18 @@ impl Engine {
                     desk.handle(now, input, out);
                 }
             }
+        }
+    }
+
+    /// Whether an input offers an invoice to one half that the other half has in hand: a price that is
+    /// also a refund's destination, or the other way round. A payment hash serves one job.
+    fn is_used_twice(&self, input: &Input) -> bool {
+        let refunds = |hash| self.provider.as_ref().is_some_and(|desk| desk.refunds_to(hash));
+        match input {
+            Input::Quote(quote) => refunds(quote.invoice.payment_hash),
+            Input::Result { invoice: Some(invoice), .. } => refunds(invoice.payment_hash),
+            Input::RefundClaim { invoice, .. } => self.customer.has_in_hand(invoice.payment_hash),
+            _ => false,
         }
     }
 

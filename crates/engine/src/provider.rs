@@ -270,6 +270,12 @@ impl ProviderDesk {
         self.by_hash.contains_key(&hash)
     }
 
+    /// Whether a refund is being paid to this invoice.
+    pub(crate) fn refunds_to(&self, hash: PaymentHash) -> bool {
+        let job = self.job_for(hash).and_then(|id| self.jobs.get(&id));
+        job.is_some_and(|job| job.state.claim_hash() == Some(hash))
+    }
+
     pub(crate) fn next_wake(&self) -> Option<Timestamp> {
         self.schedule.next()
     }

@@ -140,3 +140,54 @@ fn a_sold_job_that_is_closed_leaves_memory_again_after_its_refund_was_heard_of_t
         assert_eq!(engine.load(), (0, 0));
     }
 }
+
+/// A node that owes a refund for job 1 and collects offers for job 2.
+fn debtor() -> Engine {
+    let mut engine = engine();
+    let owed = State::RefundOwed {
+        hash: PaymentHash::from_bytes([4; 32]),
+        amount: Msat::new(1_000),
+        why: openagents_engine::job::Why { code: "late".into(), message: "too late".into() },
+    };
+    let request = JobRequest {
+        id: JobId::from_bytes([1; 32]),
+        customer: CustomerKey::from_bytes([1; 32]),
+        kind: JobKind::SUMMARIZATION,
+        inputs: Vec::new(),
+        params: Vec::new(),
+        output: Vec::new(),
+        bid: None,
+        providers: Vec::new(),
+        encryption: Encryption::None,
+        relays: Vec::new(),
+        created_at: NOW,
+        expires_at: None,
+        raw: Arc::from(""),
+    };
+    let job =
+        Job { request: Arc::new(request), received_at: NOW, changed_at: NOW, state: owed, steps: Vec::new() };
+    engine.handle(NOW, Input::Recall(Box::new(Record::Job(Box::new(job)))));
+    engine.handle(NOW, Input::Ask(Box::new(ask(2))));
+    engine
+}
+
+#[test]
+fn an_invoice_is_not_both_a_price_and_a_refund() {
+    let claim = || Input::RefundClaim {
+        job: JobId::from_bytes([1; 32]),
+        by: CustomerKey::from_bytes([1; 32]),
+        invoice: quote(2).invoice,
+    };
+    let rows = |actions: &[Action]| {
+        actions.iter().filter(|action| matches!(action, Action::Save(Record::Payment(_)))).count()
+    };
+    for claim_first in [true, false] {
+        let mut engine = debtor();
+        let offer = Input::Quote(quote(2));
+        let inputs = if claim_first { [claim(), offer] } else { [offer, claim()] };
+        let mut actions: Vec<Action> =
+            inputs.into_iter().flat_map(|input| engine.handle(NOW, input)).collect();
+        actions.extend(engine.handle(NOW.after(Millis(200)), Input::Tick));
+        assert_eq!(rows(&actions), 1, "claim first: {claim_first}, {actions:#?}");
+    }
+}

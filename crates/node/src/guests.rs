@@ -97,8 +97,16 @@ impl Guests {
             tokio::select! {
                 biased;
                 _ = sweep.tick() => self.leave_idle(Instant::now()),
-                Some((url, news)) = heard.recv() => tracing::trace!(%url, ?news, "a customer's relay says"),
+                Some((url, news)) = heard.recv() => self.hear(&url, &news),
             }
+        }
+    }
+
+    /// A relay that cannot be reached makes room for another at once.
+    fn hear(&self, url: &RelayUrl, news: &RelayNews) {
+        tracing::trace!(%url, ?news, "a customer's relay says");
+        if matches!(news, RelayNews::Disconnected { .. }) {
+            self.0.open.lock().unwrap_or_else(PoisonError::into_inner).remove(url);
         }
     }
 

@@ -260,10 +260,20 @@ impl<'a> Identities<'a> {
     /// # Errors
     /// A file cannot be read.
     pub fn list(&self) -> Result<Vec<IdentityFile>, IdentityError> {
-        let Ok(entries) = std::fs::read_dir(self.folder()) else { return Ok(Vec::new()) };
+        // Only a folder that is not there holds none: an identity that cannot be seen just now must not
+        // be taken for one that does not exist.
+        let unreadable =
+            |error: std::io::Error| IdentityError::Read { path: self.folder(), reason: error.to_string() };
+        let entries = match std::fs::read_dir(self.folder()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(unreadable)?,
+        };
         let mut files = Vec::new();
-        for entry in entries.flatten().filter(|entry| entry.path().extension().is_some_and(|e| e == "json")) {
-            files.push(read(&entry.path())?);
+        for entry in entries {
+            let path = entry.map_err(unreadable)?.path();
+            if path.extension().is_some_and(|end| end == "json") {
+                files.push(read(&path)?);
+            }
         }
         files.sort_by(|a, b| (&a.name, &a.npub).cmp(&(&b.name, &b.npub)));
         Ok(files)

@@ -373,11 +373,10 @@ impl Builder {
         Ok(handles)
     }
 
-    /// What may still be spent today. Payments begun count as spent even if they came back: over a
-    /// restart it is not known which of them did, and a limit must not grow.
+    /// What may be spent in a day, and what was begun today.
     fn day_limit(&self, store: &Store) -> Result<Option<DayLimit>, StoreError> {
         let Some(per_day) = self.options.config.customer.daily_limit() else { return Ok(None) };
-        Ok(Some(DayLimit { per_day, spent: store.begun_since(clock::now().day_began())? }))
+        Ok(Some(DayLimit { per_day, begun: store.begun_since(clock::now().day_began())? }))
     }
 
     async fn wallet(

@@ -8,7 +8,10 @@ mod migrations;
 mod reader;
 mod rows;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use openagents_engine::{Direction, Entry, Job, Movement, PaymentRow, Record, Standing};
 use openagents_types::{EventId, JobId, Msat, PaymentHash, ProviderKey, Timestamp};
@@ -247,14 +250,25 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// What all payments by us that were begun since `since` come to.
+    /// The payments by us that were begun since `since`, and what each came to with its fee. One that
+    /// came back, so that its job is over and nothing was spent, is left out.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn begun_since(&self, since: Timestamp) -> Result<Msat, StoreError> {
-        let sql = "SELECT COALESCE(SUM(amount), 0) FROM payments WHERE direction = 'out' AND at >= ?1";
-        let sum: i64 = self.db.query_row(sql, [millis(since)], |row| row.get(0))?;
-        Ok(Msat::new(sum.unsigned_abs()))
+    pub fn begun_since(&self, since: Timestamp) -> Result<HashMap<PaymentHash, Msat>, StoreError> {
+        let sql = "SELECT p.hash, p.amount + COALESCE(
+                       (SELECT SUM(l.amount) FROM ledger l WHERE l.hash = p.hash AND l.movement = 'fee'), 0)
+                   FROM payments p WHERE p.direction = 'out' AND p.at >= ?1 AND (
+                       EXISTS (SELECT 1 FROM ledger l WHERE l.hash = p.hash
+                               AND l.movement IN ('spent', 'refund-paid'))
+                       OR EXISTS (SELECT 1 FROM asks a WHERE a.id = p.job AND a.open = 1)
+                       OR EXISTS (SELECT 1 FROM jobs j WHERE j.id = p.job AND j.open = 1))";
+        let mut statement = self.db.prepare(sql)?;
+        let rows = statement.query_map([millis(since)], |row| {
+            let amount: i64 = row.get(1)?;
+            Ok((PaymentHash::from_bytes(row.get(0)?), Msat::new(amount.unsigned_abs())))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// A job we sell or sold.

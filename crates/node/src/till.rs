@@ -197,7 +197,10 @@ fn outgoing(hash: PaymentHash, state: Result<openagents_wallet::Outgoing, Wallet
         Ok(openagents_wallet::Outgoing::Failed { reason }) => Outgoing::Failed { reason },
         Ok(openagents_wallet::Outgoing::Unknown) => Outgoing::Unknown,
         Err(error) if is_unknown(&error) => return None,
-        Err(error) => Outgoing::Failed { reason: error.to_string() },
+        Err(error) => {
+            tracing::warn!(%error, %hash, "a payment was not made");
+            Outgoing::Failed { reason: error.to_string() }
+        }
     };
     Some(Input::Outgoing { hash, state })
 }

@@ -1,11 +1,11 @@
 //! Connecting a wallet, and the testnet that an offline node serves.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use nostr::{Keys, RelayUrl as NostrUrl, SecretKey};
 use openagents_api::TransactionView;
 use openagents_relay::{Hub, RelayUrl};
-use openagents_types::{Msat, Network};
+use openagents_types::{Msat, Network, PaymentHash};
 use openagents_wallet::{
     Transaction, Wallet,
     nwc::{Connection, Nwc},
@@ -43,11 +43,11 @@ pub enum WalletsError {
     Key,
 }
 
-/// What may be spent in a day (UTC), and what was spent today already.
-#[derive(Clone, Copy, Debug)]
+/// What may be spent in a day (UTC), and the payments begun today already.
+#[derive(Clone, Debug)]
 pub(crate) struct DayLimit {
     pub(crate) per_day: Msat,
-    pub(crate) spent: Msat,
+    pub(crate) begun: HashMap<PaymentHash, Msat>,
 }
 
 /// Connects to a wallet. One that the testnet of this very node serves is reached without a socket.
@@ -68,8 +68,8 @@ pub(crate) async fn connect(
     let (mut wallet, listener) = Nwc::connect(connection, link, clock::now).await?;
     tasks.spawn_until_stop(listener.run());
     let info = wallet.introduce().await?;
-    if let Some(DayLimit { per_day, spent }) = limit {
-        wallet.set_cap(per_day, spent);
+    if let Some(DayLimit { per_day, begun }) = limit {
+        wallet.set_cap(per_day, begun);
     }
     Ok((Arc::new(wallet), info.network))
 }

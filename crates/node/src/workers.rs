@@ -133,6 +133,11 @@ impl Inner {
         let Some(backend) = self.backends.get(&kind) else {
             return Err(unfit(format!("this provider does not do jobs of kind {kind}")));
         };
+        if wants_json(request) {
+            return Err(unfit(
+                "this provider answers in plain text; ask for text/plain or name no output".into(),
+            ));
+        }
         backend.check(kind, &canonical(request), bytes).map_err(|no| unfit(no.to_string()))?;
         Ok(InputSize { bytes })
     }
@@ -196,6 +201,12 @@ impl Inner {
             }
         }
     }
+}
+
+/// Whether the answer would have to be JSON: every backend of today answers in text.
+fn wants_json(request: &JobRequest) -> bool {
+    let read = openagents_registry::find(request.kind).and_then(|schema| schema.read_request(request));
+    read.is_ok_and(|read| read.output() == Some("application/json"))
 }
 
 fn unfit(message: String) -> Why {

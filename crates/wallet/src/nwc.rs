@@ -166,9 +166,10 @@ impl Nwc {
     }
 
     /// Spends at most `per_day` in a day (UTC) from now on, fees included, whatever budget the wallet
-    /// itself gives the connection. `spent` is what was spent today before this value was made.
-    pub fn set_cap(&mut self, per_day: Msat, spent: Msat) {
-        *lock(&self.cap) = Some(Cap::new(per_day, (self.clock)(), spent));
+    /// itself gives the connection. `begun` are the payments begun today before this value was made,
+    /// with what each came to.
+    pub fn set_cap(&mut self, per_day: Msat, begun: HashMap<PaymentHash, Msat>) {
+        *lock(&self.cap) = Some(Cap::new(per_day, (self.clock)(), begun));
     }
 
     /// Waits for the wallet this long from now on.
@@ -257,25 +258,34 @@ impl Nwc {
         })
     }
 
-    /// Sends within the cap. What certainly was not spent is given back to it: all of it, or what
-    /// routing did not cost.
+    /// Sends within the cap. One that an earlier run began was within it then.
     async fn spend(&self, request: Pay<'_>) -> Result<Outgoing, WalletError> {
-        let amount = request.invoice.amount.saturating_add(request.max_fee);
-        if let Some(cap) = &mut *lock(&self.cap) {
-            cap.take((self.clock)(), amount)?;
+        let hash = request.invoice.payment_hash;
+        if request.first_attempt
+            && let Some(cap) = &mut *lock(&self.cap)
+        {
+            cap.take((self.clock)(), hash, request.invoice.amount, request.max_fee)?;
         }
         let outcome = self.send_payment(request.invoice).await;
-        let unspent = match &outcome {
-            Ok(Outgoing::Failed { .. }) => amount,
-            Ok(Outgoing::Settled { fee, .. }) => request.max_fee.saturating_sub(*fee),
-            Ok(Outgoing::Pending | Outgoing::Unknown) => Msat::ZERO,
-            Err(error) if error.is_definitive() => amount,
-            Err(_) => Msat::ZERO,
-        };
-        if let Some(cap) = &mut *lock(&self.cap) {
-            cap.give_back(unspent);
+        match &outcome {
+            Ok(state) => self.account(hash, state),
+            Err(error) if error.is_definitive() => {
+                self.account(hash, &Outgoing::Failed { reason: String::new() });
+            }
+            Err(_) => {}
         }
         outcome
+    }
+
+    /// Puts what the wallet says of a payment into today's account.
+    fn account(&self, hash: PaymentHash, state: &Outgoing) {
+        let mut cap = lock(&self.cap);
+        let Some(cap) = cap.as_mut() else { return };
+        match state {
+            Outgoing::Settled { fee, .. } => cap.settled(hash, *fee),
+            Outgoing::Failed { .. } => cap.came_back(hash),
+            Outgoing::Pending | Outgoing::Unknown => {}
+        }
     }
 }
 
@@ -405,7 +415,7 @@ impl Wallet for Nwc {
             Some(value) if value["type"] == "incoming" && value["paid_by_us"] != true => {
                 Ok(Outgoing::Unknown)
             }
-            Some(value) => wire::outgoing(&value, hash),
+            Some(value) => wire::outgoing(&value, hash).inspect(|state| self.account(hash, state)),
             None => Ok(Outgoing::Unknown),
         }
     }

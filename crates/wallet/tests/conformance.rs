@@ -91,7 +91,7 @@ macro_rules! wallet_tests {
             #[tokio::test]
             async fn our_own_cap_holds_whatever_the_wallet_allows() {
                 let mut market = Market::open($scheme).await;
-                Arc::get_mut(&mut market.buyer).unwrap().set_cap(PRICE, Msat::ZERO);
+                Arc::get_mut(&mut market.buyer).unwrap().set_cap(PRICE, std::collections::HashMap::new());
                 let foreign = Market::open($scheme).await;
                 let foreign = foreign.seller.make_invoice(plain(PRICE)).await.unwrap();
                 let refused = market.buyer.pay(first(&foreign)).await;

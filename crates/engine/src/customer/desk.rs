@@ -224,7 +224,8 @@ impl CustomerDesk {
                 *outcome != AskOutcome::Delivered && self.may_still_deliver(&ask, result)
             }
         };
-        if let Some(fault) = &fault {
+        let counts = matches!(ask.phase, Phase::Collecting { .. }) || is_heard(&ask, result.provider);
+        if let Some(fault) = fault.as_ref().filter(|_| counts) {
             let message = fault.to_string();
             let refusal = Refusal { provider: result.provider, code: "invalid-result".into(), message };
             self.note_refusal(&mut ask, refusal);
@@ -232,7 +233,7 @@ impl CustomerDesk {
         if takes {
             self.deliver(now, &mut ask, result, fault.is_none(), out);
             self.keep(now, ask, out);
-        } else if fault.is_some() {
+        } else if fault.is_some() && counts {
             self.keep(now, ask, out);
         } else {
             self.put(ask);
@@ -493,6 +494,12 @@ impl CustomerDesk {
 
     pub(crate) fn pays(&self, hash: PaymentHash) -> bool {
         self.payments.contains_key(&hash)
+    }
+
+    /// Whether an invoice is being paid or is offered for any job.
+    pub(crate) fn has_in_hand(&self, hash: PaymentHash) -> bool {
+        let offers = |ask: &Ask| ask.quotes.iter().any(|quote| quote.invoice.payment_hash == hash);
+        self.pays(hash) || self.asks.values().any(offers)
     }
 
     pub(crate) fn awaits_refund(&self, hash: PaymentHash) -> bool {
