@@ -118,7 +118,7 @@ fn tests() -> anyhow::Result<()> {
 }
 
 fn simulator() -> anyhow::Result<()> {
-    let mut simulator = command("cargo test --quiet -p openagents-engine --test sim no_seed");
+    let mut simulator = command("cargo test --quiet --workspace --test sim no_seed");
     simulator.env("OPENAGENTS_SIM_SEEDS", "10000");
     run(simulator)
 }

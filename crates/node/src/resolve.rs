@@ -131,7 +131,10 @@ impl Resolver {
     /// # Errors
     /// Its address, as it is written, is private or in plain text, and the operator has not allowed it.
     pub fn relay_gate(&self, url: &RelayUrl) -> Result<Gate, ResolveError> {
-        let (allowed, reach) = (self.inner.allowed.clone(), self.inner.allowed.check_relay(url)?);
+        let no_host = || ResolveError::Refused("it names no host".into());
+        let (host, port) = url.authority().ok_or_else(no_host)?;
+        let allowed = self.inner.allowed.clone();
+        let reach = allowed.check_relay(&host, port, url.is_plaintext())?;
         Ok(Gate::new(move |ip| allowed.admits(reach, ip)))
     }
 

@@ -7,7 +7,6 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use openagents_relay::RelayUrl;
 use openagents_types::ResolvedInput;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
@@ -102,15 +101,13 @@ impl Allowed {
 
     /// How far the address of a relay that a stranger named may reach. Relays listen on any port, so
     /// none is unusual; plain text is spoken only with hosts that the operator named.
-    pub(super) fn check_relay(&self, url: &RelayUrl) -> Result<Reach, ResolveError> {
-        let refused = |reason: &str| ResolveError::Refused(reason.into());
-        let (host, port) = url.authority().ok_or_else(|| refused("it names no host"))?;
+    pub(super) fn check_relay(&self, host: &str, port: u16, plaintext: bool) -> Result<Reach, ResolveError> {
         let reach = match host.parse::<IpAddr>() {
             Ok(ip) => self.literal(SocketAddr::new(ip, port), true)?,
-            Err(_) => self.name(&host, port, true)?,
+            Err(_) => self.name(host, port, true)?,
         };
         match reach {
-            Reach::Public if url.is_plaintext() => Err(refused("it is spoken to in plain text")),
+            Reach::Public if plaintext => Err(ResolveError::Refused("it is spoken to in plain text".into())),
             reach => Ok(reach),
         }
     }
