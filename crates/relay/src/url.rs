@@ -157,8 +157,8 @@ mod tests {
 
     #[test]
     fn an_address_that_is_too_long_when_written_out_is_refused() {
-        assert!(RelayUrl::parse(&format!("wss://a.example/{}", "\0".repeat(300))).is_err());
-        let kept = RelayUrl::parse(&format!("wss://a.example/{}", "\0".repeat(100))).unwrap();
+        assert!(RelayUrl::parse(&format!("wss://a.example/{}", "ä".repeat(200))).is_err());
+        let kept = RelayUrl::parse(&format!("wss://a.example/{}", "ä".repeat(60))).unwrap();
         assert_eq!(RelayUrl::parse(kept.as_str()), Ok(kept));
     }
 
