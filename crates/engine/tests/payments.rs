@@ -51,6 +51,25 @@ fn ask(job: u8) -> Ask {
     }
 }
 
+/// Job 1, as its provider read it.
+fn request() -> JobRequest {
+    JobRequest {
+        id: JobId::from_bytes([1; 32]),
+        customer: CustomerKey::from_bytes([1; 32]),
+        kind: JobKind::SUMMARIZATION,
+        inputs: Vec::new(),
+        params: Vec::new(),
+        output: Vec::new(),
+        bid: None,
+        providers: Vec::new(),
+        encryption: Encryption::None,
+        relays: Vec::new(),
+        created_at: NOW,
+        expires_at: None,
+        raw: Arc::from(""),
+    }
+}
+
 fn quote(job: u8) -> Quote {
     let invoice = Invoice {
         bolt11: "lnbcrt1".into(),
@@ -113,23 +132,9 @@ fn a_bought_job_that_is_over_leaves_memory_again_after_its_payment_was_heard_of_
 
 #[test]
 fn a_sold_job_that_is_closed_leaves_memory_again_after_its_refund_was_heard_of_twice() {
-    let request = JobRequest {
-        id: JobId::from_bytes([1; 32]),
-        customer: CustomerKey::from_bytes([1; 32]),
-        kind: JobKind::SUMMARIZATION,
-        inputs: Vec::new(),
-        params: Vec::new(),
-        output: Vec::new(),
-        bid: None,
-        providers: Vec::new(),
-        encryption: Encryption::None,
-        relays: Vec::new(),
-        created_at: NOW,
-        expires_at: None,
-        raw: Arc::from(""),
-    };
     let state = State::Closed { outcome: Outcome::Expired, hash: Some(PaymentHash::from_bytes([4; 32])) };
-    let job = Job { request: Arc::new(request), received_at: NOW, changed_at: NOW, state, steps: Vec::new() };
+    let job =
+        Job { request: Arc::new(request()), received_at: NOW, changed_at: NOW, state, steps: Vec::new() };
     for input in [
         Input::Outgoing { hash: PREIMAGE.hash(), state: Outgoing::Pending },
         Input::Incoming { hash: PREIMAGE.hash(), state: Incoming::Open },
@@ -149,23 +154,13 @@ fn debtor() -> Engine {
         amount: Msat::new(1_000),
         why: openagents_engine::job::Why { code: "late".into(), message: "too late".into() },
     };
-    let request = JobRequest {
-        id: JobId::from_bytes([1; 32]),
-        customer: CustomerKey::from_bytes([1; 32]),
-        kind: JobKind::SUMMARIZATION,
-        inputs: Vec::new(),
-        params: Vec::new(),
-        output: Vec::new(),
-        bid: None,
-        providers: Vec::new(),
-        encryption: Encryption::None,
-        relays: Vec::new(),
-        created_at: NOW,
-        expires_at: None,
-        raw: Arc::from(""),
+    let job = Job {
+        request: Arc::new(request()),
+        received_at: NOW,
+        changed_at: NOW,
+        state: owed,
+        steps: Vec::new(),
     };
-    let job =
-        Job { request: Arc::new(request), received_at: NOW, changed_at: NOW, state: owed, steps: Vec::new() };
     engine.handle(NOW, Input::Recall(Box::new(Record::Job(Box::new(job)))));
     engine.handle(NOW, Input::Ask(Box::new(ask(2))));
     engine
