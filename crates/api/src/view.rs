@@ -1,6 +1,6 @@
 //! The shapes themselves.
 
-use openagents_types::{JobId, JobInput, JobKind, Param, ProviderKey};
+use openagents_types::{EventId, JobId, JobInput, JobKind, Param, ProviderKey};
 use serde::{Deserialize, Serialize};
 
 /// The node as a whole (`GET /api/v1/node`).
@@ -175,6 +175,8 @@ pub struct JobView {
     pub preimage: Option<String>,
     /// SHA-256 of the result's payload.
     pub result_sha256: Option<String>,
+    /// The event that carried the result, by which a later job may refer to it (bought jobs).
+    pub result_event: Option<EventId>,
     /// Offers not taken (bought jobs).
     pub quotes: Vec<QuoteView>,
     /// Providers that said no, and why (bought jobs).

@@ -23,7 +23,7 @@ use crate::{
     identity::Identity,
     offers,
     relays::Relays,
-    resolve::Resolver,
+    resolve::{Events, Resolver},
     runtime::Tasks,
     server,
     store::{Reader, Store, StoreError},
@@ -274,6 +274,7 @@ impl Builder {
         let escrow = wallets::holds(wallet.as_ref()).await;
         let engine = self.engine_config(&backends, network, escrow);
         let policy = Policy::new(self.options.config.policy.clone());
+        let resolver = resolver.with_events(self.events(&relays, &reader));
         let workers = Workers::new(backends, resolver, policy.clone(), self.tasks.clone());
         let till = Till::new(wallet, network, self.tasks.clone());
         let identity = Arc::new(self.options.identity.clone());
@@ -343,6 +344,12 @@ impl Builder {
         let most = self.options.config.provider.customer_relays;
         let wanted = most > 0 && !self.options.offline && self.options.role == Role::Provider;
         wanted.then(|| Guests::new(most, resolver.clone(), &self.tasks))
+    }
+
+    /// Where inputs are looked for that are events. A market of its own dials no other relay for them.
+    fn events(&self, relays: &Relays, reader: &Arc<Reader>) -> Events {
+        let strangers = if self.options.offline { 0 } else { self.options.config.provider.customer_relays };
+        Events::new(relays.clone(), Some(reader.clone()), strangers)
     }
 
     fn relay_handles(

@@ -1,12 +1,15 @@
 //! All relays of a node as one: say something everywhere, follow jobs everywhere, hear everything.
 
+mod question;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use openagents_protocol::{Verified, filters};
-use openagents_relay::{RelayHandle, RelayNews, RelayUrl, SubId};
+use openagents_relay::{Filter, RelayHandle, RelayNews, RelayUrl, SubId};
 use openagents_types::{JobId, JobKind, ProviderKey, Timestamp};
 use tokio::sync::mpsc;
 
@@ -14,6 +17,7 @@ use crate::{
     driver::{Command, DriverHandle},
     guests::Guests,
 };
+use question::Questions;
 
 /// The subscription a provider hears requests on.
 const REQUESTS: &str = "requests";
@@ -37,6 +41,7 @@ struct Inner {
     guests: Option<Guests>,
     states: Mutex<BTreeMap<RelayUrl, RelayState>>,
     driver: OnceLock<DriverHandle>,
+    questions: Questions,
 }
 
 impl Relays {
@@ -44,7 +49,13 @@ impl Relays {
     pub fn new(handles: Vec<RelayHandle>, guests: Option<Guests>) -> Self {
         let connecting = || RelayState { connected: false, word: "connecting".into() };
         let states = handles.iter().map(|handle| (handle.url().clone(), connecting())).collect();
-        Self(Arc::new(Inner { handles, guests, states: Mutex::new(states), driver: OnceLock::new() }))
+        Self(Arc::new(Inner {
+            handles,
+            guests,
+            states: Mutex::new(states),
+            driver: OnceLock::new(),
+            questions: Questions::default(),
+        }))
     }
 
     /// Whom to tell what is heard. Called once, before [`Self::listen`].
@@ -99,6 +110,23 @@ impl Relays {
         }
     }
 
+    /// What `filters` find on our relays: at most `most` events, each once, as far as they answer within
+    /// `patience`. A relay that is not connected is not waited for, unless none is.
+    pub async fn query(&self, filters: Vec<Filter>, most: usize, patience: Duration) -> Vec<Verified> {
+        let states = self.states();
+        let connected = |handle: &&RelayHandle| states.get(handle.url()).is_some_and(|state| state.connected);
+        let mut asked: Vec<RelayHandle> = self.0.handles.iter().filter(connected).cloned().collect();
+        if asked.is_empty() {
+            asked.clone_from(&self.0.handles);
+        }
+        self.0.questions.ask(asked, filters).collect(most, patience).await
+    }
+
+    /// Whether this relay is one of ours.
+    pub fn has(&self, url: &RelayUrl) -> bool {
+        self.0.handles.iter().any(|handle| handle.url() == url)
+    }
+
     /// How every relay stands.
     pub fn states(&self) -> BTreeMap<RelayUrl, RelayState> {
         self.0.states.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -118,6 +146,7 @@ impl Relays {
 
     /// Passes one piece of news on.
     pub async fn hear(&self, url: RelayUrl, news: RelayNews) {
+        let Some(news) = self.0.questions.hear(&url, news) else { return };
         let Some(driver) = self.0.driver.get() else { return };
         match news {
             RelayNews::Event(_, event) => driver.tell(Command::Wire(event)).await,

@@ -1,4 +1,5 @@
-//! Fetching what a stranger named: the one HTTP client for addresses that come in jobs.
+//! Fetching what a stranger named: addresses by the one HTTP client for them, events and the results of
+//! earlier jobs from relays (`events`, `earlier`).
 //!
 //! An address is checked twice at every hop: as it is written, and as it resolves. Only public
 //! addresses on the usual ports are fetched, unless the operator allowed a host or a network; no
@@ -6,6 +7,8 @@
 //! decompression.
 
 mod address;
+mod earlier;
+mod events;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -20,9 +23,11 @@ use url::Url;
 
 pub use address::{AllowError, Lookup, SystemLookup};
 use address::{Allowed, Filtered, Reach};
+pub use earlier::EarlierError;
+pub use events::{EventError, Events, Hint};
 
 /// How long fetching all inputs of one job may take, redirects and bodies included: less than the
-/// life of a quote.
+/// life of a quote. The results of earlier jobs are waited for longer.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -48,6 +53,12 @@ pub enum ResolveError {
     /// A type of input that this provider does not read.
     #[error("this provider does not read inputs of type {0}; send text or a url")]
     Unsupported(&'static str),
+    /// An event that was named.
+    #[error(transparent)]
+    Event(EventError),
+    /// The result of another job.
+    #[error(transparent)]
+    Earlier(EarlierError),
 }
 
 /// Whether every entry of `allow_private_urls` can be understood.
@@ -62,6 +73,7 @@ pub fn check_allowed(entries: &[String]) -> Result<(), AllowError> {
 #[derive(Clone)]
 pub struct Resolver {
     inner: Arc<Inner>,
+    events: Option<Events>,
 }
 
 struct Inner {
@@ -97,7 +109,14 @@ impl Resolver {
             }
         }
         let [public, networks, anywhere] = [const { OnceLock::new() }; 3];
-        Self { inner: Arc::new(Inner { allowed: Arc::new(allowed), lookup, public, networks, anywhere }) }
+        let inner = Inner { allowed: Arc::new(allowed), lookup, public, networks, anywhere };
+        Self { inner: Arc::new(inner), events: None }
+    }
+
+    /// The same, which also reads events and the results of earlier jobs.
+    #[must_use]
+    pub fn with_events(self, events: Events) -> Self {
+        Self { events: Some(events), ..self }
     }
 
     /// The contents of all inputs of a job, in order.
@@ -106,7 +125,9 @@ impl Resolver {
     /// One of them cannot be read, or together they are too large or too slow.
     pub async fn resolve(&self, inputs: &[JobInput]) -> Result<Vec<ResolvedInput>, ResolveError> {
         let late = |_| Err(ResolveError::Failed("it took too long".into()));
-        tokio::time::timeout(DEADLINE, self.all(inputs)).await.unwrap_or_else(late)
+        let waits = inputs.iter().any(|input| input.input_type == InputType::Job);
+        let more = self.events.as_ref().filter(|_| waits).map_or(Duration::ZERO, |events| events.patience);
+        tokio::time::timeout(DEADLINE + more, self.all(inputs)).await.unwrap_or_else(late)
     }
 
     async fn all(&self, inputs: &[JobInput]) -> Result<Vec<ResolvedInput>, ResolveError> {
@@ -117,13 +138,17 @@ impl Resolver {
                 InputType::Text => ResolvedInput::text(&input.data),
                 InputType::Url if input.data.starts_with("data:") => address::inline(&input.data)?,
                 InputType::Url => self.fetch(input.data.trim(), room).await?,
-                InputType::Event => return Err(ResolveError::Unsupported("event")),
-                InputType::Job => return Err(ResolveError::Unsupported("job")),
+                InputType::Event => self.events("event")?.content(self, input).await?,
+                InputType::Job => self.events("job")?.result(self, input).await?,
             };
             room = room.checked_sub(one.bytes.len()).ok_or(ResolveError::TooLarge)?;
             resolved.push(one);
         }
         Ok(resolved)
+    }
+
+    fn events(&self, input_type: &'static str) -> Result<&Events, ResolveError> {
+        self.events.as_ref().ok_or(ResolveError::Unsupported(input_type))
     }
 
     /// What guards the way to a relay that a stranger named.
@@ -135,7 +160,8 @@ impl Resolver {
         let (host, port) = url.authority().ok_or_else(no_host)?;
         let allowed = self.inner.allowed.clone();
         let reach = allowed.check_relay(&host, port, url.is_plaintext())?;
-        Ok(Gate::new(move |ip| allowed.admits(reach, ip)))
+        let lookup = self.inner.lookup.clone();
+        Ok(Gate::new(move |ip| allowed.admits(reach, ip)).with_names(move |host| lookup.lookup(host)))
     }
 
     async fn fetch(&self, text: &str, room: usize) -> Result<ResolvedInput, ResolveError> {

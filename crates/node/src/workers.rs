@@ -71,21 +71,25 @@ impl Workers {
         })
     }
 
-    /// Fetches a job's inputs and reports how large they are.
+    /// Fetches a job's inputs and reports how large they are, unless it is called off before.
     pub fn resolve(&self, request: &Arc<JobRequest>) {
         let (inner, request) = (self.0.clone(), request.clone());
+        let stop = CancellationToken::new();
+        lock(&self.0.running).insert(request.id, stop.clone());
         self.0.tasks.spawn_until_stop(async move {
-            let outcome = match inner.resolver.resolve(&request.inputs).await {
+            let fetched = stop.run_until_cancelled(inner.resolver.resolve(&request.inputs)).await;
+            let Some(fetched) = fetched else { return };
+            let (inputs, outcome) = match fetched {
                 Ok(inputs) => {
                     let bytes = inputs.iter().map(|input| input.bytes.len() as u64).sum();
                     let checked = inner.check(&request, &inputs, bytes);
-                    if checked.is_ok() {
-                        lock(&inner.fetched).insert(request.id, inputs);
-                    }
-                    checked
+                    (inputs, checked)
                 }
-                Err(error) => Err(unfit(error.to_string())),
+                Err(error) => (Vec::new(), Err(unfit(error.to_string()))),
             };
+            if !inner.keep(request.id, inputs, outcome.is_ok()) {
+                return;
+            }
             inner.report(Input::Resolved { job: request.id, outcome }).await;
         });
     }
@@ -110,15 +114,16 @@ impl Workers {
 
     /// Stops work that is no longer wanted. Nothing is reported.
     pub fn stop(&self, job: JobId) {
-        if let Some(stop) = lock(&self.0.running).remove(&job) {
+        let mut running = lock(&self.0.running);
+        if let Some(stop) = running.remove(&job) {
             stop.cancel();
         }
         lock(&self.0.fetched).remove(&job);
     }
 
-    /// Forgets what was fetched for a job that will not run.
+    /// Forgets a job that will not run, and what was fetched for it.
     pub fn forget(&self, job: JobId) {
-        lock(&self.0.fetched).remove(&job);
+        self.stop(job);
     }
 }
 
@@ -140,6 +145,17 @@ impl Inner {
         }
         backend.check(kind, &canonical(request), bytes).map_err(|no| unfit(no.to_string()))?;
         Ok(InputSize { bytes })
+    }
+
+    /// Keeps what was fetched for a job that is wanted; `false` if it was called off meanwhile.
+    fn keep(&self, job: JobId, inputs: Vec<ResolvedInput>, fit: bool) -> bool {
+        // Held until both are changed, so that `stop` sees both or neither.
+        let mut running = lock(&self.running);
+        let wanted = running.remove(&job).is_some();
+        if wanted && fit {
+            lock(&self.fetched).insert(job, inputs);
+        }
+        wanted
     }
 
     async fn report(&self, input: Input) {

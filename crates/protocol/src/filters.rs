@@ -1,7 +1,7 @@
 //! What to ask relays for.
 
 use nostr::{Alphabet, Filter, Kind, SingleLetterTag, Timestamp as Seconds};
-use openagents_types::{JobId, JobKind, ProviderKey, Timestamp};
+use openagents_types::{EventId, JobId, JobKind, ProviderKey, Timestamp};
 
 use crate::refund;
 
@@ -21,4 +21,21 @@ pub fn for_customer(job: JobId, kind: JobKind) -> Vec<Filter> {
     let kinds = [Kind::JobFeedback, Kind::from(kind.result())];
     let about = SingleLetterTag::lowercase(Alphabet::E);
     vec![Filter::new().kinds(kinds).custom_tag(about, job.to_hex())]
+}
+
+/// One event by its id.
+pub fn for_event(id: EventId) -> Vec<Filter> {
+    vec![Filter::new().id(nostr::EventId::from_byte_array(*id.as_bytes()))]
+}
+
+/// What anybody can know of a job that is not theirs: its answers, and whether it was taken back.
+pub fn for_onlooker(job: JobId, kind: JobKind) -> Vec<Filter> {
+    let kinds = [Kind::JobFeedback, Kind::from(kind.result()), Kind::EventDeletion];
+    let about = SingleLetterTag::lowercase(Alphabet::E);
+    vec![Filter::new().kinds(kinds).custom_tag(about, job.to_hex())]
+}
+
+/// Whatever refers to a job.
+pub fn about(job: JobId) -> Vec<Filter> {
+    vec![Filter::new().custom_tag(SingleLetterTag::lowercase(Alphabet::E), job.to_hex())]
 }

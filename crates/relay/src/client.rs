@@ -6,8 +6,16 @@ mod book;
 mod session;
 mod wire;
 
-use std::{fmt, future::Future, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
+use futures::future::BoxFuture;
 use nostr::Keys;
 use openagents_protocol::ingress::Limits;
 use tokio::sync::mpsc;
@@ -27,16 +35,39 @@ const MOST_CALLS: usize = 16_384;
 
 /// Which addresses may be dialled, asked after the name was resolved: for relays that strangers name.
 #[derive(Clone)]
-pub struct Gate(Arc<dyn Fn(IpAddr) -> bool + Send + Sync>);
+pub struct Gate {
+    admits: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    names: Option<Arc<Names>>,
+}
+
+/// The addresses of a host, now.
+type Names = dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync;
 
 impl Gate {
-    /// A gate that lets through what `admits` says.
+    /// A gate that lets through what `admits` says. The system looks names up.
     pub fn new(admits: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(admits))
+        Self { admits: Arc::new(admits), names: None }
     }
 
-    pub(crate) fn admits(&self, ip: IpAddr) -> bool {
-        (self.0)(ip)
+    /// The same gate with names looked up by `names`.
+    #[must_use]
+    pub fn with_names(
+        self,
+        names: impl Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { names: Some(Arc::new(names)), ..self }
+    }
+
+    /// The addresses of `host` that may be dialled. They are what is connected to, so a name that
+    /// changes its mind between check and use gains nothing.
+    pub(crate) async fn lets_through(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let found = match (host.parse::<IpAddr>(), &self.names) {
+            (Ok(ip), _) => vec![ip],
+            (Err(_), Some(names)) => names(host.to_owned()).await?,
+            (Err(_), None) => tokio::net::lookup_host((host, port)).await?.map(|at| at.ip()).collect(),
+        };
+        let good = found.into_iter().filter(|ip| (self.admits)(*ip));
+        Ok(good.map(|ip| SocketAddr::new(ip, port)).collect())
     }
 }
 

@@ -1,5 +1,6 @@
 //! `openagents ask`: from words on the command line to a job that a node buys.
 
+mod chain;
 mod follow;
 mod input;
 mod outcome;
@@ -18,10 +19,12 @@ use crate::{args::Global, exit::Exit, failure::Failure, link, show};
         openagents ask --kind 5001 --file paper.pdf --param length=\"100 words\" --max-sat 10\n  \
         openagents ask --kind summarization --url https://example.com/article --max-sat 10 --json\n  \
         openagents ask \"Why is the sky blue?\" --kind 5050 --param model=qwen3 --max-sat 20\n  \
-        cat notes.txt | openagents ask --kind 5001 --file - --max-sat 0",
+        cat notes.txt | openagents ask --kind 5001 --file - --max-sat 0\n  \
+        openagents ask --kind 5000 --file report.pdf --then 5001 --param length=\"100 words\" \\\n      \
+            --then 5002 --param language=de --max-sat 30     text, then a summary of it, then that in German",
     after_help = "The result goes to stdout, everything else to stderr. With --json the last line of stdout is one\n\
         object with job_id, state, provider, paid_msat, fee_msat, result, result_sha256, payment_hash, preimage\n\
-        and refusals. Ctrl-C takes the job back and says where the money is; a second one leaves at once.\n\
+        and refusals; for a chain with `steps`, such an object for each. Ctrl-C takes the job back and says where the money is; a second one leaves at once.\n\
         Exit codes: openagents help exit-codes"
 )]
 pub(crate) struct AskArgs {
@@ -36,10 +39,9 @@ pub(crate) struct AskArgs {
     /// Let the provider fetch this address. Repeat for several
     #[arg(long, value_name = "URL")]
     url: Vec<String>,
-    /// How to do it, such as length="100 words". Repeat for several
-    #[arg(long, value_name = "NAME=VALUE", value_parser = param)]
-    param: Vec<Param>,
-    /// The most to pay, in satoshis; 0 takes free offers only
+    #[command(flatten)]
+    steps: chain::Steps,
+    /// The most to pay, for all steps together, in satoshis; 0 takes free offers only
     #[arg(long, value_name = "N", conflicts_with = "max_msat")]
     max_sat: Option<u64>,
     /// The most to pay, in millisatoshis
@@ -74,19 +76,26 @@ const KINDS: &[(&str, JobKind)] = &[
 
 /// Buys the job and waits for it.
 pub(crate) fn run(global: &Global, args: &AskArgs) -> anyhow::Result<Exit> {
-    let body = body(args)?;
+    let (body, then) = (body(args)?, &args.steps.then);
+    chain::check(then)?;
+    if args.dry_run && then.is_empty() {
+        return dry_run(global, &body, &body);
+    }
     if args.dry_run {
-        return dry_run(global, &body);
+        return dry_run(global, &body, &chain::preview(&body, then));
     }
     let client = link::connect(&link::home(global)?)?;
-    super::wait(follow::buy(global, &client, &body))
+    if then.is_empty() {
+        return super::wait(follow::buy(global, &client, &body));
+    }
+    super::wait(chain::buy(global, &client, body, then))
 }
 
-fn dry_run(global: &Global, body: &AskBody) -> anyhow::Result<Exit> {
+fn dry_run(global: &Global, body: &AskBody, shown: &impl serde::Serialize) -> anyhow::Result<Exit> {
     if global.json {
-        show::json(body)?;
+        show::json(shown)?;
     } else {
-        show::line(&serde_json::to_string_pretty(body)?)?;
+        show::line(&serde_json::to_string_pretty(shown)?)?;
     }
     show::talk(&format!("nobody was asked; this would cost at most {}", Msat::new(body.bid_msat)));
     Ok(Exit::Ok)
@@ -107,7 +116,7 @@ fn body(args: &AskArgs) -> anyhow::Result<AskBody> {
     Ok(AskBody {
         kind,
         inputs,
-        params: args.param.clone(),
+        params: args.steps.params.clone(),
         bid_msat: bid(args)?.get(),
         provider: args.provider,
         encrypt: args.encrypt,

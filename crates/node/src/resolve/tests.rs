@@ -1,11 +1,15 @@
 //! What is fetched and what is not, against a real listener that counts who comes.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod chain;
+mod private;
+
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
+use nostr::Keys;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -213,30 +217,8 @@ async fn a_name_that_leads_to_a_private_address_is_not_followed() {
     }
 }
 
-// Only Linux answers on all of 127.0.0.0/8.
-#[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_name_that_changes_its_mind_after_the_first_hop_gains_nothing() {
-    let (port, inner) = server(HELLO).await;
-    let listener = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
-    let outer = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut buffer = [0; 4096];
-        let _ = stream.read(&mut buffer).await;
-        let again =
-            b"HTTP/1.1 302 Found\r\nlocation: /again\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-        stream.write_all(again).await.unwrap();
-    });
-    let answers = Answers::new(vec!["127.0.0.2".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
-    let resolver = Resolver::with_lookup(&["127.0.0.2".into()], Arc::new(answers));
-    let outcome = fetch(&resolver, format!("http://flip.example.com:{port}/")).await;
-    assert!(matches!(outcome, Err(ResolveError::Refused(_))), "{outcome:?}");
-    outer.await.unwrap();
-    assert_eq!(inner.load(Ordering::SeqCst), 0, "the second answer was connected to");
-}
-
-#[tokio::test]
-async fn inputs_of_other_types_are_refused_by_name() {
+async fn a_node_without_relays_refuses_events_by_name() {
     let mut input = JobInput::text("00");
     input.input_type = InputType::Event;
     let error = Resolver::new(&[]).resolve(&[input]).await.unwrap_err();
@@ -291,24 +273,50 @@ async fn a_body_without_end_is_cut_off() {
     assert_eq!(outcome, Err(ResolveError::TooLarge));
 }
 
-#[tokio::test]
-async fn a_small_body_that_unpacks_to_a_huge_one_is_cut_off() {
+/// 10 MiB and one byte of zeros, packed by brotli (RFC 7932).
+const ZEROS_IN_BROTLI: &str = "cbffff3ff82700e2b14020f7fe2f010040f04f00c46111c0eefd07";
+
+/// A server that gives `body` once, as packed by `encoding`.
+async fn packed(encoding: &'static str, body: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let packed = zeros_in_gzip(LARGEST + 1);
-    assert!(packed.len() < LARGEST / 100, "{} bytes are not small", packed.len());
+    let url = format!("http://{}/", listener.local_addr().unwrap());
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut buffer = [0; 4096];
         let _ = stream.read(&mut buffer).await;
+        let length = body.len();
         let head =
-            format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len());
+            format!("HTTP/1.1 200 OK\r\ncontent-encoding: {encoding}\r\ncontent-length: {length}\r\n\r\n");
         let _ = stream.write_all(head.as_bytes()).await;
-        let _ = stream.write_all(&packed).await;
+        let _ = stream.write_all(&body).await;
         let _ = stream.read(&mut buffer).await;
     });
-    let resolver = Resolver::new(&["127.0.0.1".into()]);
-    assert_eq!(fetch(&resolver, format!("http://127.0.0.1:{port}/")).await, Err(ResolveError::TooLarge));
+    url
+}
+
+#[tokio::test]
+async fn a_small_body_that_unpacks_to_a_huge_one_is_cut_off() {
+    for (encoding, body) in
+        [("gzip", zeros_in_gzip(LARGEST + 1)), ("br", hex::decode(ZEROS_IN_BROTLI).unwrap())]
+    {
+        assert!(body.len() < LARGEST / 100, "{} bytes are not small", body.len());
+        let resolver = Resolver::new(&["127.0.0.1".into()]);
+        let outcome = fetch(&resolver, packed(encoding, body).await).await;
+        assert_eq!(outcome, Err(ResolveError::TooLarge), "{encoding}");
+    }
+}
+
+#[tokio::test]
+async fn a_packing_that_is_not_unpacked_stays_as_small_as_it_came() {
+    // The first bytes of a zstd frame (RFC 8878) that claims a terabyte.
+    let frame = b"\x28\xb5\x2f\xfd\xc0\0\0\0\0\0\x01\0\0".to_vec();
+    for encoding in ["zstd", "deflate", "gzip, gzip"] {
+        let resolver = Resolver::new(&["127.0.0.1".into()]);
+        match fetch(&resolver, packed(encoding, frame.clone()).await).await {
+            Ok(input) => assert_eq!(input.bytes, frame, "{encoding}"),
+            Err(error) => assert!(matches!(error, ResolveError::Failed(_)), "{encoding}: {error}"),
+        }
+    }
 }
 
 /// Zeros, at least `size`, as one block with fixed Huffman codes (RFC 1951): a literal zero, then

@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Mutex};
 
 use openagents_engine::{Ask, Job};
-use openagents_types::JobId;
+use openagents_types::{EventId, JobId};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::{StoreError, rows};
@@ -118,6 +118,29 @@ impl Reader {
         self.with(|db| {
             let sql = "SELECT content FROM contents WHERE job = ?1";
             Ok(db.prepare_cached(sql)?.query_row([id.as_bytes()], |row| row.get(0)).optional()?)
+        })
+    }
+
+    /// An event that we signed, as JSON.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn signed(&self, event: EventId) -> Result<Option<String>, StoreError> {
+        self.with(|db| {
+            let sql = "SELECT json FROM outbox WHERE event = ?1";
+            Ok(db.prepare_cached(sql)?.query_row([event.as_bytes()], |row| row.get(0)).optional()?)
+        })
+    }
+
+    /// What we signed about a job, as JSON, oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn signed_about(&self, job: JobId) -> Result<Vec<String>, StoreError> {
+        self.with(|db| {
+            let mut statement = db.prepare_cached("SELECT json FROM outbox WHERE job = ?1 ORDER BY seq")?;
+            let rows = statement.query_map([job.as_bytes()], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
         })
     }
 

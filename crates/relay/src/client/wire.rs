@@ -58,12 +58,10 @@ async fn connect(url: &RelayUrl, gate: Option<&Gate>) -> Result<Socket, DialErro
     Ok(socket)
 }
 
-/// What passes the gate is what is connected to, so a name that changes its mind gains nothing.
 async fn connect_tcp(url: &RelayUrl, gate: Option<&Gate>) -> Result<TcpStream, DialError> {
     let (host, port) = url.authority().ok_or(DialError::NoHost)?;
     let Some(gate) = gate else { return Ok(TcpStream::connect((host.as_str(), port)).await?) };
-    let found = tokio::net::lookup_host((host.as_str(), port)).await?;
-    let good: Vec<_> = found.filter(|at| gate.admits(at.ip())).collect();
+    let good = gate.lets_through(&host, port).await?;
     if good.is_empty() { Err(DialError::Gated) } else { Ok(TcpStream::connect(good.as_slice()).await?) }
 }
 

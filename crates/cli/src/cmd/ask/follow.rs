@@ -34,26 +34,62 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// News that may wait; the node is asked anyway, so none is precious.
 const BACKLOG: usize = 1_024;
 
+/// A job that is decided, and what it brought.
+pub(super) struct Bought {
+    pub(super) job: JobView,
+    pub(super) result: Option<String>,
+    pub(super) exit: Exit,
+    /// What was shown of the result already, if pieces were shown.
+    streamed: Option<String>,
+}
+
+impl Bought {
+    /// Prints the result, unless it is on the screen already. Pipes and files get its very bytes.
+    pub(super) fn show(&self) -> std::io::Result<()> {
+        match (&self.result, &self.streamed) {
+            (None, _) => Ok(()),
+            (Some(result), None) => show::line(result),
+            (Some(result), Some(streamed)) if streamed.trim() == result.trim() => Ok(()),
+            (Some(result), Some(_)) => show::line(&printable(result)),
+        }
+    }
+}
+
+/// Whether pieces of the result are shown as they come.
+pub(super) fn may_stream(global: &Global) -> bool {
+    !global.json && std::io::stdout().is_terminal()
+}
+
 /// Buys the job, waits until it is decided, and reports it.
 pub(super) async fn buy(global: &Global, client: &Client, body: &AskBody) -> anyhow::Result<Exit> {
+    let bought = until_bought(client, body, may_stream(global)).await?;
+    if global.json {
+        show::json(&Answer::new(&bought.job, bought.result.as_deref()))?;
+    } else {
+        bought.show()?;
+    }
+    Ok(bought.exit)
+}
+
+/// Buys the job, waits until it is decided, and says how it went.
+pub(super) async fn until_bought(client: &Client, body: &AskBody, streams: bool) -> anyhow::Result<Bought> {
     let (news, heard) = mpsc::channel(BACKLOG);
     tokio::select! {
-        exit = ask(global, client, body, heard) => exit,
+        bought = ask(client, body, streams, heard) => bought,
         never = watch(client, news) => match never {},
     }
 }
 
 async fn ask(
-    global: &Global,
     client: &Client,
     body: &AskBody,
+    streams: bool,
     heard: mpsc::Receiver<NewsView>,
-) -> anyhow::Result<Exit> {
+) -> anyhow::Result<Bought> {
     let id = client.ask(body).await?.id;
-    let streams = !global.json && std::io::stdout().is_terminal();
     let mut following = Following::new(client, id, body, streams);
     let job = following.until_decided(heard).await?;
-    following.report(global, &job).await
+    following.conclude(job).await
 }
 
 /// Passes news on. Without them the job is looked at now and then, which is slower and no less right.
@@ -203,8 +239,8 @@ impl<'a> Following<'a> {
         Ok(())
     }
 
-    async fn report(&self, global: &Global, job: &JobView) -> anyhow::Result<Exit> {
-        let result = match outcome::is_delivered(job) {
+    async fn conclude(self, job: JobView) -> anyhow::Result<Bought> {
+        let result = match outcome::is_delivered(&job) {
             true => Some(self.client.result(self.id).await?.content),
             false => None,
         };
@@ -216,28 +252,13 @@ impl<'a> Following<'a> {
             (false, false) if expired => Ending::Expired,
             (false, false) => Ending::Its,
         };
-        let exit = outcome::exit(job, why);
+        let exit = outcome::exit(&job, why);
         show::talk(&format!(
             "{}{}",
             if self.streamed.is_empty() { "" } else { "\n" },
-            outcome::words(job, exit)
+            outcome::words(&job, exit)
         ));
-        if global.json {
-            show::json(&Answer::new(job, result.as_deref()))?;
-        } else if let Some(result) = &result {
-            self.show(result)?;
-        }
-        Ok(exit)
-    }
-
-    /// The result, unless it is on the screen already. Pipes and files get its very bytes.
-    fn show(&self, result: &str) -> std::io::Result<()> {
-        if !self.streams {
-            return show::line(result);
-        }
-        if self.streamed.trim() == result.trim() {
-            return Ok(());
-        }
-        show::line(&printable(result))
+        let streamed = self.streams.then_some(self.streamed);
+        Ok(Bought { job, result, exit, streamed })
     }
 }

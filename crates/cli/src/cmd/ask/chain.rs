@@ -1,0 +1,333 @@
+//! `openagents ask … --then KIND`: a chain of jobs, each on the result of the one before, bought one
+//! after the other for one sum.
+
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
+use openagents_api::{AskBody, Client, JobView, SCHEMA_VERSION};
+use openagents_types::{InputType, JobInput, JobKind, JobSpec, Msat, Param, Timestamp};
+use serde::Serialize;
+
+use super::{
+    follow::{self, Bought},
+    input, kind,
+    outcome::Answer,
+    param,
+};
+use crate::{args::Global, exit::Exit, failure::Failure, show};
+
+/// What `--param` and `--then` say. A parameter belongs to the last `--then` before it, or to the first
+/// job if there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Steps {
+    /// How to do the first job.
+    pub(super) params: Vec<Param>,
+    /// What follows it.
+    pub(super) then: Vec<Step>,
+}
+
+/// A job on the result of the one before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    kind: JobKind,
+    params: Vec<Param>,
+}
+
+impl clap::Args for Steps {
+    fn augment_args(command: Command) -> Command {
+        let how =
+            "How to do it, such as length=\"100 words\"; after --then, how to do that. Repeat for several";
+        let then =
+            "Then do this kind of work on the result, as part of the same sum. Repeat for a longer chain";
+        let repeated = |name, value| Arg::new(name).long(name).value_name(value).action(ArgAction::Append);
+        command
+            .arg(repeated("param", "NAME=VALUE").value_parser(param).help(how))
+            .arg(repeated("then", "KIND").value_parser(kind).help(then))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Steps {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut then: Vec<(usize, Step)> = placed::<JobKind>(matches, "then")
+            .map(|(at, kind)| (at, Step { kind, params: Vec::new() }))
+            .collect();
+        let mut params = Vec::new();
+        for (at, param) in placed::<Param>(matches, "param") {
+            match then.iter_mut().rfind(|(before, _)| *before < at) {
+                Some((_, step)) => step.params.push(param),
+                None => params.push(param),
+            }
+        }
+        Ok(Self { params, then: then.into_iter().map(|(_, step)| step).collect() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// The values of an argument with their places on the command line.
+fn placed<T: Clone + Send + Sync + 'static>(
+    matches: &ArgMatches,
+    name: &str,
+) -> impl Iterator<Item = (usize, T)> {
+    let places = matches.indices_of(name).into_iter().flatten();
+    places.zip(matches.get_many::<T>(name).into_iter().flatten().cloned())
+}
+
+/// Finds what no provider would take before the first job is paid for.
+pub(super) fn check(then: &[Step]) -> Result<(), Failure> {
+    for (number, step) in (2..).zip(then) {
+        let Ok(schema) = openagents_registry::find(step.kind) else { continue };
+        let spec = JobSpec {
+            kind: step.kind,
+            inputs: vec![JobInput { input_type: InputType::Event, ..JobInput::text("0".repeat(64)) }],
+            params: step.params.clone(),
+            output: Vec::new(),
+            bid: Msat::ZERO,
+            provider: None,
+            encrypt: false,
+            relays: Vec::new(),
+            expires_at: Timestamp::NEVER,
+        };
+        if let Err(fault) = schema.read_spec(&spec) {
+            let next = format!("see what the kind takes with `openagents registry show {}`", step.kind);
+            return Err(Failure::usage(format!("step {number} cannot be asked: {fault}"), next));
+        }
+    }
+    Ok(())
+}
+
+/// What would be asked, as far as it is known before the first result.
+pub(super) fn preview(first: &AskBody, then: &[Step]) -> Vec<AskBody> {
+    let later = then.iter().map(|step| AskBody { inputs: Vec::new(), ..step.body(first) });
+    std::iter::once(first.clone()).chain(later).collect()
+}
+
+impl Step {
+    /// The job as the first one was asked: by whom, how long, how secret, for how much at most.
+    fn body(&self, first: &AskBody) -> AskBody {
+        AskBody { kind: self.kind, params: self.params.clone(), ..first.clone() }
+    }
+}
+
+/// Buys the first job and, with its result, each further one, until one is not delivered.
+pub(super) async fn buy(
+    global: &Global,
+    client: &Client,
+    first: AskBody,
+    then: &[Step],
+) -> anyhow::Result<Exit> {
+    let mut chain = Chain { length: then.len() + 1, done: Vec::new(), total: Msat::new(first.bid_msat) };
+    // Heard between the steps as well, when nobody follows a job.
+    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut later = then.iter();
+    let mut body = first.clone();
+    loop {
+        body.bid_msat = chain.left().get();
+        chain.announce(&body);
+        let is_last = chain.done.len() + 1 == chain.length;
+        let streams = is_last && follow::may_stream(global);
+        let bought = match follow::until_bought(client, &body, streams).await {
+            Ok(bought) => bought,
+            Err(error) => {
+                chain.report(global)?;
+                return Err(error);
+            }
+        };
+        let (exit, interrupted) = (bought.exit, has_come(interrupt.as_mut()).await);
+        chain.done.push(bought);
+        let step = match later.next() {
+            Some(step) if exit == Exit::Ok && !interrupted => step,
+            _ => {
+                chain.report(global)?;
+                let cut_short = exit == Exit::Ok && !is_last;
+                return Ok(if cut_short { Exit::Interrupted } else { exit });
+            }
+        };
+        body = step.body(&first);
+        body.inputs = chain.hand_over(client, first.encrypt).await?;
+    }
+}
+
+/// Whether something has happened already.
+async fn has_come(event: impl Future<Output = std::io::Result<()>>) -> bool {
+    tokio::select! {
+        biased;
+        _ = event => true,
+        () = std::future::ready(()) => false,
+    }
+}
+
+/// A chain being bought.
+struct Chain {
+    length: usize,
+    done: Vec<Bought>,
+    /// What all of it may cost.
+    total: Msat,
+}
+
+/// The last line of a chain with `--json`.
+#[derive(Serialize)]
+struct ChainAnswer<'a> {
+    schema_version: u32,
+    steps: Vec<StepAnswer<'a>>,
+    steps_wanted: usize,
+    result: Option<&'a str>,
+    paid_msat: u64,
+    fee_msat: u64,
+    in_flight_msat: u64,
+}
+
+#[derive(Serialize)]
+struct StepAnswer<'a> {
+    kind: JobKind,
+    #[serde(flatten)]
+    answer: Answer<'a>,
+}
+
+impl<'a> StepAnswer<'a> {
+    fn new(bought: &'a Bought) -> Self {
+        Self { kind: bought.job.kind, answer: Answer::new(&bought.job, bought.result.as_deref()) }
+    }
+}
+
+impl Chain {
+    fn announce(&self, body: &AskBody) {
+        let (number, length) = (self.done.len() + 1, self.length);
+        let most = Msat::new(body.bid_msat);
+        show::talk(&format!("step {number} of {length}: kind {}, for at most {most}", body.kind));
+    }
+
+    fn sum(&self, of: impl Fn(&JobView) -> u64) -> u64 {
+        self.done.iter().map(|bought| of(&bought.job)).sum()
+    }
+
+    /// What the next job may cost. What is locked counts as spent.
+    fn left(&self) -> Msat {
+        let spent = self.sum(|job| job.paid_msat + job.fee_msat + job.in_flight_msat);
+        Msat::new(self.total.get().saturating_sub(spent))
+    }
+
+    fn is_delivered(&self) -> bool {
+        self.done.len() == self.length && self.done.iter().all(|bought| bought.exit == Exit::Ok)
+    }
+
+    /// The last result as the input of the next job: by the id of its event, which nobody can forge, or
+    /// as text if only we can read it.
+    async fn hand_over(&self, client: &Client, secret: bool) -> anyhow::Result<Vec<JobInput>> {
+        let last = self.done.last();
+        let event = last.and_then(|bought| bought.job.result_event).filter(|_| !secret);
+        let inputs = match event {
+            Some(event) => vec![JobInput {
+                data: event.to_hex(),
+                input_type: InputType::Event,
+                relay: relay(client).await,
+                marker: None,
+            }],
+            None => vec![JobInput::text(last.and_then(|bought| bought.result.clone()).unwrap_or_default())],
+        };
+        input::fits(&inputs)?;
+        Ok(inputs)
+    }
+
+    /// Says how the chain ended and what it cost; prints what it was for.
+    fn report(&self, global: &Global) -> anyhow::Result<()> {
+        show::talk(&self.words());
+        let result = self.done.last().filter(|_| self.is_delivered());
+        if global.json {
+            show::json(&ChainAnswer {
+                schema_version: SCHEMA_VERSION,
+                steps: self.done.iter().map(StepAnswer::new).collect(),
+                steps_wanted: self.length,
+                result: result.and_then(|bought| bought.result.as_deref()),
+                paid_msat: self.sum(|job| job.paid_msat),
+                fee_msat: self.sum(|job| job.fee_msat),
+                in_flight_msat: self.sum(|job| job.in_flight_msat),
+            })?;
+        } else if let Some(bought) = result {
+            bought.show()?;
+        }
+        Ok(())
+    }
+
+    fn words(&self) -> String {
+        let delivered = self.done.iter().filter(|bought| bought.exit == Exit::Ok);
+        let kept: Vec<String> = delivered.map(|bought| bought.job.id.to_hex()[..12].to_owned()).collect();
+        let how = match (self.is_delivered(), kept.len()) {
+            (true, _) => "done".into(),
+            (false, steps) => format!("ended at step {}", steps + 1),
+        };
+        let (paid, fees) =
+            (Msat::new(self.sum(|job| job.paid_msat)), Msat::new(self.sum(|job| job.fee_msat)));
+        let mut lines =
+            vec![format!("chain of {} {how}: {paid} paid in all, {fees} for routing", self.length)];
+        if !self.is_delivered() && !kept.is_empty() {
+            let commands: Vec<String> =
+                kept.iter().map(|id| format!("`openagents jobs show {id}`")).collect();
+            lines.push(format!("earlier results are kept: {}", commands.join(", ")));
+        }
+        lines.join("\n")
+    }
+}
+
+/// A relay where the next provider finds what was delivered here.
+async fn relay(client: &Client) -> Option<String> {
+    let node = client.node().await.ok()?;
+    node.relays.into_iter().find(|relay| relay.connected).map(|relay| relay.url)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+    use clap::Args;
+
+    use super::*;
+
+    fn steps(arguments: &[&str]) -> Result<Steps, clap::Error> {
+        let command = Steps::augment_args(Command::new("ask").no_binary_name(true));
+        Steps::from_arg_matches(&command.try_get_matches_from(arguments)?)
+    }
+
+    #[test]
+    fn a_parameter_belongs_to_the_step_it_follows() {
+        let read = steps(&[
+            "--param",
+            "a=1",
+            "--param",
+            "b=2",
+            "--then",
+            "5001",
+            "--param",
+            "length=100 words",
+            "--then",
+            "5002",
+            "--then",
+            "5050",
+            "--param",
+            "model=x",
+            "--param=model=y",
+        ])
+        .unwrap();
+        assert_eq!(read.params, [Param::new("a", "1"), Param::new("b", "2")]);
+        let (kinds, params): (Vec<_>, Vec<_>) =
+            read.then.into_iter().map(|step| (step.kind.get(), step.params)).unzip();
+        assert_eq!(kinds, [5001, 5002, 5050]);
+        assert_eq!(params[0], [Param::new("length", "100 words")]);
+        assert!(params[1].is_empty());
+        assert_eq!(params[2], [Param::new("model", "x"), Param::new("model", "y")]);
+        assert_eq!(steps(&[]).unwrap(), Steps::default());
+        assert!(steps(&["--then", "poetry"]).is_err() && steps(&["--then"]).is_err());
+    }
+
+    #[test]
+    fn a_step_that_no_provider_takes_is_found_before_anything_is_paid() {
+        let then = steps(&["--then", "5001", "--then", "5002", "--param", "language=klingon!"]).unwrap().then;
+        let error = check(&then).unwrap_err();
+        assert!(error.what.contains("step 3") && error.next.contains("5002"), "{error}");
+        assert!(check(&then[..1]).is_ok());
+    }
+}
