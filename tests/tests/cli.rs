@@ -2,7 +2,8 @@
 //!
 //! A page's ```` ```console ```` blocks hold commands (`$ …`, run by `sh`), the exit code if it is not
 //! zero (`? 2`), and what stdout and stderr show together. `[..]` stands for anything on a line, a line
-//! `...` for any lines. A page that begins with `<!-- setup: up … -->` runs beside such a node.
+//! `...` for any lines. A page that begins with `<!-- setup: up … -->` runs beside such a node. Beside every
+//! page lies a PDF, `report.pdf`.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that panics has failed, as it should")]
 
 use std::{
@@ -27,6 +28,9 @@ static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     assert!(build.status().unwrap().success(), "the program does not build");
     folder
 });
+
+/// Two pages about a market.
+const REPORT: &[u8] = include_bytes!("../../crates/backend/fixtures/market.pdf");
 
 /// One command of a page.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -119,6 +123,7 @@ fn setup(page: &str, folder: &Path) -> Option<Node> {
 /// What is wrong with a page; empty if nothing is.
 fn check(page: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("report.pdf"), REPORT).unwrap();
     let _node = setup(page, folder.path());
     let mut wrong = String::new();
     for step in steps(page) {

@@ -4,7 +4,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
-use std::{process::ExitCode, sync::Arc};
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use openagents_backend::{
     Backend, BackendError, Extraction, Extractive, Output, Work, conformance, extract_child_main,
@@ -24,6 +28,7 @@ fn main() -> ExitCode {
         documents_become_text().await;
         documents_can_be_summarized().await;
         a_document_that_breaks_its_parser_breaks_only_the_child().await;
+        a_small_document_that_unpacks_to_a_huge_one_is_given_up().await;
     });
     ExitCode::SUCCESS
 }
@@ -69,4 +74,72 @@ async fn a_document_that_breaks_its_parser_breaks_only_the_child() {
         let read = extract(document).await;
         assert!(matches!(read, Err(BackendError::BadInput(_))), "{read:?}");
     }
+}
+
+/// The child may have 512 MiB and ten seconds of a processor; neither page fits into them.
+async fn a_small_document_that_unpacks_to_a_huge_one_is_given_up() {
+    let once = repeated(&[0], 1, (1 << 30) / MATCH);
+    // Beyond its head the packed page repeats itself every 13 bytes.
+    let large = repeated(&[0], 1, (4 << 30) / MATCH);
+    let (head, rest) = large.split_at(64);
+    let twice = repeated(head, 13, rest.len() / MATCH);
+    for (name, packed, filter) in
+        [("once", once, "/FlateDecode"), ("twice", twice, "[/FlateDecode /FlateDecode]")]
+    {
+        let document = page(&packed, filter);
+        assert!(document.len() < 8 << 20, "{name}: {} bytes are not small", document.len());
+        let started = Instant::now();
+        let read = extract(&document).await;
+        // A busy machine may run into the clock on the wall before the child's own limits.
+        let given_up = matches!(read, Err(BackendError::BadInput(_) | BackendError::Timeout));
+        assert!(given_up, "{name}: {read:?}");
+        assert!(started.elapsed() < Duration::from_secs(40), "{name} took {:?}", started.elapsed());
+    }
+}
+
+/// The most that one step of deflate can repeat, in bytes.
+const MATCH: usize = 258;
+
+/// A zlib stream (RFC 1950, 1951) of `head` and then `times` times 258 bytes, each copied from `period`
+/// bytes before: 1 or 13. Its checksum is wrong; nobody gets that far.
+fn repeated(head: &[u8], period: usize, times: usize) -> Vec<u8> {
+    let length = u16::try_from(head.len()).unwrap();
+    let mut packed = vec![0x78, 0x01, 0];
+    packed.extend([length.to_le_bytes(), (!length).to_le_bytes()].concat());
+    packed.extend(head);
+    // The last block, with fixed codes: 285 is "258 bytes", 0 and 7 are distances of 1 and 13.
+    let start = [true, true, false];
+    let distance: &[bool] =
+        if period == 1 { &[false; 5] } else { &[false, false, true, true, true, false, false] };
+    let copy = [&[true, true, false, false, false, true, false, true], distance].concat();
+    let bit = |at: usize| *start.get(at).unwrap_or_else(|| &copy[(at - start.len()) % copy.len()]);
+    let byte = |at: usize| (0..8).fold(0, |byte, n| byte | u8::from(bit(8 * at + n)) << n);
+    // From the second byte on they repeat after as many bytes as a copy has bits.
+    let cycle: Vec<u8> = (1..=copy.len()).map(byte).collect();
+    packed.push(byte(0));
+    packed.extend(cycle.iter().cycle().take(times * copy.len() / 8));
+    packed
+}
+
+/// A PDF of one page with this content.
+fn page(content: &[u8], filter: &str) -> Vec<u8> {
+    let length = content.len();
+    let objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>".to_vec(),
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>".to_vec(),
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]/Resources<<>>/Contents 4 0 R>>".to_vec(),
+        [format!("<</Length {length}/Filter{filter}>>\nstream\n").as_bytes(), content, b"\nendstream"]
+            .concat(),
+    ];
+    let mut document = b"%PDF-1.4\n".to_vec();
+    let mut table = String::from("xref\n0 5\n0000000000 65535 f \n");
+    for (number, object) in (1..).zip(objects) {
+        table += &format!("{:010} 00000 n \n", document.len());
+        document.extend(format!("{number} 0 obj\n").bytes());
+        document.extend(object);
+        document.extend(b"\nendobj\n");
+    }
+    let start = document.len();
+    document.extend(format!("{table}trailer\n<</Size 5/Root 1 0 R>>\nstartxref\n{start}\n%%EOF").bytes());
+    document
 }

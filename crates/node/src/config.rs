@@ -106,7 +106,8 @@ pub struct Provider {
     pub quote_lifetime_s: u64,
     /// How long to wait before a silent wallet is asked again, in milliseconds.
     pub recheck_ms: u64,
-    /// How many relays that customers name are answered on at once, besides ours; 0 answers on ours alone.
+    /// How many relays that customers name are answered on at once, and how many are asked for inputs,
+    /// besides ours; 0 speaks to ours alone.
     pub customer_relays: usize,
 }
 

@@ -122,34 +122,30 @@ pub(super) async fn buy(
     then: &[Step],
 ) -> anyhow::Result<Exit> {
     let mut chain = Chain { length: then.len() + 1, done: Vec::new(), total: Msat::new(first.bid_msat) };
-    // Heard between the steps as well, when nobody follows a job.
+    // Heard between the steps as well, when nobody follows a job; it listens once it was asked.
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    if has_come(interrupt.as_mut()).await {
+        return Ok(Exit::Interrupted);
+    }
     let mut later = then.iter();
     let mut body = first.clone();
     loop {
         body.bid_msat = chain.left().get();
         chain.announce(&body);
-        let is_last = chain.done.len() + 1 == chain.length;
-        let streams = is_last && follow::may_stream(global);
-        let bought = match follow::until_bought(client, &body, streams).await {
-            Ok(bought) => bought,
-            Err(error) => {
-                chain.report(global)?;
-                return Err(error);
-            }
-        };
-        let (exit, interrupted) = (bought.exit, has_come(interrupt.as_mut()).await);
+        let streams = chain.is_last() && follow::may_stream(global);
+        let bought = follow::until_bought(client, &body, streams).await;
+        let bought = bought.or_else(|error| chain.ended(global, Err(error)))?;
+        let exit = bought.exit;
         chain.done.push(bought);
-        let step = match later.next() {
-            Some(step) if exit == Exit::Ok && !interrupted => step,
-            _ => {
-                chain.report(global)?;
-                let cut_short = exit == Exit::Ok && !is_last;
-                return Ok(if cut_short { Exit::Interrupted } else { exit });
-            }
+        let Some(step) = later.next().filter(|_| exit == Exit::Ok) else {
+            return chain.ended(global, Ok(exit));
         };
+        if has_come(interrupt.as_mut()).await {
+            return chain.ended(global, Ok(Exit::Interrupted));
+        }
         body = step.body(&first);
-        body.inputs = chain.hand_over(client, first.encrypt).await?;
+        let inputs = chain.hand_over(client, first.encrypt).await;
+        body.inputs = inputs.or_else(|error| chain.ended(global, Err(error)))?;
     }
 }
 
@@ -202,6 +198,10 @@ impl Chain {
         show::talk(&format!("step {number} of {length}: kind {}, for at most {most}", body.kind));
     }
 
+    fn is_last(&self) -> bool {
+        self.done.len() + 1 == self.length
+    }
+
     fn sum(&self, of: impl Fn(&JobView) -> u64) -> u64 {
         self.done.iter().map(|bought| of(&bought.job)).sum()
     }
@@ -230,12 +230,18 @@ impl Chain {
             }],
             None => vec![JobInput::text(last.and_then(|bought| bought.result.clone()).unwrap_or_default())],
         };
-        input::fits(&inputs)?;
+        let too_large = |_| Failure {
+            exit: Exit::Error,
+            what: "the last result is larger than an encrypted request can carry".into(),
+            money: "the steps so far are paid".into(),
+            next: "ask for a shorter one, or for the chain without --encrypt".into(),
+        };
+        input::fits(&inputs).map_err(too_large)?;
         Ok(inputs)
     }
 
     /// Says how the chain ended and what it cost; prints what it was for.
-    fn report(&self, global: &Global) -> anyhow::Result<()> {
+    fn ended<T>(&self, global: &Global, outcome: anyhow::Result<T>) -> anyhow::Result<T> {
         show::talk(&self.words());
         let result = self.done.last().filter(|_| self.is_delivered());
         if global.json {
@@ -251,7 +257,7 @@ impl Chain {
         } else if let Some(bought) = result {
             bought.show()?;
         }
-        Ok(())
+        outcome
     }
 
     fn words(&self) -> String {
