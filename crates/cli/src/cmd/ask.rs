@@ -21,7 +21,7 @@ use crate::{args::Global, exit::Exit, failure::Failure, link, show};
         openagents ask \"Why is the sky blue?\" --kind 5050 --param model=qwen3 --max-sat 20\n  \
         cat notes.txt | openagents ask --kind 5001 --file - --max-sat 0\n  \
         openagents ask --kind 5000 --file report.pdf --then 5001 --param length=\"100 words\" \\\n      \
-            --then 5002 --param language=de --max-sat 30     text, then a summary of it, then that in German",
+            --then 5002 --param language=de --max-sat 30",
     after_help = "The result goes to stdout, everything else to stderr. With --json the last line of stdout is one\n\
         object with job_id, state, provider, paid_msat, fee_msat, result, result_sha256, payment_hash, preimage\n\
         and refusals; for a chain with `steps`, such an object for each. Ctrl-C takes the job back and says where the money is; a second one leaves at once.\n\
