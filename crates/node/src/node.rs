@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time:
 use openagents_engine::{Config as EngineConfig, CustomerConfig, PreimageSeed, ProviderConfig};
 use openagents_policy::Policy;
 use openagents_relay::{Hub, HubConfig, RelayActor, RelayConfig, RelayHandle, RelayUrl};
-use openagents_types::{JobKind, Network, ProviderKey};
+use openagents_types::{DayBudget, JobKind, Network, ProviderKey};
 use openagents_wallet::Wallet;
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::mpsc};
@@ -28,7 +28,7 @@ use crate::{
     server,
     store::{Reader, Store, StoreError},
     till::Till,
-    wallets::{self, DayLimit, Testnet, WalletsError},
+    wallets::{self, Testnet, WalletsError},
     workers::Workers,
 };
 
@@ -266,13 +266,14 @@ impl Builder {
         };
         let database = self.options.home.data_file("node.db");
         let store = Store::open(&database)?;
-        let limit = self.day_limit(&store)?;
-        let (wallet, network) = self.wallet(limit, testnet.as_ref()).await?;
+        let budget = self.budget(&store)?;
+        let (wallet, network) = self.wallet(budget.clone(), testnet.as_ref()).await?;
         let reader = Arc::new(Reader::open(&database)?);
         let selling = self.options.role == Role::Provider;
         let backends = if selling { offers::backends(&self.options.config).await? } else { HashMap::new() };
         let escrow = wallets::holds(wallet.as_ref()).await;
-        let engine = self.engine_config(&backends, network, escrow);
+        let mut engine = self.engine_config(&backends, network, escrow);
+        engine.customer.budget = budget;
         let policy = Policy::new(self.options.config.policy.clone());
         let workers = Workers::new(backends, resolver, policy.clone(), self.tasks.clone());
         let till = Till::new(wallet, network, self.tasks.clone());
@@ -374,23 +375,24 @@ impl Builder {
     }
 
     /// What may be spent in a day, and what was begun today.
-    fn day_limit(&self, store: &Store) -> Result<Option<DayLimit>, StoreError> {
+    fn budget(&self, store: &Store) -> Result<Option<DayBudget>, StoreError> {
         let Some(per_day) = self.options.config.customer.daily_limit() else { return Ok(None) };
-        Ok(Some(DayLimit { per_day, begun: store.begun_since(clock::now().day_began())? }))
+        let now = clock::now();
+        Ok(Some(DayBudget::new(per_day, now, store.begun_since(now.day_began())?)))
     }
 
     async fn wallet(
         &self,
-        limit: Option<DayLimit>,
+        budget: Option<DayBudget>,
         testnet: Option<&Testnet>,
     ) -> Result<(Option<Arc<dyn Wallet>>, Network), NodeError> {
         let connected = match (&self.options.wallet, testnet) {
             (WalletChoice::Connected(connection), _) => {
-                Some(wallets::connect(connection.clone(), limit, &self.tasks, testnet).await?)
+                Some(wallets::connect(connection.clone(), budget, &self.tasks, testnet).await?)
             }
             (WalletChoice::Testnet, Some(testnet)) => {
                 let connection = testnet.own_account(&self.options.home)?;
-                Some(wallets::connect(connection, limit, &self.tasks, Some(testnet)).await?)
+                Some(wallets::connect(connection, budget, &self.tasks, Some(testnet)).await?)
             }
             (WalletChoice::None | WalletChoice::Testnet, _) => None,
         };
