@@ -122,6 +122,10 @@ pub struct Up {
     pub provider: Option<ProviderKey>,
     /// What it sells.
     pub kinds: Vec<JobKind>,
+    /// Every relay it uses.
+    pub relays: Vec<String>,
+    /// The network of its wallet's money; `None` without a wallet.
+    pub wallet: Option<Network>,
     /// Where the API's bearer token is.
     pub token_file: PathBuf,
 }
@@ -303,7 +307,7 @@ impl Builder {
         self.tasks.spawn_until_stop(relays.clone().listen(heard));
         self.tasks.spawn_until_stop(till.clone().listen());
         let token = self.token()?;
-        let up = self.up(embedded.as_ref(), provider.as_ref());
+        let up = self.up(embedded.as_ref(), provider.as_ref(), till.wallet().map(|_| network));
         let counter = Counter {
             up: up.clone(),
             started_at: clock::now(),
@@ -438,13 +442,21 @@ impl Builder {
             .map_err(NodeError::Home)
     }
 
-    fn up(&self, embedded: Option<&(Hub, RelayUrl)>, provider: Option<&ProviderConfig>) -> Up {
+    fn up(
+        &self,
+        embedded: Option<&(Hub, RelayUrl)>,
+        provider: Option<&ProviderConfig>,
+        wallet: Option<Network>,
+    ) -> Up {
         let configured = || self.options.config.relays.first().cloned();
         Up {
             relay: embedded.map(|(_, url)| url.to_string()).or_else(configured),
             app: format!("http://{}", self.address),
             provider: provider.map(|provider| provider.key),
             kinds: provider.map_or_else(Vec::new, |p| p.offers.iter().map(|offer| offer.kind).collect()),
+            relays: embedded
+                .map_or_else(|| self.options.config.relays.clone(), |(_, url)| vec![url.to_string()]),
+            wallet,
             token_file: self.options.home.data_file("api.token"),
         }
     }

@@ -3,6 +3,7 @@
 mod follow;
 mod input;
 mod outcome;
+mod unfinished;
 
 use clap::Args;
 use nostr::PublicKey;

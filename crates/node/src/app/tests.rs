@@ -212,7 +212,7 @@ fn every_state_of_a_sold_job_says_where_the_money_is() {
     assert_eq!(states.len(), expected.len());
     for (state, money) in states.into_iter().zip(expected) {
         let job = samples::sold(1, state);
-        let view = view::sold(&job, ProviderKey::from_bytes([0xa1; 32]));
+        let view = view::sold(&job, Some(ProviderKey::from_bytes([0xa1; 32])));
         assert!(view.explanation.contains(money), "{}: {}", view.state, view.explanation);
         assert!(view.explanation.matches('.').count() >= 3, "{}: {}", view.state, view.explanation);
         assert_eq!(view.open, !job.state.is_closed());
