@@ -105,7 +105,7 @@ fn of_client(error: &ClientError) -> Exit {
 
 fn of_node(error: &NodeError) -> Exit {
     match error {
-        NodeError::Home(_) | NodeError::Relay(_) => Exit::Config,
+        NodeError::Home(_) | NodeError::Relay(_) | NodeError::Listen { .. } => Exit::Config,
         _ => Exit::Error,
     }
 }

@@ -264,7 +264,7 @@ impl Driver {
             }
             self.carry_out(now, pending)?;
             if stopping {
-                return self.store.write_confirmed();
+                return self.store.finish();
             }
         }
     }

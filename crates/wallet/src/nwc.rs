@@ -423,7 +423,10 @@ impl Wallet for Nwc {
         }
         let result = self.call("list_transactions", params, self.patience.call).await?;
         let list = result["transactions"].as_array().cloned().unwrap_or_default();
-        Ok(list.iter().filter_map(wire::transaction).collect())
+        let mut transactions: Vec<Transaction> = list.iter().filter_map(wire::transaction).collect();
+        // NIP-47 wants descending order; not every wallet keeps to it.
+        transactions.sort_by_key(|transaction| std::cmp::Reverse(transaction.at));
+        Ok(transactions)
     }
 
     fn events(&self) -> mpsc::Receiver<WalletEvent> {

@@ -80,7 +80,7 @@ fn not_asked(body: &AskBody, error: ClientError) -> anyhow::Error {
 /// How waiting ended.
 enum End {
     /// Nothing more will come.
-    Decided(JobView),
+    Decided(Box<JobView>),
     /// The node no longer answers.
     Lost,
     /// Stopped a second time.
@@ -175,7 +175,7 @@ impl<'a> Following<'a> {
                 Ok(job) => {
                     self.say(&job);
                     if patience.is_over(&job) {
-                        return Ok(End::Decided(job));
+                        return Ok(End::Decided(Box::new(job)));
                     }
                     self.seen = Some(job);
                 }
