@@ -41,10 +41,10 @@ pub(crate) struct AskArgs {
     #[arg(long, value_name = "NAME=VALUE", value_parser = param)]
     param: Vec<Param>,
     /// The most to pay, in satoshis; 0 takes free offers only
-    #[arg(long, value_name = "N", conflicts_with = "max_msat", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", conflicts_with = "max_msat", allow_negative_numbers = true, value_parser = amount)]
     max_sat: Option<u64>,
     /// The most to pay, in millisatoshis
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = amount)]
     max_msat: Option<u64>,
     /// Ask only this provider
     #[arg(long, value_name = "NPUB|HEX", value_parser = provider)]
@@ -145,6 +145,10 @@ fn inputs(args: &AskArgs) -> anyhow::Result<Vec<JobInput>> {
     }
     input::fits(&inputs)?;
     Ok(inputs)
+}
+
+fn amount(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "an amount is a whole number, 0 or more, and no more than all bitcoin".into())
 }
 
 /// Only what a provider can fetch.
