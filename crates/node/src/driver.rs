@@ -30,7 +30,7 @@ use crate::{
     clock,
     identity::Identity,
     relays::Relays,
-    store::{Store, StoreError},
+    store::{Batch, Store, StoreError},
     till::Till,
     workers::Workers,
 };
@@ -265,7 +265,7 @@ impl Driver {
             }
             self.carry_out(now, pending)?;
             if resends {
-                self.resend();
+                self.resend(now)?;
             }
             if stopping {
                 return self.store.finish();
@@ -278,7 +278,7 @@ impl Driver {
     fn resume(&mut self, owed: Vec<Action>) -> Result<(), StoreError> {
         let now = clock::now();
         self.listen(now);
-        self.resend();
+        self.resend(now)?;
         let mut pending = Pending::default();
         self.sort(now, owed, &mut pending);
         self.carry_out(now, pending)
@@ -297,15 +297,23 @@ impl Driver {
         }
     }
 
-    fn resend(&mut self) {
+    /// Sends what no relay has confirmed. What nobody would take any more is let go, so that it does not stand
+    /// before what is new each time a relay comes back.
+    fn resend(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let unsent = self.store.unsent(RESENT).unwrap_or_else(|error| {
             tracing::error!(%error, "the outbox cannot be read");
             Vec::new()
         });
+        let mut stale = Vec::new();
         for (job, json) in unsent {
             let Some(event) = say::reread(&json) else { continue };
-            self.relays.answer(event, &self.relays_named(job));
+            if say::is_stale(&event, now) {
+                stale.push(event.id());
+            } else {
+                self.relays.answer(event, &self.relays_named(job));
+            }
         }
+        self.store.commit(&Batch { sent: stale, ..Batch::default() })
     }
 
     /// The relays that the customer of a job we sold reads; none if we bought it.
