@@ -5,7 +5,9 @@
 
 extern crate self as openagents_relay;
 
+#[cfg(feature = "outside")]
 pub mod config;
+#[cfg(feature = "outside")]
 pub mod resolve;
 pub mod words;
 

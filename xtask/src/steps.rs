@@ -15,9 +15,6 @@ use crate::{
 /// One step: its name, and what it does.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
-/// Steps that run only when they are named: building the fuzz targets takes as long as all the tests.
-const BY_NAME: &[&str] = &["fuzz"];
-
 const STEPS: &[Step] = &[
     ("needs", needs::install),
     ("fmt", fmt),
@@ -28,7 +25,7 @@ const STEPS: &[Step] = &[
     ("targets", targets),
     ("tests", tests),
     ("simulator", simulator),
-    ("fuzz", || fuzz::run(&FuzzArgs { target: Vec::new(), seconds: 5, runs: None, jobs: 2 })),
+    ("fuzz", || fuzz::run(&FuzzArgs { target: Vec::new(), seconds: 10, runs: None, jobs: 2, pure: true })),
     ("torture", || torture::run(&TortureArgs { kills: 200, seed: 1, debug: true })),
     ("failpoints", torture::sweep),
     ("release", shell::build_release),
@@ -39,9 +36,7 @@ const STEPS: &[Step] = &[
 pub(crate) fn test(only: &[String]) -> anyhow::Result<()> {
     let mut report = Vec::new();
     let named = |name: &str| only.iter().any(|o| o == name);
-    for (name, step) in
-        STEPS.iter().filter(|(name, _)| named(name) || only.is_empty() && !BY_NAME.contains(name))
-    {
+    for (name, step) in STEPS.iter().filter(|(name, _)| only.is_empty() || named(name)) {
         println!("\n== {name}");
         let start = Instant::now();
         let outcome = step();

@@ -363,7 +363,7 @@ pub enum ConfigError {
     #[error("policy.mode asks a language model as judge, and this node asks none; use \"rules\"")]
     NoJudge,
     /// An entry of `allow_private_urls` is nothing that can be allowed.
-    #[error("allow_private_urls: {0}")]
+    #[error("allow_private_urls: {0}; correct it with `openagents config edit`")]
     Allow(#[from] AllowError),
 }
 

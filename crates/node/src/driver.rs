@@ -20,7 +20,7 @@ use std::{
 use nostr::Keys;
 use openagents_engine::{Action, Ask, AskOptions, Config, Engine, Input, Record, RunFault, job::State};
 use openagents_protocol::{Keyring, Verified};
-use openagents_types::{Draft, EventId, JobId, JobKind, JobSpec, Millis, ProviderKey, Timestamp};
+use openagents_types::{Draft, EventId, JobId, JobKind, JobSpec, Millis, Msat, ProviderKey, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::batch::Pending;
@@ -30,7 +30,7 @@ use crate::{
     clock,
     identity::Identity,
     relays::Relays,
-    store::{Store, StoreError},
+    store::{Batch, Store, StoreError},
     till::Till,
     workers::Workers,
 };
@@ -86,6 +86,14 @@ pub enum AskRefused {
     /// The request cannot be written.
     #[error("{0}")]
     Request(String),
+    /// Too little is left of the day's budget to pay anything and its routing.
+    #[error("{left} of the {limit} that may be spent in a day are left; the next day begins at 00:00 UTC")]
+    DailyLimit {
+        /// What is left today.
+        left: Msat,
+        /// The limit.
+        limit: Msat,
+    },
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -249,14 +257,18 @@ impl Driver {
             }
             let now = clock::now();
             let mut pending = Pending::default();
-            let mut stopping = false;
+            let (mut stopping, mut resends) = (false, false);
             for command in commands.drain(..) {
                 stopping |= matches!(command, Command::Stop);
+                resends |= matches!(command, Command::Resend);
                 self.take(now, command, &mut pending);
             }
             self.carry_out(now, pending)?;
+            if resends {
+                self.resend(now)?;
+            }
             if stopping {
-                return self.store.write_confirmed();
+                return self.store.finish();
             }
         }
     }
@@ -266,7 +278,7 @@ impl Driver {
     fn resume(&mut self, owed: Vec<Action>) -> Result<(), StoreError> {
         let now = clock::now();
         self.listen(now);
-        self.resend();
+        self.resend(now)?;
         let mut pending = Pending::default();
         self.sort(now, owed, &mut pending);
         self.carry_out(now, pending)
@@ -285,15 +297,23 @@ impl Driver {
         }
     }
 
-    fn resend(&mut self) {
+    /// Sends what no relay has confirmed. What nobody would take any more is let go, so that it does not stand
+    /// before what is new each time a relay comes back.
+    fn resend(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let unsent = self.store.unsent(RESENT).unwrap_or_else(|error| {
             tracing::error!(%error, "the outbox cannot be read");
             Vec::new()
         });
+        let mut stale = Vec::new();
         for (job, json) in unsent {
             let Some(event) = say::reread(&json) else { continue };
-            self.relays.answer(event, &self.relays_named(job));
+            if say::is_stale(&event, now) {
+                stale.push(event.id());
+            } else {
+                self.relays.answer(event, &self.relays_named(job));
+            }
         }
+        self.store.commit(&Batch { sent: stale, ..Batch::default() })
     }
 
     /// The relays that the customer of a job we sold reads; none if we bought it.
@@ -316,7 +336,8 @@ impl Driver {
                 pending.replies.push((reply, outcome));
             }
             Command::Sent(event) => pending.batch.sent.push(event),
-            Command::Resend => self.resend(),
+            // Once a batch, however many relays came back: see `run`.
+            Command::Resend => {}
             Command::Relisten => self.listen(now),
             Command::Drain => self.gauges.draining.store(true, Ordering::Relaxed),
             Command::Stop => {}
@@ -368,26 +389,19 @@ impl Driver {
         if self.gauges.draining.load(Ordering::Relaxed) {
             return Err(AskRefused::Stopping);
         }
+        if let Some(budget) = self.engine.budget()
+            && !order.spec.bid.is_zero()
+            && budget.left(now) <= order.options.max_fee
+        {
+            return Err(AskRefused::DailyLimit { left: budget.left(now), limit: budget.per_day() });
+        }
         let (key_ref, keys) = self.identity.new_ask_key();
         let refused = |error: &dyn std::error::Error| AskRefused::Request(error.to_string());
         let request = say::request(&order.spec, &keys, now).map_err(|error| refused(&error))?;
         let id = JobId::from(request.id());
-        let ask = Ask {
-            id,
-            customer: say::customer_key(&keys),
-            key_ref,
-            raw: request.shared_json(),
-            spec: order.spec,
-            options: order.options,
-            asked_at: now,
-            changed_at: now,
-            quotes: Vec::new(),
-            refusals: Vec::new(),
-            attempts: Vec::new(),
-            delivery: None,
-            phase: openagents_engine::customer::Phase::Collecting { until: now },
-            steps: Vec::new(),
-        };
+        let customer = say::customer_key(&keys);
+        let ask = Ask::new(id, customer, request.shared_json(), order.spec, order.options, now);
+        let ask = Ask { key_ref, ..ask };
         self.keyring.add(keys.clone());
         self.ask_keys.insert(id, keys);
         self.relays.follow(id, ask.spec.kind);

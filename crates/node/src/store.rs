@@ -150,6 +150,16 @@ impl Store {
         if self.confirmed.is_empty() { Ok(()) } else { self.write(&Batch::default()) }
     }
 
+    /// Before the last word: writes the confirmations that wait and brings the log into the database, so that
+    /// one file holds everything.
+    ///
+    /// # Errors
+    /// They still wait; the log is read at the next start.
+    pub fn finish(&mut self) -> Result<(), StoreError> {
+        self.write_confirmed()?;
+        Ok(self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+    }
+
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         crate::failpoint::hit("store.commit.before");
         self.sync(batch.holds_money())?;

@@ -18,7 +18,7 @@ pub enum RelayUrlError {
     #[error("{0:?} is not a relay address; write wss://host")]
     Malformed(String),
     /// The scheme is neither `ws` nor `wss`.
-    #[error("relays are reached by wss://, not {0:?}")]
+    #[error("relays are reached by wss://, not {0:?}; write wss://host")]
     Scheme(String),
     /// Plain text to another machine.
     #[error("{0:?} would be reached in plain text; use wss://, or allow plaintext relays")]

@@ -4,6 +4,9 @@ use nostr::Keys;
 use openagents_protocol::{EncodeError, Keyring, Limits, Verified};
 use openagents_types::{CustomerKey, Draft, JobId, JobRequest, JobSpec, Notice, Timestamp};
 
+/// How long an event without an end of its own is sent again, in seconds: a week without any relay.
+const KEPT: u64 = 7 * 86_400;
+
 /// What an event says, as the outbox names it: the same thing is said about a job only once.
 pub(super) fn slot(draft: &Draft) -> String {
     match draft {
@@ -33,6 +36,13 @@ pub(super) fn reread(json: &str) -> Option<Verified> {
         .ok()
 }
 
+/// Whether no relay would take an event any more: its own end has passed (NIP-40), or it is so old that no
+/// party to its job still waits.
+pub(super) fn is_stale(event: &Verified, now: Timestamp) -> bool {
+    let (said_at, now) = (event.event().created_at.as_secs(), now.secs());
+    event.event().is_expired_at(&nostr::Timestamp::from_secs(now)) || said_at.saturating_add(KEPT) < now
+}
+
 pub(super) fn customer_key(keys: &Keys) -> CustomerKey {
     CustomerKey::from_bytes(keys.public_key().to_bytes())
 }
@@ -58,4 +68,23 @@ pub(super) fn by_provider(
     now: Timestamp,
 ) -> Result<Verified, EncodeError> {
     openagents_protocol::encode_provider(request, draft, keys, keyring, now)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+    use nostr::{Keys, Tag};
+
+    use super::*;
+
+    #[test]
+    fn an_event_is_sent_again_until_its_end_or_for_a_week() {
+        const SAID: u64 = 1_000_000;
+        let event = |tags: Vec<Tag>| Verified::sign(&Keys::generate(), 7_000, tags, String::new(), SAID);
+        let ending = event(vec![Tag::parse(["expiration", &(SAID + 60).to_string()]).unwrap()]);
+        let lasting = event(Vec::new());
+        let stale = |event: &Verified, after: u64| is_stale(event, Timestamp::from_secs(SAID + after));
+        assert!(!stale(&ending, 59) && stale(&ending, 61));
+        assert!(!stale(&lasting, 61) && !stale(&lasting, KEPT) && stale(&lasting, KEPT + 1));
+    }
 }

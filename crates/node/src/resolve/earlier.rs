@@ -93,7 +93,7 @@ pub enum EarlierError {
 
 /// Where an earlier job stands, as far as an onlooker can tell.
 #[derive(Debug)]
-enum Standing {
+pub(super) enum Standing {
     Done(Verified),
     Never(EarlierError),
     /// It may yet be done. The last objection, if there was one.
@@ -268,7 +268,7 @@ impl Voice {
 }
 
 /// Where a job stands by what was said about it.
-fn standing(request: &JobRequest, said: &[Verified]) -> Standing {
+pub(super) fn standing(request: &JobRequest, said: &[Verified]) -> Standing {
     let job = request.id;
     let named = &request.providers;
     let mut keys = no_keys();

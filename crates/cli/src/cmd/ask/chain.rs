@@ -7,12 +7,10 @@ use openagents_types::{InputType, JobInput, JobKind, JobSpec, Msat, Param, Times
 use serde::Serialize;
 
 use super::{
-    follow::{self, Bought},
-    input, kind,
-    outcome::Answer,
-    param,
+    follow::{self, Bought, ForPrograms},
+    input, kind, param,
 };
-use crate::{args::Global, exit::Exit, failure::Failure, show};
+use crate::{args::Global, exit::Exit, failure::Failure, show, stop::Stop};
 
 /// What `--param` and `--then` say. A parameter belongs to the last `--then` before it, or to the first
 /// job if there is none.
@@ -122,11 +120,8 @@ pub(super) async fn buy(
     then: &[Step],
 ) -> anyhow::Result<Exit> {
     let mut chain = Chain { length: then.len() + 1, done: Vec::new(), total: Msat::new(first.bid_msat) };
-    // Heard between the steps as well, when nobody follows a job; it listens once it was asked.
-    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
-    if has_come(interrupt.as_mut()).await {
-        return Ok(Exit::Interrupted);
-    }
+    // Heard between the steps as well, when nobody follows a job.
+    let mut stop = Stop::listen()?;
     let mut later = then.iter();
     let mut body = first.clone();
     loop {
@@ -136,11 +131,11 @@ pub(super) async fn buy(
         let bought = follow::until_bought(client, &body, streams).await;
         let bought = bought.or_else(|error| chain.ended(global, Err(error)))?;
         let exit = bought.exit;
-        chain.done.push(bought);
+        chain.done.push((body.kind, bought));
         let Some(step) = later.next().filter(|_| exit == Exit::Ok) else {
             return chain.ended(global, Ok(exit));
         };
-        if has_come(interrupt.as_mut()).await {
+        if has_come(stop.next()).await {
             return chain.ended(global, Ok(Exit::Interrupted));
         }
         body = step.body(&first);
@@ -150,10 +145,10 @@ pub(super) async fn buy(
 }
 
 /// Whether something has happened already.
-async fn has_come(event: impl Future<Output = std::io::Result<()>>) -> bool {
+async fn has_come(event: impl Future<Output = ()>) -> bool {
     tokio::select! {
         biased;
-        _ = event => true,
+        () = event => true,
         () = std::future::ready(()) => false,
     }
 }
@@ -161,7 +156,7 @@ async fn has_come(event: impl Future<Output = std::io::Result<()>>) -> bool {
 /// A chain being bought.
 struct Chain {
     length: usize,
-    done: Vec<Bought>,
+    done: Vec<(JobKind, Bought)>,
     /// What all of it may cost.
     total: Msat,
 }
@@ -182,13 +177,7 @@ struct ChainAnswer<'a> {
 struct StepAnswer<'a> {
     kind: JobKind,
     #[serde(flatten)]
-    answer: Answer<'a>,
-}
-
-impl<'a> StepAnswer<'a> {
-    fn new(bought: &'a Bought) -> Self {
-        Self { kind: bought.job.kind, answer: Answer::new(&bought.job, bought.result.as_deref()) }
-    }
+    answer: ForPrograms<'a>,
 }
 
 impl Chain {
@@ -203,7 +192,7 @@ impl Chain {
     }
 
     fn sum(&self, of: impl Fn(&JobView) -> u64) -> u64 {
-        self.done.iter().map(|bought| of(&bought.job)).sum()
+        self.done.iter().filter_map(|(_, bought)| bought.job.as_ref()).map(of).sum()
     }
 
     /// What the next job may cost. What is locked counts as spent.
@@ -213,14 +202,15 @@ impl Chain {
     }
 
     fn is_delivered(&self) -> bool {
-        self.done.len() == self.length && self.done.iter().all(|bought| bought.exit == Exit::Ok)
+        self.done.len() == self.length && self.done.iter().all(|(_, bought)| bought.exit == Exit::Ok)
     }
 
     /// The last result as the input of the next job: by the id of its event, which nobody can forge, or
     /// as text if only we can read it.
     async fn hand_over(&self, client: &Client, secret: bool) -> anyhow::Result<Vec<JobInput>> {
-        let last = self.done.last();
-        let event = last.and_then(|bought| bought.job.result_event).filter(|_| !secret);
+        let last = self.done.last().map(|(_, bought)| bought);
+        let job = last.and_then(|bought| bought.job.as_ref());
+        let event = job.and_then(|job| job.result_event).filter(|_| !secret);
         let inputs = match event {
             Some(event) => vec![JobInput {
                 data: event.to_hex(),
@@ -241,13 +231,17 @@ impl Chain {
     }
 
     /// Says how the chain ended and what it cost; prints what it was for.
-    fn ended<T>(&self, global: &Global, outcome: anyhow::Result<T>) -> anyhow::Result<T> {
+    fn ended<'a, T>(&'a self, global: &Global, outcome: anyhow::Result<T>) -> anyhow::Result<T> {
         show::talk(&self.words());
-        let result = self.done.last().filter(|_| self.is_delivered());
+        let result = self.done.last().map(|(_, bought)| bought).filter(|_| self.is_delivered());
         if global.json {
+            let step = |(kind, bought): &'a (JobKind, Bought)| StepAnswer {
+                kind: *kind,
+                answer: bought.for_programs(),
+            };
             show::json(&ChainAnswer {
                 schema_version: SCHEMA_VERSION,
-                steps: self.done.iter().map(StepAnswer::new).collect(),
+                steps: self.done.iter().map(step).collect(),
                 steps_wanted: self.length,
                 result: result.and_then(|bought| bought.result.as_deref()),
                 paid_msat: self.sum(|job| job.paid_msat),
@@ -261,8 +255,9 @@ impl Chain {
     }
 
     fn words(&self) -> String {
-        let delivered = self.done.iter().filter(|bought| bought.exit == Exit::Ok);
-        let kept: Vec<String> = delivered.map(|bought| bought.job.id.to_hex()[..12].to_owned()).collect();
+        let delivered = self.done.iter().filter(|(_, bought)| bought.exit == Exit::Ok);
+        let jobs = delivered.filter_map(|(_, bought)| bought.job.as_ref());
+        let kept: Vec<String> = jobs.map(|job| job.id.to_hex()[..12].to_owned()).collect();
         let how = match (self.is_delivered(), kept.len()) {
             (true, _) => "done".into(),
             (false, steps) => format!("ended at step {}", steps + 1),

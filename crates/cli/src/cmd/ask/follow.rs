@@ -2,19 +2,25 @@
 
 use std::{convert::Infallible, io::IsTerminal, time::Duration};
 
-use openagents_api::{AskBody, Client, JobView, NewsView};
-use openagents_types::JobId;
+use openagents_api::{AskBody, Client, ClientError, JobView, NewsView};
+use openagents_types::{JobId, Msat};
+use serde::Serialize;
+use serde_json::Value;
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     time::{Instant, interval},
 };
 
-use super::outcome::{self, Answer, Ending};
+use super::{
+    outcome::{self, Answer, Ending},
+    unfinished::Unfinished,
+};
 use crate::{
     args::Global,
     exit::Exit,
     failure::Failure,
     show,
+    stop::Stop,
     tables::now_ms,
     text::{one_line, printable},
 };
@@ -25,25 +31,41 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long a decided job's payment may take to settle before it is reported as under way.
 const SETTLING: Duration = Duration::from_secs(10);
 
-/// How long after its window an offer may still come when somebody has refused already.
-const LATE_OFFER: Duration = Duration::from_secs(3);
-
 /// How long the node may go on answering nothing before we stop waiting.
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// News that may wait; the node is asked anyway, so none is precious.
 const BACKLOG: usize = 1_024;
 
-/// A job that is decided, and what it brought.
+/// What became of a job that was asked.
 pub(super) struct Bought {
-    pub(super) job: JobView,
+    /// The job, as it was last seen.
+    pub(super) job: Option<JobView>,
     pub(super) result: Option<String>,
     pub(super) exit: Exit,
+    /// What is known of a job whose end was not seen.
+    unfinished: Option<Value>,
     /// What was shown of the result already, if pieces were shown.
     streamed: Option<String>,
 }
 
+/// A job for programs.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum ForPrograms<'a> {
+    Decided(Answer<'a>),
+    Unfinished(&'a Option<Value>),
+}
+
 impl Bought {
+    /// The object for programs.
+    pub(super) fn for_programs(&self) -> ForPrograms<'_> {
+        match (&self.job, &self.unfinished) {
+            (Some(job), None) => ForPrograms::Decided(Answer::new(job, self.result.as_deref())),
+            (_, unfinished) => ForPrograms::Unfinished(unfinished),
+        }
+    }
+
     /// Prints the result, unless it is on the screen already. Pipes and files get its very bytes.
     pub(super) fn show(&self) -> std::io::Result<()> {
         match (&self.result, &self.streamed) {
@@ -64,7 +86,7 @@ pub(super) fn may_stream(global: &Global) -> bool {
 pub(super) async fn buy(global: &Global, client: &Client, body: &AskBody) -> anyhow::Result<Exit> {
     let bought = until_bought(client, body, may_stream(global)).await?;
     if global.json {
-        show::json(&Answer::new(&bought.job, bought.result.as_deref()))?;
+        show::json(&bought.for_programs())?;
     } else {
         bought.show()?;
     }
@@ -86,10 +108,40 @@ async fn ask(
     streams: bool,
     heard: mpsc::Receiver<NewsView>,
 ) -> anyhow::Result<Bought> {
-    let id = client.ask(body).await?.id;
+    // Heard from before the job is asked, so that none is left behind by a stop at the wrong moment.
+    let mut stop = Stop::listen()?;
+    let id = client.ask(body).await.map_err(|error| not_asked(body, error))?.id;
     let mut following = Following::new(client, id, body, streams);
-    let job = following.until_decided(heard).await?;
-    following.conclude(job).await
+    match following.until_decided(heard, &mut stop).await? {
+        End::Decided(job) => following.conclude(*job).await,
+        End::Lost => Ok(following.leave(Exit::Pending)),
+        End::Left => Ok(following.leave(Exit::Interrupted)),
+    }
+}
+
+/// Why there is no job; a node that broke off may have asked it all the same.
+fn not_asked(body: &AskBody, error: ClientError) -> anyhow::Error {
+    match error {
+        ClientError::BrokenOff { .. } | ClientError::Garbled { .. } if body.bid_msat > 0 => Failure {
+            exit: Exit::Pending,
+            what: format!("the node broke off while it was being asked: {error}"),
+            money: format!("at most {} and routing may be under way", Msat::new(body.bid_msat)),
+            next: "start the node with `openagents up` and look with `openagents jobs list`; do not ask again before"
+                .into(),
+        }
+        .into(),
+        error => error.into(),
+    }
+}
+
+/// How waiting ended.
+enum End {
+    /// Nothing more will come.
+    Decided(Box<JobView>),
+    /// The node no longer answers.
+    Lost,
+    /// Stopped a second time.
+    Left,
 }
 
 /// Passes news on. Without them the job is looked at now and then, which is slower and no less right.
@@ -102,16 +154,17 @@ async fn watch(client: &Client, news: mpsc::Sender<NewsView>) -> Infallible {
 struct Patience {
     decided_at: Option<Instant>,
     answered_at: Instant,
+    silent: bool,
 }
 
 impl Patience {
     fn new() -> Self {
-        Self { decided_at: None, answered_at: Instant::now() }
+        Self { decided_at: None, answered_at: Instant::now(), silent: false }
     }
 
     /// Whether the job is decided, and its money is or had the time to be.
     fn is_over(&mut self, job: &JobView) -> bool {
-        self.answered_at = Instant::now();
+        (self.answered_at, self.silent) = (Instant::now(), false);
         if !outcome::is_decided(job) {
             self.decided_at = None;
             return false;
@@ -120,7 +173,12 @@ impl Patience {
         !job.open || since.elapsed() >= SETTLING
     }
 
-    fn has_lost_the_node(&self) -> bool {
+    /// Nobody answered: whether that was once too often.
+    fn has_lost_the_node(&mut self) -> bool {
+        if !self.silent {
+            self.silent = true;
+            show::talk(&format!("the node does not answer; waiting {} s for it", SILENCE.as_secs()));
+        }
         self.answered_at.elapsed() >= SILENCE
     }
 }
@@ -134,11 +192,10 @@ struct Following<'a> {
     streams: bool,
     streamed: String,
     said: String,
+    bid: Msat,
+    /// The job as it was last seen.
+    seen: Option<JobView>,
     interrupted: bool,
-    /// Whether it was taken back because everybody refused.
-    given_up: bool,
-    asked_at: Instant,
-    window: Duration,
 }
 
 impl<'a> Following<'a> {
@@ -151,32 +208,35 @@ impl<'a> Following<'a> {
             streams,
             streamed: String::new(),
             said: String::new(),
+            bid: Msat::new(body.bid_msat),
+            seen: None,
             interrupted: false,
-            given_up: false,
-            asked_at: Instant::now(),
-            window: Duration::from_millis(body.window_ms.unwrap_or(0)),
         }
     }
 
     /// The job once it is decided and its money is, too, or has had the time to be.
-    async fn until_decided(&mut self, mut heard: mpsc::Receiver<NewsView>) -> anyhow::Result<JobView> {
+    async fn until_decided(
+        &mut self,
+        mut heard: mpsc::Receiver<NewsView>,
+        stop: &mut Stop,
+    ) -> anyhow::Result<End> {
         let mut look = interval(LOOK);
         let mut patience = Patience::new();
         loop {
             tokio::select! {
                 Some(news) = heard.recv() => if !self.concerns(news)? { continue },
                 _ = look.tick() => {}
-                _ = tokio::signal::ctrl_c() => self.interrupt().await?,
+                () = stop.next() => if self.is_left() { return Ok(End::Left) } else { self.take_back().await },
             }
             match self.client.job(self.id).await {
                 Ok(job) => {
                     self.say(&job);
-                    self.give_up_if_all_refuse(&job).await;
                     if patience.is_over(&job) {
-                        return Ok(job);
+                        return Ok(End::Decided(Box::new(job)));
                     }
+                    self.seen = Some(job);
                 }
-                Err(error) if patience.has_lost_the_node() => return Err(error.into()),
+                Err(_) if patience.has_lost_the_node() => return Ok(End::Lost),
                 Err(_) => {}
             }
         }
@@ -210,33 +270,24 @@ impl<'a> Following<'a> {
         }
     }
 
-    /// Whoever answers has answered by then; without an offer, waiting longer brings none.
-    async fn give_up_if_all_refuse(&mut self, job: &JobView) {
-        let refused = job.state == "collecting" && job.quotes.is_empty() && !job.refusals.is_empty();
-        if refused && !self.given_up && self.asked_at.elapsed() >= self.window + LATE_OFFER {
-            self.given_up = true;
-            // If the node does not hear this, the job ends at its deadline instead.
-            let _ = self.client.cancel(self.id).await;
-        }
+    /// Whether this is the second time that the job is no longer wanted.
+    fn is_left(&mut self) -> bool {
+        std::mem::replace(&mut self.interrupted, true)
     }
 
-    /// Takes the job back; the second time, leaves.
-    async fn interrupt(&mut self) -> anyhow::Result<()> {
-        if self.interrupted {
-            return Err(Failure {
-                exit: Exit::Interrupted,
-                what: format!("left while job {} was being taken back", self.id),
-                money: "the node goes on: what is locked comes back or is paid for a result".into(),
-                next: "look again with `openagents jobs list`".into(),
-            }
-            .into());
-        }
-        self.interrupted = true;
+    async fn take_back(&self) {
         show::talk("taking the job back; Ctrl-C again leaves at once and lets the node finish");
         if let Err(error) = self.client.cancel(self.id).await {
             show::talk(&format!("the node did not take it back: {error}"));
         }
-        Ok(())
+    }
+
+    /// Ends without knowing how the job ends. Money may be under way: that is said, never guessed.
+    fn leave(self, exit: Exit) -> Bought {
+        let unfinished = Unfinished { id: self.id, bid: self.bid, seen: self.seen.as_ref(), exit };
+        show::talk(&unfinished.words());
+        let (exit, answer) = (unfinished.exit(), unfinished.answer());
+        Bought { job: self.seen, result: None, exit, unfinished: Some(answer), streamed: None }
     }
 
     async fn conclude(self, job: JobView) -> anyhow::Result<Bought> {
@@ -246,11 +297,10 @@ impl<'a> Following<'a> {
         };
         let expired =
             self.deadline_ms.is_some_and(|allowed| now_ms() >= job.asked_at.saturating_add(allowed));
-        let why = match (self.interrupted, self.given_up) {
-            (true, _) => Ending::Interrupted,
-            (false, true) => Ending::GivenUp,
-            (false, false) if expired => Ending::Expired,
-            (false, false) => Ending::Its,
+        let why = match self.interrupted {
+            true => Ending::Interrupted,
+            false if expired => Ending::Expired,
+            false => Ending::Its,
         };
         let exit = outcome::exit(&job, why);
         show::talk(&format!(
@@ -259,6 +309,6 @@ impl<'a> Following<'a> {
             outcome::words(&job, exit)
         ));
         let streamed = self.streams.then_some(self.streamed);
-        Ok(Bought { job, result, exit, streamed })
+        Ok(Bought { job: Some(job), result, exit, unfinished: None, streamed })
     }
 }

@@ -9,7 +9,10 @@ use openagents_types::{
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{relays::Relays, resolve::earlier};
+use crate::{
+    relays::Relays,
+    resolve::earlier::{self, Standing},
+};
 
 /// A node's own relay, and a resolver that reads there.
 pub(super) struct Market {
@@ -297,7 +300,8 @@ async fn the_result_of_a_job_is_believed_from_whom_the_job_ties_to_it() {
             |job, a, _| vec![job.refuses("no disk", a), job.answer("yes", a)],
             Ok("yes"),
         ),
-        ("taken back", true, |job, _, _| vec![job.taken_back()], Err("taken back")),
+        // Relays forget what its author deletes (NIP-09).
+        ("taken back", true, |job, _, _| vec![job.taken_back()], Err("no request of job")),
         ("silence", true, |_, _, _| Vec::new(), Err("no result for")),
     ];
     for (what, named, said, expected) in cases {
@@ -312,6 +316,32 @@ async fn the_result_of_a_job_is_believed_from_whom_the_job_ties_to_it() {
                 assert!(found.clone().is_err_and(|error| error.contains(words)), "{what}: {found:?}")
             }
         }
+    }
+}
+
+#[test]
+fn a_job_that_was_taken_back_is_not_waited_for() {
+    let alice = Keys::generate();
+    let (earlier, other) = (Earlier::open(Some(&alice)), Earlier::open(Some(&alice)));
+    let standing = |said: &[Verified]| earlier::standing(&earlier.request, said);
+    let withdrawn = EarlierError::Withdrawn(earlier.id());
+    assert!(matches!(standing(&[earlier.taken_back()]), Standing::Never(error) if error == withdrawn));
+    assert!(matches!(standing(&[earlier.answer("done", &alice), earlier.taken_back()]), Standing::Done(_)));
+    // Somebody else cannot take it back, and one provider that is told to stop is not all.
+    let forged = encode_customer(
+        earlier.id(),
+        &Draft::Cancel { provider: None, reason: String::new() },
+        &other.customer,
+        now(),
+    );
+    let for_one = encode_customer(
+        earlier.id(),
+        &Draft::Cancel { provider: Some(key(&alice)), reason: String::new() },
+        &earlier.customer,
+        now(),
+    );
+    for said in [forged.unwrap(), for_one.unwrap()] {
+        assert!(matches!(standing(&[said]), Standing::Open(None)));
     }
 }
 
