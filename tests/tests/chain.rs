@@ -118,7 +118,7 @@ impl Market {
     }
 }
 
-fn named(input_type: InputType, id: impl ToString) -> JobInput {
+fn named(input_type: InputType, id: &impl ToString) -> JobInput {
     JobInput { data: id.to_string(), input_type, relay: None, marker: None }
 }
 
@@ -132,12 +132,12 @@ async fn a_chain_of_three_jobs_hands_results_on_by_their_events_and_jobs() {
     let (first, extracted) = market.buy(&text).await;
     assert!(extracted.contains("Cats sleep"), "{extracted}");
 
-    let by_event = named(InputType::Event, first.result_event.unwrap());
+    let by_event = named(InputType::Event, &first.result_event.unwrap());
     let summary = Market::body(JobKind::SUMMARIZATION, by_event, &[("length", "20 words")]);
     let (second, summed_up) = market.buy(&summary).await;
     assert!(summed_up.contains("ayment") && summed_up.len() < extracted.len(), "{summed_up}");
 
-    let by_job = named(InputType::Job, second.id);
+    let by_job = named(InputType::Job, &second.id);
     let translation = Market::body(JobKind::TEXT_GENERATION, by_job, &[("model", "m")]);
     let (_, translated) = market.buy(&translation).await;
     assert_eq!(translated, "Zahlungen warten auf Lieferung.");
@@ -154,7 +154,7 @@ async fn a_job_asked_before_the_one_it_needs_is_done_is_done_after_it() {
     let earlier = Market::body(JobKind::TEXT_EXTRACTION, JobInput::text(TEXT), &[]);
     let first = market.client.ask(&earlier).await.unwrap().id;
     let (_, summed_up) =
-        market.buy(&Market::body(JobKind::SUMMARIZATION, named(InputType::Job, first), &[])).await;
+        market.buy(&Market::body(JobKind::SUMMARIZATION, named(InputType::Job, &first), &[])).await;
     assert!(summed_up.contains("ayment"), "{summed_up}");
     market.close().await;
 }
@@ -162,7 +162,7 @@ async fn a_job_asked_before_the_one_it_needs_is_done_is_done_after_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_input_that_is_nowhere_is_refused_with_its_reason() {
     let market = Market::open().await;
-    let body = Market::body(JobKind::SUMMARIZATION, named(InputType::Event, "5e".repeat(32)), &[]);
+    let body = Market::body(JobKind::SUMMARIZATION, named(InputType::Event, &"5e".repeat(32)), &[]);
     let asked = market.client.ask(&AskBody { deadline_ms: Some(8_000), ..body }).await.unwrap();
     let job = until(&market.client, asked.id, &["no-offer"]).await;
     assert_eq!(job.refusals[0].code, "input");

@@ -112,7 +112,7 @@ impl Relays {
 
     /// What `filters` find on our relays: at most `most` events, each once, as far as they answer within
     /// `patience`. A relay that is not connected is not waited for, unless none is.
-    pub async fn query(&self, filters: Vec<Filter>, most: usize, patience: Duration) -> Vec<Verified> {
+    pub async fn query(&self, filters: &[Filter], most: usize, patience: Duration) -> Vec<Verified> {
         let states = self.states();
         let connected = |handle: &&RelayHandle| states.get(handle.url()).is_some_and(|state| state.connected);
         let mut asked: Vec<RelayHandle> = self.0.handles.iter().filter(connected).cloned().collect();

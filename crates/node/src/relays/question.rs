@@ -41,13 +41,13 @@ pub(super) struct Question {
 
 impl Questions {
     /// Asks these relays.
-    pub(super) fn ask(&self, asked: Vec<RelayHandle>, filters: Vec<Filter>) -> Question {
+    pub(super) fn ask(&self, asked: Vec<RelayHandle>, filters: &[Filter]) -> Question {
         // Relays send an event once for each subscription, so a name is never used again.
         let name = format!("question-{}", self.asked.fetch_add(1, Ordering::Relaxed));
         let sub = SubId::parse(&name).unwrap_or_else(|_| SubId::named("question"));
         let (sender, answers) = mpsc::channel(BACKLOG);
         self.lock().insert(sub.clone(), sender);
-        let take = |handle: &RelayHandle| handle.subscribe(sub.clone(), filters.clone()).is_ok();
+        let take = |handle: &RelayHandle| handle.subscribe(sub.clone(), filters.to_vec()).is_ok();
         let asked = asked.into_iter().filter(take).collect();
         Question { questions: self.clone(), sub, asked, answers }
     }

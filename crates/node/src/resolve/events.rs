@@ -143,7 +143,7 @@ impl Events {
     /// What our own relays have.
     pub(super) async fn own(&self, wanted: Vec<Filter>) -> Vec<Verified> {
         let _place = self.own.acquire().await;
-        self.relays.query(wanted, MOST, OWN_PATIENCE).await
+        self.relays.query(&wanted, MOST, OWN_PATIENCE).await
     }
 
     /// What the relay has that the input names, if it may be dialled.

@@ -65,16 +65,16 @@ fn now() -> Timestamp {
     crate::clock::now()
 }
 
-fn input(input_type: InputType, id: impl ToString, relay: Option<&str>) -> JobInput {
+fn input(input_type: InputType, id: &impl ToString, relay: Option<&str>) -> JobInput {
     JobInput { data: id.to_string(), input_type, relay: relay.map(str::to_owned), marker: None }
 }
 
 fn event(id: EventId) -> JobInput {
-    input(InputType::Event, id, None)
+    input(InputType::Event, &id, None)
 }
 
 fn job(id: JobId) -> JobInput {
-    input(InputType::Job, id, None)
+    input(InputType::Job, &id, None)
 }
 
 fn note(text: &str) -> Verified {
@@ -168,14 +168,14 @@ async fn an_event_that_cannot_be_read_is_refused_with_a_way_out() {
     let cases = [
         (event(missing.id()), "no event"),
         (event(missing.id()), "send the text itself"),
-        (input(InputType::Event, "note1zzz", None), "64 hexadecimal digits"),
-        (input(InputType::Event, "\u{1b}[31m", None), "\"[31m\" is not an event id"),
+        (input(InputType::Event, &"note1zzz", None), "64 hexadecimal digits"),
+        (input(InputType::Event, &"\u{1b}[31m", None), "\"[31m\" is not an event id"),
         (event(sealed.event.id()), "is encrypted"),
         (
-            input(InputType::Event, missing.id(), Some(unseen)),
+            input(InputType::Event, &missing.id(), Some(unseen)),
             "yours is not dialled: it is on a private network",
         ),
-        (input(InputType::Event, missing.id(), Some("http://a.example")), "not an address of a relay"),
+        (input(InputType::Event, &missing.id(), Some("http://a.example")), "not an address of a relay"),
     ];
     for (input, expected) in cases {
         let error = market.read(input.clone()).await.unwrap_err();
@@ -201,7 +201,7 @@ async fn what_our_own_relays_lack_is_read_from_the_relay_that_the_input_names() 
         elsewhere.publish(event);
     }
     let market = Market::new(&["127.0.0.1"], AT_ONCE);
-    let hinted = |input_type, id: EventId| input(input_type, id, Some(url.as_str()));
+    let hinted = |input_type, id: EventId| input(input_type, &id, Some(url.as_str()));
     assert_eq!(market.read(hinted(InputType::Event, text.id())).await, Ok("elsewhere".into()));
     assert_eq!(market.read(hinted(InputType::Job, earlier.event.id())).await, Ok("done elsewhere".into()));
     let missing = market.read(hinted(InputType::Event, note("nowhere").id())).await.unwrap_err();
@@ -243,12 +243,12 @@ async fn a_forged_event_is_as_good_as_none() {
     let other = note("quite another event");
     for lie in [forged, other.json().to_owned()] {
         let url = lying_relay(lie.clone()).await;
-        let error = market.read(input(InputType::Event, real.id(), Some(&url))).await.unwrap_err();
+        let error = market.read(input(InputType::Event, &real.id(), Some(&url))).await.unwrap_err();
         assert!(error.contains("no event"), "{lie}: {error}");
     }
     let url = lying_relay(real.json().to_owned()).await;
     assert_eq!(
-        market.read(input(InputType::Event, real.id(), Some(&url))).await,
+        market.read(input(InputType::Event, &real.id(), Some(&url))).await,
         Ok("what was said".into()),
         "the relay that lies can also tell the truth"
     );
