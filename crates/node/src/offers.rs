@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use openagents_backend::Backend;
+use openagents_backend::{Backend, BuildError};
 use openagents_engine::{Offer, bidding::PriceRule};
 use openagents_types::{JobKind, Millis};
 
@@ -18,11 +18,17 @@ pub struct OffersError {
     reason: String,
 }
 
+impl From<BuildError> for OffersError {
+    fn from(error: BuildError) -> Self {
+        Self { name: error.name, reason: error.reason }
+    }
+}
+
 /// The backend for each kind. A model server that does not answer sells nothing.
 pub(crate) async fn backends(config: &Config) -> Result<HashMap<JobKind, Arc<dyn Backend>>, OffersError> {
     let mut table: HashMap<JobKind, Arc<dyn Backend>> = HashMap::new();
     for built in openagents_backend::build_all(&config.backend.settings()) {
-        let backend = built.map_err(|error| OffersError { name: error.name, reason: error.reason })?;
+        let backend = built.map_err(OffersError::from)?;
         let health = backend.probe().await;
         if !health.is_ready() {
             tracing::warn!(
