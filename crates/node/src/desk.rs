@@ -109,6 +109,15 @@ impl Desk for Counter {
         Ok(())
     }
 
+    async fn clear_audit(&self) -> Result<u64, Problem> {
+        self.driver.clear_audit().await.ok_or_else(|| Problem {
+            code: "store".into(),
+            message: "The checks could not be forgotten: the disk refused, or the node is stopping.".into(),
+            money: "No money moved.".into(),
+            next: "Run `openagents doctor`.".into(),
+        })
+    }
+
     async fn testnet_wallet(&self, label: &str, sats: u64) -> Result<String, Problem> {
         let Some(testnet) = &self.testnet else {
             return Err(Problem {

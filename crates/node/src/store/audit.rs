@@ -1,6 +1,6 @@
 //! The rows of checks: one each, nothing of what a customer wrote, and no more than are of use.
 
-use openagents_api::Side;
+use openagents_api::{AuditView, Side};
 use openagents_policy::AuditEntry;
 use rusqlite::{Connection, Row, Transaction, params};
 
@@ -20,6 +20,15 @@ pub struct AuditRow {
     pub seq: i64,
     /// The check.
     pub check: Audited,
+}
+
+impl From<AuditRow> for AuditView {
+    fn from(row: AuditRow) -> Self {
+        let AuditRow { seq, check: Audited { side, entry } } = row;
+        let category = entry.category.map(|category| category.id().to_owned());
+        let (time, kind, result) = (entry.time, entry.kind, entry.result);
+        Self { seq, time, side, kind, result, category, reason: entry.reason, content: entry.content }
+    }
 }
 
 /// Writes checks, and drops the oldest of too many.
