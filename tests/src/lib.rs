@@ -5,11 +5,15 @@
     reason = "a test that panics has failed, as it should"
 )]
 
+mod chat;
+
 use std::{path::Path, time::Duration};
 
 use openagents_api::{AskBody, Client, JobView};
 use openagents_node::{Node, Options, Role, WalletChoice, config::Config, home::Home, identity::Identities};
 use openagents_types::{JobId, JobInput, JobKind, Param};
+
+pub use chat::{ChatServer, Judgement};
 
 /// How long anything in these tests may take before it counts as never.
 pub const PATIENCE: Duration = Duration::from_secs(30);
