@@ -7,10 +7,10 @@
 use std::{fmt::Write as _, process::ExitCode};
 
 use base64::Engine as _;
-use openagents_api::{AskBody, Client, Side};
+use openagents_api::{AskBody, AuditQuery, Client, JobView};
 use openagents_backend::extract_child_main;
 use openagents_node::config::OpenAiServer;
-use openagents_tests::{ChatServer, config, offline, summary, until};
+use openagents_tests::{ChatServer, careless_customer, config, offline, summary, until_job};
 use openagents_types::{JobInput, JobKind};
 
 fn main() -> ExitCode {
@@ -56,7 +56,7 @@ fn pdf(lines: &[&str]) -> Vec<u8> {
 }
 
 fn about(kind: JobKind, bytes: &[u8]) -> AskBody {
-    let mut body = summary("", 1_000_000);
+    let mut body = summary("", 0);
     (body.kind, body.params) = (kind, Vec::new());
     let encoded = base64::engine::general_purpose::STANDARD.encode(bytes);
     body.inputs = vec![JobInput::url(format!("data:application/octet-stream;base64,{encoded}"))];
@@ -66,7 +66,8 @@ fn about(kind: JobKind, bytes: &[u8]) -> AskBody {
 /// How a job ends: its state, who said no and why, and its result.
 async fn end(client: &Client, body: &AskBody) -> (String, String, String) {
     let asked = client.ask(body).await.unwrap();
-    let job = until(client, asked.id, &["settled", "no-offer", "failed"]).await;
+    let is_decided = |job: &JobView| !job.refusals.is_empty() || job.state == "settled";
+    let job = until_job(client, asked.id, is_decided).await;
     let words = job.refusals.iter().map(|refusal| refusal.message.as_str()).collect::<Vec<_>>().join("\n");
     let result = client.result(job.id).await.map(|result| result.content).unwrap_or_default();
     (job.state, words, result)
@@ -74,12 +75,14 @@ async fn end(client: &Client, body: &AskBody) -> (String, String, String) {
 
 async fn documents_are_read_and_checked_before_they_are_priced() {
     let server = ChatServer::start().await;
-    let home = tempfile::tempdir().unwrap();
+    let (shop, street) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut config = config();
+    config.provider.free = true;
     config.backend.openai =
         vec![OpenAiServer { url: server.url.clone(), models: Vec::new(), key_file: None }];
-    let node = offline(home.path(), config).await;
-    let client = node.client().unwrap();
+    let node = offline(shop.path(), config).await;
+    let customer = careless_customer(street.path(), &node).await;
+    let client = customer.client().unwrap();
 
     let honest = pdf(&["The lighthouse of Genoa is old.", "It is 77 metres high."]);
     let (state, words, result) = end(&client, &about(JobKind::TEXT_EXTRACTION, &honest)).await;
@@ -92,17 +95,17 @@ async fn documents_are_read_and_checked_before_they_are_priced() {
     let html = format!("<html><body><p>{pill}</p></body></html>");
     for document in [pdf(&[pill]), html.into_bytes()] {
         let (state, words, _) = end(&client, &about(JobKind::TEXT_GENERATION, &document)).await;
-        assert_eq!(state, "no-offer", "it is refused before a price is made: {words}");
+        assert_eq!(state, "collecting", "it is refused before a price is made: {words}");
         assert!(words.contains("Category: regulated_healthcare."), "{words}");
     }
     let (state, words, _) = end(&client, &about(JobKind::SUMMARIZATION, b"%PDF-1.4\nbroken")).await;
-    assert!(state == "no-offer" && words.contains("cannot be read"), "{state} {words}");
+    assert!(state == "collecting" && words.contains("cannot be read"), "{state} {words}");
     let (state, words, _) = end(&client, &about(JobKind::SUMMARIZATION, &pdf(&[]))).await;
-    assert!(state == "no-offer" && words.contains("no text"), "{state} {words}");
+    assert!(state == "collecting" && words.contains("no text"), "{state} {words}");
 
-    let sold = client.audit(&Default::default()).await.unwrap();
-    let denied = sold.iter().filter(|check| check.side == Side::Sold && check.result == "denied").count();
-    assert_eq!(denied, 2, "{sold:#?}");
+    let sold = node.client().unwrap().audit(&AuditQuery::default()).await.unwrap();
+    assert_eq!(sold.iter().filter(|check| check.result == "denied").count(), 2, "{sold:#?}");
     assert!(!format!("{sold:?}").contains("headache"));
+    customer.shutdown().await.unwrap();
     node.shutdown().await.unwrap();
 }

@@ -148,9 +148,12 @@ fn named<'a>(kind: JobKind) -> Job<'a> {
     }
 }
 
+/// The job as the policy reads it. The inputs of a moderation are left out: what is wrong with them is what its customer
+/// asks, no model reads them, and the same rules are its product.
 fn job(content: Content<'_>) -> Job<'_> {
     let mut job = named(content.kind);
-    for (index, input) in content.inputs.iter().enumerate() {
+    let inputs = if content.kind == JobKind::CONTENT_MODERATION { &[] } else { content.inputs };
+    for (index, input) in inputs.iter().enumerate() {
         job = match content.fetched.get(index) {
             // What is no text has no words, and no backend that reads text takes it.
             Some(page) if input.input_type != InputType::Text => match std::str::from_utf8(&page.bytes) {
@@ -217,6 +220,13 @@ mod tests {
             let said = outcome.err().map(|objection| objection.category.id());
             assert_eq!(said, category, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_to_be_moderated_may_be_anything_and_how_may_not() {
+        let pill = [JobInput::text(ASKED)];
+        assert!(!refused(6513, &pill, &[], &[]));
+        assert!(refused(6513, &pill, &[Param::new("prompt", ASKED)], &[]));
     }
 
     #[test]

@@ -390,7 +390,7 @@ pub enum ConfigError {
     NoJudge,
     /// The judge is no server and no model that is configured.
     #[error(
-        "policy.judge is {judge:?}, which is no model and no url of [[backend.openai]]; there are: {known}"
+        "policy.judge is {judge:?}, which is no model and no url of [[backend.openai]]; name one of: {known}"
     )]
     UnknownJudge {
         /// What it is.
@@ -577,7 +577,10 @@ mod tests {
             assert_eq!(judge(format!("{llm}judge = \"{name}\"\n{servers}")).unwrap(), expected, "{name}");
         }
         let error = judge(format!("{llm}judge = \"c\"\n{one}")).unwrap_err().to_string();
-        assert!(error.contains("\"c\"") && error.contains("there are: http://127.0.0.1:1, a, b"), "{error}");
+        assert!(
+            error.contains("\"c\"") && error.contains("name one of: http://127.0.0.1:1, a, b"),
+            "{error}"
+        );
     }
 
     #[test]

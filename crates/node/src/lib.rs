@@ -22,6 +22,7 @@ pub mod home;
 pub mod identity;
 mod judge;
 mod link;
+mod moderation;
 pub mod relays;
 pub mod resolve;
 pub mod runtime;

@@ -6,7 +6,7 @@ use openagents_backend::{Backend, BuildError};
 use openagents_engine::{Offer, bidding::PriceRule};
 use openagents_types::{JobKind, Millis};
 
-use crate::config::Config;
+use crate::{config::Config, moderation::Moderation};
 
 /// A backend cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,9 @@ pub(crate) async fn backends(config: &Config) -> Result<HashMap<JobKind, Arc<dyn
             table.entry(kind).or_insert_with(|| backend.clone());
         }
     }
+    for kind in Moderation.kinds() {
+        table.entry(kind).or_insert_with(|| Arc::new(Moderation));
+    }
     Ok(table)
 }
 
@@ -65,6 +68,7 @@ pub(crate) fn backend_word(kind: JobKind) -> &'static str {
         JobKind::TEXT_EXTRACTION => "text extraction",
         JobKind::SUMMARIZATION => "extractive summary (LexRank)",
         JobKind::TEXT_GENERATION => "model server",
+        JobKind::CONTENT_MODERATION => "rules of the policy",
         _ => "backend",
     }
 }

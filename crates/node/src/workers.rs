@@ -252,10 +252,13 @@ fn content<'a>(request: &'a JobRequest, fetched: &'a [ResolvedInput]) -> Content
     Content { kind: request.kind, inputs: &request.inputs, params: &request.params, fetched }
 }
 
-/// Whether the answer would have to be JSON: every backend of today answers in text.
+/// Whether the answer would have to be JSON although its kind has a textual form: of both forms, every backend of
+/// today has the text.
 fn wants_json(request: &JobRequest) -> bool {
-    let read = openagents_registry::find(request.kind).and_then(|schema| schema.read_request(request));
-    read.is_ok_and(|read| read.output() == Some("application/json"))
+    let json = "application/json";
+    let Ok(schema) = openagents_registry::find(request.kind) else { return false };
+    let has_text = schema.outputs.types.iter().any(|mime| mime != json);
+    has_text && schema.read_request(request).is_ok_and(|read| read.output() == Some(json))
 }
 
 fn unacceptable(objection: &Objection) -> Why {
