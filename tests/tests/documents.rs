@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 /// A document of one page with these lines.
 fn pdf(lines: &[&str]) -> Vec<u8> {
     let text: String = lines.iter().fold(String::new(), |mut text, line| {
-        write!(text, "({line}) Tj T*\n").unwrap();
+        writeln!(text, "({line}) Tj T*").unwrap();
         text
     });
     let page = format!("BT /F1 12 Tf 72 760 Td 16 TL\n{text}ET\n");
@@ -48,7 +48,7 @@ fn pdf(lines: &[&str]) -> Vec<u8> {
     let (mut file, mut table) = (String::from("%PDF-1.4\n"), String::from("0000000000 65535 f \n"));
     for (number, object) in (1..).zip(&objects) {
         writeln!(table, "{:010} 00000 n ", file.len()).unwrap();
-        write!(file, "{number} 0 obj\n{object}\nendobj\n").unwrap();
+        writeln!(file, "{number} 0 obj\n{object}\nendobj").unwrap();
     }
     let at = file.len();
     write!(file, "xref\n0 6\n{table}trailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n{at}\n%%EOF\n").unwrap();

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use openagents_api::{AuditQuery, AuditView, Cleared, Client};
 use openagents_node::{
-    home::Home,
+    home::{Home, Lock},
     store::{Reader, Store},
 };
 
@@ -65,10 +65,16 @@ fn since(text: &str) -> Result<Since, String> {
 /// Where the checks are.
 enum Source {
     Node(Client),
-    /// Nobody else uses the home while this is open.
-    Home(Reader, Store, #[expect(dead_code, reason = "held while it is open")] openagents_node::home::Lock),
+    Home(Box<Idle>),
     /// No node ever ran here.
     Nothing,
+}
+
+/// The database of a home that nobody else uses meanwhile.
+struct Idle {
+    reader: Reader,
+    store: Store,
+    _lock: Lock,
 }
 
 impl Source {
@@ -83,14 +89,14 @@ impl Source {
         let lock = home.lock()?;
         // An older database is brought to the newest schema first.
         let store = Store::open(&path)?;
-        Ok(Self::Home(Reader::open(&path)?, store, lock))
+        Ok(Self::Home(Box::new(Idle { reader: Reader::open(&path)?, store, _lock: lock })))
     }
 
     async fn page(&self, since: u64, after: i64) -> anyhow::Result<Vec<AuditView>> {
         Ok(match self {
             Self::Node(client) => client.audit(&AuditQuery { since, after, limit: Some(PAGE) }).await?,
-            Self::Home(reader, ..) => {
-                reader.audit(since, after, PAGE)?.into_iter().map(AuditView::from).collect()
+            Self::Home(idle) => {
+                idle.reader.audit(since, after, PAGE)?.into_iter().map(AuditView::from).collect()
             }
             Self::Nothing => Vec::new(),
         })
@@ -99,7 +105,7 @@ impl Source {
     async fn clear(&mut self) -> anyhow::Result<Cleared> {
         Ok(match self {
             Self::Node(client) => client.clear_audit().await?,
-            Self::Home(_, store, _) => Cleared { cleared: store.clear_audit()? },
+            Self::Home(idle) => Cleared { cleared: idle.store.clear_audit()? },
             Self::Nothing => Cleared { cleared: 0 },
         })
     }
