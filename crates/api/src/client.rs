@@ -29,6 +29,14 @@ pub enum ClientError {
         /// Why.
         reason: String,
     },
+    /// The node was reached and then broke off: what was asked of it may have been done.
+    #[error("the node at {base} broke off: {reason}; look with `openagents jobs list` before you ask again")]
+    BrokenOff {
+        /// The address.
+        base: String,
+        /// Why.
+        reason: String,
+    },
     /// The node refused.
     #[error("{} {}; {}", .0.message, .0.money, .0.next)]
     Refused(Problem),
@@ -84,8 +92,12 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> ClientError {
-        let reason = if error.is_connect() { "connection refused".into() } else { error.to_string() };
-        ClientError::Unreachable { base: self.base.clone(), reason }
+        let base = self.base.clone();
+        if error.is_connect() {
+            ClientError::Unreachable { base, reason: "connection refused".into() }
+        } else {
+            ClientError::BrokenOff { base, reason: error.to_string() }
+        }
     }
 
     /// The node as a whole.
@@ -123,7 +135,7 @@ impl Client {
     /// Buys a job.
     ///
     /// # Errors
-    /// The node does not answer or refuses; then nothing was bought.
+    /// The node does not answer or refuses; then nothing was bought, unless it broke off.
     pub async fn ask(&self, body: &AskBody) -> Result<Asked, ClientError> {
         self.read(self.request(Method::POST, "/api/v1/jobs").json(body)).await
     }

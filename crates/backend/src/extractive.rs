@@ -5,7 +5,7 @@
 //! that a random walk visits most, in the order of the text. The same text gives the same summary.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Instant,
 };
@@ -213,6 +213,9 @@ fn sentences(text: &str) -> Vec<String> {
     if found.is_empty() {
         found = text.unicode_sentences().map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).collect();
     }
+    // A sentence that stands there twice tells nothing more the second time.
+    let mut seen = HashSet::new();
+    found.retain(|sentence| seen.insert(sentence.to_lowercase()));
     found.truncate(SENTENCES);
     found
 }
@@ -345,6 +348,12 @@ mod tests {
             assert!(!summary.is_empty());
         }
         assert_eq!(run(&long, "2 paragraphs").split("\n\n").count(), 2);
+    }
+
+    #[test]
+    fn a_sentence_that_is_repeated_is_told_once() {
+        let summary = run(&TEXT.repeat(5), "100 words");
+        assert_eq!(summary.matches("My cat likes warm places.").count(), 1, "{summary}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use openagents_node::{Node, Options, Role, WalletChoice, config::Config, home::H
 use openagents_types::Millis;
 
 use self::{child::Child, story::Story};
-use crate::{args::Global, exit::Exit, show, up::Stop};
+use crate::{args::Global, exit::Exit, show, stop::Stop};
 
 /// The demo's flags.
 #[derive(Debug, Args)]

@@ -23,33 +23,43 @@ pub(crate) enum Exit {
     Pending,
     /// The time allowed ran out.
     Timeout,
-    /// The person at the keyboard stopped it.
+    /// It was told to stop, from the keyboard or by a signal.
     Interrupted,
 }
 
-/// Every exit with its code and meaning: the text of `openagents help exit-codes`.
-const TABLE: &[(Exit, u8, &str)] = &[
-    (Exit::Ok, 0, "all went well"),
-    (Exit::Error, 1, "something failed; the message says what, and whether money moved"),
-    (Exit::Usage, 2, "the command line cannot be understood"),
-    (Exit::Config, 3, "the settings or the home directory cannot be used"),
-    (Exit::Auth, 4, "a key, a passphrase or a token is wrong or missing"),
-    (Exit::NoOffer, 5, "no provider offers to do the job; no money moved"),
-    (Exit::Refused, 6, "offers were above what you allowed, or no wallet may pay; no money moved"),
-    (Exit::Pending, 7, "a payment is under way; it has not failed: look again before you pay again"),
-    (Exit::Timeout, 8, "the time allowed ran out"),
-    (Exit::Interrupted, 130, "stopped from the keyboard"),
+/// Every exit with its code, its word for programs and its meaning: the text of `openagents help exit-codes`.
+const TABLE: &[(Exit, u8, &str, &str)] = &[
+    (Exit::Ok, 0, "ok", "all went well"),
+    (Exit::Error, 1, "error", "something failed; the message says what, and whether money moved"),
+    (Exit::Usage, 2, "usage", "the command line cannot be understood"),
+    (Exit::Config, 3, "config", "the settings or the home directory cannot be used"),
+    (Exit::Auth, 4, "auth", "a key, a passphrase or a token is wrong or missing"),
+    (Exit::NoOffer, 5, "no-offer", "no provider offers to do the job; no money moved"),
+    (Exit::Refused, 6, "refused", "offers were above what you allowed, or no wallet may pay; no money moved"),
+    (
+        Exit::Pending,
+        7,
+        "pending",
+        "a payment is under way; it has not failed: look again before you pay again",
+    ),
+    (Exit::Timeout, 8, "timeout", "the time allowed ran out"),
+    (Exit::Interrupted, 130, "interrupted", "stopped by Ctrl-C or SIGTERM"),
 ];
 
 impl Exit {
     /// The number the shell sees.
     pub(crate) fn code(self) -> u8 {
-        TABLE.iter().find(|(exit, ..)| *exit == self).map_or(1, |(_, code, _)| *code)
+        TABLE.iter().find(|(exit, ..)| *exit == self).map_or(1, |(_, code, ..)| *code)
+    }
+
+    /// What programs read in an error on stdout.
+    pub(crate) fn word(self) -> &'static str {
+        TABLE.iter().find(|(exit, ..)| *exit == self).map_or("error", |(_, _, word, _)| *word)
     }
 
     /// The table as text.
     pub(crate) fn table() -> String {
-        TABLE.iter().map(|(_, code, meaning)| format!("{code:>4}  {meaning}\n")).collect()
+        TABLE.iter().map(|(_, code, _, meaning)| format!("{code:>4}  {meaning}\n")).collect()
     }
 }
 

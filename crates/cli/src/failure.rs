@@ -3,11 +3,12 @@
 
 use std::io::ErrorKind;
 
-use openagents_api::{ClientError, Problem};
+use openagents_api::{ClientError, Problem, SCHEMA_VERSION};
 use openagents_node::{
     NodeError, config::ConfigError, device::DeviceError, home::HomeError, identity::IdentityError,
 };
 use openagents_wallet::nwc::ConnectionError;
+use serde_json::json;
 
 use crate::{exit::Exit, show, text::printable};
 
@@ -37,28 +38,35 @@ impl Failure {
     }
 }
 
-/// Says an error on stderr and returns what the program ends with.
-pub(crate) fn report(error: &anyhow::Error) -> Exit {
+/// Says an error on stderr, for programs also on stdout, and returns what the program ends with.
+pub(crate) fn report(error: &anyhow::Error, json: bool) -> Exit {
     if is_broken_pipe(error) {
         // Whoever read our output has read enough.
         return Exit::Ok;
     }
-    show::talk(&format!("error: {}", printable(&describe(error))));
-    exit(error)
+    let problem = describe(error);
+    let Problem { message, money, next, .. } = &problem;
+    show::talk(&format!("error: {}", printable(&format!("{message}\nmoney: {money}\nnext: {next}"))));
+    let exit = exit(error);
+    if json {
+        // Whoever no longer reads has the exit code.
+        let _ =
+            show::json(&json!({ "schema_version": SCHEMA_VERSION, "exit": exit.code(), "error": problem }));
+    }
+    exit
 }
 
-fn describe(error: &anyhow::Error) -> String {
-    if let Some(ClientError::Refused(Problem { message, money, next, .. })) = error.downcast_ref() {
-        return format!("{message}\nmoney: {money}\nnext: {next}");
+fn describe(error: &anyhow::Error) -> Problem {
+    if let Some(ClientError::Refused(problem)) = error.downcast_ref() {
+        return problem.clone();
     }
-    if error.is::<Failure>() {
-        return error.to_string();
+    let code = exit(error).word().to_owned();
+    if let Some(Failure { what, money, next, .. }) = error.downcast_ref() {
+        return Problem { code, message: what.clone(), money: money.clone(), next: next.clone() };
     }
     let text = format!("{error:#}");
-    match text.split_once("; ") {
-        Some((what, next)) => format!("{what}\nmoney: none moved\nnext: {next}"),
-        None => format!("{text}\nmoney: none moved\nnext: run `openagents doctor`"),
-    }
+    let (message, next) = text.split_once("; ").unwrap_or((&text, "run `openagents doctor`"));
+    Problem { code, message: message.to_owned(), money: "none moved".into(), next: next.to_owned() }
 }
 
 fn exit(error: &anyhow::Error) -> Exit {
@@ -86,16 +94,18 @@ fn of_client(error: &ClientError) -> Exit {
     match error {
         ClientError::Refused(problem) => match problem.code.as_str() {
             "unauthorized" | "unauthorised" | "forbidden" | "token" => Exit::Auth,
-            "no-wallet" | "budget" | "policy" => Exit::Refused,
+            "no-wallet" | "daily-limit" | "policy" => Exit::Refused,
             _ => Exit::Error,
         },
-        ClientError::Unreachable { .. } | ClientError::Garbled { .. } => Exit::Error,
+        ClientError::Unreachable { .. } | ClientError::BrokenOff { .. } | ClientError::Garbled { .. } => {
+            Exit::Error
+        }
     }
 }
 
 fn of_node(error: &NodeError) -> Exit {
     match error {
-        NodeError::Home(_) | NodeError::Relay(_) => Exit::Config,
+        NodeError::Home(_) | NodeError::Relay(_) | NodeError::Listen { .. } => Exit::Config,
         _ => Exit::Error,
     }
 }
@@ -143,15 +153,15 @@ mod tests {
             (anyhow::anyhow!("odd"), Exit::Error),
         ];
         for (error, expected) in errors {
-            let text = describe(&error);
-            assert!(text.contains("\nmoney: ") && text.contains("\nnext: "), "{text}");
-            assert_eq!(exit(&error), expected, "{text}");
+            let Problem { code, message, money, next } = describe(&error);
+            assert!([code, message, money, next].iter().all(|part| !part.is_empty()), "{error}");
+            assert_eq!(exit(&error), expected, "{error}");
         }
     }
 
     #[test]
     fn a_reader_that_has_read_enough_is_no_error() {
         let error = anyhow::Error::new(std::io::Error::from(ErrorKind::BrokenPipe));
-        assert_eq!(report(&error), Exit::Ok);
+        assert_eq!(report(&error, false), Exit::Ok);
     }
 }

@@ -35,12 +35,16 @@ fn address(home: &Home) -> anyhow::Result<(String, String)> {
     Ok((app, token.trim().to_owned()))
 }
 
-fn not_running() -> Failure {
-    Failure::new(
-        Exit::Error,
-        "no node runs in this home",
-        "start one in another terminal with `openagents up` (or `openagents up --offline` to try it without a network)",
-    )
+/// What has to be said where a command needs a node.
+pub(crate) fn not_running() -> Failure {
+    Failure {
+        exit: Exit::Error,
+        what: "no node runs in this home".into(),
+        money: "this command moved none; what an earlier node had under way is settled when one runs again".into(),
+        next: "start one in another terminal with `openagents up` (or `openagents up --offline` to try it without a \
+               network)"
+            .into(),
+    }
 }
 
 /// Opens a funded testnet account at the running node: its wallet connection.

@@ -9,6 +9,7 @@ mod failure;
 mod link;
 mod secret;
 mod show;
+mod stop;
 mod tables;
 mod text;
 mod up;
@@ -35,9 +36,10 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     show::log_to_stderr(&program.global);
+    let json = program.global.json;
     match cmd::run(program) {
         Ok(exit) => exit.into(),
-        Err(error) => failure::report(&error).into(),
+        Err(error) => failure::report(&error, json).into(),
     }
 }
 

@@ -1,15 +1,20 @@
 //! `openagents up`: a node from its first line to its last.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
+use openagents_api::Client;
 use openagents_node::{
     Node, Options, Role, Up, WalletChoice, config::Config, home::Home, identity::Identities,
 };
 use openagents_relay::RelayUrl;
+use openagents_types::Network;
 use openagents_wallet::nwc::Connection;
 
-use crate::{args::Global, exit::Exit, failure::Failure, link, show};
+use crate::{args::Global, exit::Exit, failure::Failure, link, show, stop::Stop};
+
+/// How long relays may take to answer before it is said that none does.
+const ALONE: Duration = Duration::from_secs(6);
 
 /// The node's flags; each overrides `config.toml`.
 #[derive(Debug, Args)]
@@ -62,7 +67,13 @@ async fn serve(global: &Global, args: &UpArgs, options: Options) -> anyhow::Resu
     } else {
         show::line(&welcome(node.up(), &node.app_link(), args))?;
     }
-    node.run(stop.wait()).await?;
+    let client = node.client()?;
+    let run = node.run(stop.wait());
+    tokio::pin!(run);
+    tokio::select! {
+        ended = &mut run => ended?,
+        () = warn_if_alone(&client) => run.await?,
+    }
     show::talk("stopped; running jobs were finished or handed back");
     Ok(Exit::Ok)
 }
@@ -99,50 +110,40 @@ fn wallet(home: &Home, offline: bool) -> anyhow::Result<WalletChoice> {
 }
 
 fn welcome(up: &Up, app_link: &str, args: &UpArgs) -> String {
-    let money = match (args.offline, args.free) {
-        (_, true) => "every job is free",
-        (true, _) => "test money only",
-        (false, _) => "real money",
-    };
     let kinds = up.kinds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let sells = if kinds.is_empty() { "nothing; it only buys".to_owned() } else { format!("kinds {kinds}") };
+    let relays = if up.relays.is_empty() { "none".to_owned() } else { up.relays.join("\n         ") };
     format!(
-        "openagents is up ({money})\n  app    {app_link}\n  relay  {}\n  sells  {sells}\n  \
+        "openagents is up ({})\n  app    {app_link}\n  relay  {relays}\n  sells  {sells}\n  \
          stop   Ctrl-C drains and stops",
-        up.relay.as_deref().unwrap_or("none")
+        money(up, args.free)
     )
 }
 
-/// Ctrl-C and, where there is one, SIGTERM.
-pub(crate) struct Stop {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
+/// What a job here can cost, so that nobody takes test money for real or real money for a test.
+fn money(up: &Up, free: bool) -> String {
+    match up.wallet {
+        _ if free => "every job it sells is free".into(),
+        Some(Network::Mainnet) => "real money".into(),
+        Some(network) => format!("test money only: the wallet is on {network}"),
+        None => "no wallet: it neither earns nor pays; connect one with `openagents wallet connect`, or sell with \
+                 --free"
+            .into(),
+    }
 }
 
-impl Stop {
-    #[cfg(unix)]
-    pub(crate) fn listen() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+/// Says once that no relay answers, if none does: a market of one looks like a quiet market.
+async fn warn_if_alone(client: &Client) {
+    tokio::time::sleep(ALONE).await;
+    let Ok(node) = client.node().await else { return };
+    if node.relays.iter().any(|relay| relay.connected) {
+        return;
     }
-
-    #[cfg(unix)]
-    pub(crate) async fn wait(mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    #[cfg(not(unix))]
-    pub(crate) fn listen() -> std::io::Result<Self> {
-        Ok(Self {})
-    }
-
-    #[cfg(not(unix))]
-    pub(crate) async fn wait(self) {
-        let _ = tokio::signal::ctrl_c().await;
+    if node.relays.is_empty() {
+        show::talk("no relay is set, so nobody can be met: openagents relay add wss://…");
+    } else {
+        show::talk(
+            "no relay answers, so nobody is met yet; it is tried again and again. Why: openagents relay test",
+        );
     }
 }

@@ -140,6 +140,10 @@ impl Actions {
         self.push(Action::Publish { job, draft });
     }
 
+    pub(crate) fn as_slice(&self) -> &[Action] {
+        &self.0
+    }
+
     pub(crate) fn into_vec(self) -> Vec<Action> {
         self.0
     }

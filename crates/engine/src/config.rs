@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use openagents_types::{JobId, JobKind, Millis, Msat, Network, Preimage, ProviderKey};
+use openagents_types::{DayBudget, JobId, JobKind, Millis, Msat, Network, Preimage, ProviderKey};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -104,6 +104,10 @@ pub struct CustomerConfig {
     pub offers_kept: usize,
     /// How long an invoice for a refund can be paid.
     pub claim_lifetime: Millis,
+    /// How long after its window an offer may still come for a job that somebody has refused.
+    pub late_offer: Millis,
+    /// What may be paid in a day, and what was begun today; `None` sets no limit.
+    pub budget: Option<DayBudget>,
 }
 
 impl CustomerConfig {
@@ -116,6 +120,8 @@ impl CustomerConfig {
             recheck: Millis::from_secs(5),
             offers_kept: 64,
             claim_lifetime: Millis::from_secs(3600),
+            late_offer: Millis::from_secs(3),
+            budget: None,
         }
     }
 }

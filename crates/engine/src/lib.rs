@@ -33,7 +33,7 @@ pub mod queue;
 pub mod refund;
 mod schedule;
 
-use openagents_types::{PaymentHash, Timestamp};
+use openagents_types::{DayBudget, PaymentHash, Timestamp};
 
 pub use action::{Action, Actions, InvoiceFor, Record};
 pub use choice::Standing;
@@ -130,6 +130,7 @@ impl Engine {
                 }
             }
         }
+        self.customer.count(now, out);
     }
 
     /// Whether an input offers an invoice to one half that the other half has in hand: a price that is
@@ -208,6 +209,11 @@ impl Engine {
         self.customer.pays(hash)
             || self.customer.awaits_refund(hash)
             || self.provider.as_ref().is_some_and(|desk| desk.knows(hash))
+    }
+
+    /// What may be spent in a day, and what of it is spent; `None` if there is no limit.
+    pub const fn budget(&self) -> Option<&DayBudget> {
+        self.customer.config.budget.as_ref()
     }
 
     /// Whether the customer's half still follows a job; answers about others need not be decoded.

@@ -1,7 +1,7 @@
-//! Payments that return to jobs long closed, and invoices that are offered twice.
+//! Payments that return to jobs long closed, invoices that are offered twice, and the day's budget.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use openagents_engine::{
     Action, Ask, AskOptions, Config, CustomerConfig, Engine, Incoming, Input, Job, Outgoing, PreimageSeed,
@@ -10,8 +10,8 @@ use openagents_engine::{
     job::{Outcome, State},
 };
 use openagents_types::{
-    CustomerKey, Encryption, EventId, Invoice, JobId, JobKind, JobRequest, JobSpec, Millis, Msat, Network,
-    PaymentHash, Preimage, ProviderKey, Quote, Terms, Timestamp,
+    CustomerKey, DayBudget, Encryption, EventId, Invoice, JobId, JobKind, JobRequest, JobSpec, Millis, Msat,
+    Network, PaymentHash, Preimage, ProviderKey, Quote, Terms, Timestamp,
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -185,4 +185,82 @@ fn an_invoice_is_not_both_a_price_and_a_refund() {
         actions.extend(engine.handle(NOW.after(Millis(200)), Input::Tick));
         assert_eq!(rows(&actions), 1, "claim first: {claim_first}, {actions:#?}");
     }
+}
+
+/// A customer that may pay this much today.
+fn limited(limit: Msat) -> Engine {
+    let mut customer = CustomerConfig::new(Network::Regtest);
+    customer.budget = Some(DayBudget::new(limit, NOW, HashMap::new()));
+    Engine::new(Config { provider: None, customer })
+}
+
+fn count_paid(actions: &[Action]) -> usize {
+    actions.iter().filter(|action| matches!(action, Action::Pay { .. })).count()
+}
+
+/// The last word on job 1.
+fn ended(actions: &[Action]) -> Option<Ask> {
+    actions.iter().rev().find_map(|action| match action {
+        Action::Save(Record::Ask(ask)) if ask.is_over() => Some((**ask).clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn an_offer_above_what_is_left_of_the_day_is_refused_with_its_reason_and_never_paid() {
+    let mut engine = limited(Msat::new(999));
+    engine.handle(NOW, Input::Ask(Box::new(ask(1))));
+    let mut actions = engine.handle(NOW, Input::Quote(quote(1)));
+    actions.extend(engine.handle(NOW.after(Millis(200)), Input::Tick));
+    actions.extend(engine.handle(NOW.after(Millis(3_200)), Input::Tick));
+    assert_eq!(count_paid(&actions), 0);
+    let ask = ended(&actions).unwrap();
+    assert_eq!(ask.word(), "no-offer");
+    assert_eq!(ask.refusals[0].code, "daily-limit");
+    assert!(ask.refusals[0].message.contains("asks 1 sat"), "{:?}", ask.refusals);
+}
+
+#[test]
+fn two_jobs_chosen_at_once_share_one_budget() {
+    let mut engine = limited(Msat::new(1_999));
+    let other = Preimage::from_bytes([6; 32]);
+    for job in [1, 2] {
+        engine.handle(NOW, Input::Ask(Box::new(ask(job))));
+        let mut offer = quote(job);
+        if job == 2 {
+            offer.invoice.payment_hash = other.hash();
+        }
+        engine.handle(NOW, Input::Quote(offer));
+    }
+    let mut actions = engine.handle(NOW.after(Millis(200)), Input::Tick);
+    actions.extend(engine.handle(NOW.after(Millis(3_200)), Input::Tick));
+    assert_eq!(count_paid(&actions), 1, "{actions:#?}");
+    assert_eq!(ended(&actions).unwrap().refusals[0].code, "daily-limit");
+}
+
+#[test]
+fn what_came_back_can_be_spent_and_what_is_doubtful_cannot() {
+    let mut engine = limited(Msat::new(1_000));
+    engine.handle(NOW, Input::Ask(Box::new(ask(1))));
+    engine.handle(NOW, Input::Quote(quote(1)));
+    assert_eq!(count_paid(&engine.handle(NOW.after(Millis(200)), Input::Tick)), 1);
+    let left = |engine: &Engine| engine.budget().map(|budget| budget.left(NOW));
+    let failed = || Outgoing::Failed { reason: "no route".into() };
+    engine.handle(NOW, Input::Outgoing { hash: PREIMAGE.hash(), state: failed() });
+    assert_eq!(left(&engine), Some(Msat::ZERO), "failed once");
+    engine.handle(NOW, Input::Outgoing { hash: PREIMAGE.hash(), state: failed() });
+    assert_eq!(left(&engine), Some(Msat::new(1_000)), "failed twice");
+}
+
+#[test]
+fn a_job_that_everybody_refuses_ends_soon_and_is_not_called_taken_back() {
+    let mut engine = engine();
+    let mut one = ask(1);
+    one.spec.bid = Msat::new(500);
+    engine.handle(NOW, Input::Ask(Box::new(one)));
+    engine.handle(NOW, Input::Quote(quote(1)));
+    assert!(ended(&engine.handle(NOW.after(Millis(200)), Input::Tick)).is_none(), "another may come");
+    let actions = engine.handle(NOW.after(Millis(3_200)), Input::Tick);
+    assert_eq!(ended(&actions).unwrap().word(), "no-offer");
+    assert_eq!(engine.load(), (0, 0));
 }

@@ -1,6 +1,7 @@
 //! What others see of a node: pages, the API, live news. Nothing is computed here; pages and API show
 //! the same views.
 
+mod archive;
 mod guard;
 mod live;
 mod pages;
@@ -17,6 +18,8 @@ use openagents_api::{AskBody, Asked, NodeView, Problem, TransactionView};
 use openagents_types::{JobId, ProviderKey};
 
 use crate::{bus::Bus, store::Reader};
+
+pub use archive::Archive;
 
 /// What the pages and the API draw on.
 #[derive(Clone)]

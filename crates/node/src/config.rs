@@ -399,7 +399,7 @@ pub enum ConfigError {
         known: String,
     },
     /// An entry of `allow_private_urls` is nothing that can be allowed.
-    #[error("allow_private_urls: {0}")]
+    #[error("allow_private_urls: {0}; correct it with `openagents config edit`")]
     Allow(#[from] AllowError),
 }
 

@@ -258,12 +258,17 @@ fn wallet_silent(reason: &str) -> Problem {
 }
 
 fn refusal(refused: &AskRefused) -> Problem {
-    let next = match refused {
-        AskRefused::Request(_) => "Correct the job and ask again.",
-        AskRefused::Stopping => "Start the node again with `openagents up`.",
+    let (code, next) = match refused {
+        AskRefused::Request(_) => ("not-asked", "Correct the job and ask again."),
+        AskRefused::DailyLimit { .. } => (
+            "daily-limit",
+            "Wait until then, or raise `daily_limit_msat` under [customer] in config.toml and restart the node; \
+             free offers are taken with `--max-sat 0`.",
+        ),
+        AskRefused::Stopping => ("not-asked", "Start the node again with `openagents up`."),
     };
     Problem {
-        code: "not-asked".into(),
+        code: code.into(),
         message: format!("The job was not asked: {refused}."),
         money: "No money moved.".into(),
         next: next.into(),

@@ -20,7 +20,7 @@ use std::{
 use nostr::Keys;
 use openagents_engine::{Action, Ask, AskOptions, Config, Engine, Input, Record, RunFault, job::State};
 use openagents_protocol::{Keyring, Verified};
-use openagents_types::{Draft, EventId, JobId, JobKind, JobSpec, Millis, ProviderKey, Timestamp};
+use openagents_types::{Draft, EventId, JobId, JobKind, JobSpec, Millis, Msat, ProviderKey, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::batch::Pending;
@@ -91,6 +91,14 @@ pub enum AskRefused {
     /// The request cannot be written.
     #[error("{0}")]
     Request(String),
+    /// Too little is left of the day's budget to pay anything and its routing.
+    #[error("{left} of the {limit} that may be spent in a day are left; the next day begins at 00:00 UTC")]
+    DailyLimit {
+        /// What is left today.
+        left: Msat,
+        /// The limit.
+        limit: Msat,
+    },
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -392,6 +400,12 @@ impl Driver {
     fn ask(&mut self, now: Timestamp, order: Order, pending: &mut Pending) -> Result<JobId, AskRefused> {
         if self.gauges.draining.load(Ordering::Relaxed) {
             return Err(AskRefused::Stopping);
+        }
+        if let Some(budget) = self.engine.budget()
+            && !order.spec.bid.is_zero()
+            && budget.left(now) <= order.options.max_fee
+        {
+            return Err(AskRefused::DailyLimit { left: budget.left(now), limit: budget.per_day() });
         }
         let (key_ref, keys) = self.identity.new_ask_key();
         let refused = |error: &dyn std::error::Error| AskRefused::Request(error.to_string());

@@ -175,11 +175,12 @@ pub enum IdentityError {
     #[error("the passphrase is empty; write one into the file that OPENAGENTS_PASSPHRASE_FILE names")]
     EmptyPassphrase,
     /// There is one already.
-    #[error("{0} is here already")]
+    #[error("{0} is here already; see it with `openagents identity list`")]
     Known(String),
     /// The passphrase is wrong, or the device key is another machine's.
     #[error(
-        "the identity cannot be unlocked: wrong passphrase, or device.key is missing or from another home"
+        "the identity cannot be unlocked: wrong passphrase, or device.key is missing or from another home; correct the file \
+         that OPENAGENTS_PASSPHRASE_FILE names, or restore device.key from your backup"
     )]
     Locked,
     /// The text is not a secret key.

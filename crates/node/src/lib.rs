@@ -41,4 +41,5 @@ pub fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
+pub use app::Archive;
 pub use node::{Node, NodeError, Options, Role, Up, WalletChoice};

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time:
 use openagents_engine::{Config as EngineConfig, CustomerConfig, PreimageSeed, ProviderConfig};
 use openagents_policy::Policy;
 use openagents_relay::{Hub, HubConfig, RelayActor, RelayConfig, RelayHandle, RelayUrl};
-use openagents_types::{JobKind, Network, ProviderKey};
+use openagents_types::{DayBudget, JobKind, Network, ProviderKey};
 use openagents_wallet::Wallet;
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::mpsc};
@@ -31,7 +31,7 @@ use crate::{
     server,
     store::{Reader, Store, StoreError},
     till::Till,
-    wallets::{self, DayLimit, Testnet, WalletsError},
+    wallets::{self, Testnet, WalletsError},
     workers::Workers,
 };
 
@@ -128,6 +128,10 @@ pub struct Up {
     pub provider: Option<ProviderKey>,
     /// What it sells.
     pub kinds: Vec<JobKind>,
+    /// Every relay it uses.
+    pub relays: Vec<String>,
+    /// The network of its wallet's money; `None` without a wallet.
+    pub wallet: Option<Network>,
     /// Where the API's bearer token is.
     pub token_file: PathBuf,
 }
@@ -272,13 +276,14 @@ impl Builder {
         };
         let database = self.options.home.data_file("node.db");
         let store = Store::open(&database)?;
-        let limit = self.day_limit(&store)?;
-        let (wallet, network) = self.wallet(limit, testnet.as_ref()).await?;
+        let budget = self.budget(&store)?;
+        let (wallet, network) = self.wallet(budget.clone(), testnet.as_ref()).await?;
         let reader = Arc::new(Reader::open(&database)?);
         let selling = self.options.role == Role::Provider;
         let backends = if selling { offers::backends(&self.options.config).await? } else { HashMap::new() };
         let escrow = wallets::holds(wallet.as_ref()).await;
-        let engine = self.engine_config(&backends, network, escrow);
+        let mut engine = self.engine_config(&backends, network, escrow);
+        engine.customer.budget = budget;
         let audit = AuditLog::default();
         let gate = self.gate(audit.clone())?;
         let workers = Workers::new(backends, resolver, gate.clone(), self.tasks.clone());
@@ -310,7 +315,7 @@ impl Builder {
         self.tasks.spawn_until_stop(relays.clone().listen(heard));
         self.tasks.spawn_until_stop(till.clone().listen());
         let token = self.token()?;
-        let up = self.up(embedded.as_ref(), provider.as_ref());
+        let up = self.up(embedded.as_ref(), provider.as_ref(), till.wallet().map(|_| network));
         let counter = Counter {
             up: up.clone(),
             started_at: clock::now(),
@@ -389,23 +394,24 @@ impl Builder {
     }
 
     /// What may be spent in a day, and what was begun today.
-    fn day_limit(&self, store: &Store) -> Result<Option<DayLimit>, StoreError> {
+    fn budget(&self, store: &Store) -> Result<Option<DayBudget>, StoreError> {
         let Some(per_day) = self.options.config.customer.daily_limit() else { return Ok(None) };
-        Ok(Some(DayLimit { per_day, begun: store.begun_since(clock::now().day_began())? }))
+        let now = clock::now();
+        Ok(Some(DayBudget::new(per_day, now, store.begun_since(now.day_began())?)))
     }
 
     async fn wallet(
         &self,
-        limit: Option<DayLimit>,
+        budget: Option<DayBudget>,
         testnet: Option<&Testnet>,
     ) -> Result<(Option<Arc<dyn Wallet>>, Network), NodeError> {
         let connected = match (&self.options.wallet, testnet) {
             (WalletChoice::Connected(connection), _) => {
-                Some(wallets::connect(connection.clone(), limit, &self.tasks, testnet).await?)
+                Some(wallets::connect(connection.clone(), budget, &self.tasks, testnet).await?)
             }
             (WalletChoice::Testnet, Some(testnet)) => {
                 let connection = testnet.own_account(&self.options.home)?;
-                Some(wallets::connect(connection, limit, &self.tasks, Some(testnet)).await?)
+                Some(wallets::connect(connection, budget, &self.tasks, Some(testnet)).await?)
             }
             (WalletChoice::None | WalletChoice::Testnet, _) => None,
         };
@@ -451,13 +457,21 @@ impl Builder {
             .map_err(NodeError::Home)
     }
 
-    fn up(&self, embedded: Option<&(Hub, RelayUrl)>, provider: Option<&ProviderConfig>) -> Up {
+    fn up(
+        &self,
+        embedded: Option<&(Hub, RelayUrl)>,
+        provider: Option<&ProviderConfig>,
+        wallet: Option<Network>,
+    ) -> Up {
         let configured = || self.options.config.relays.first().cloned();
         Up {
             relay: embedded.map(|(_, url)| url.to_string()).or_else(configured),
             app: format!("http://{}", self.address),
             provider: provider.map(|provider| provider.key),
             kinds: provider.map_or_else(Vec::new, |p| p.offers.iter().map(|offer| offer.kind).collect()),
+            relays: embedded
+                .map_or_else(|| self.options.config.relays.clone(), |(_, url)| vec![url.to_string()]),
+            wallet,
             token_file: self.options.home.data_file("api.token"),
         }
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use openagents_protocol::{Verified, filters};
-use openagents_relay::{RelayHandle, RelayNews, RelayUrl, SubId};
+use openagents_relay::{HandleError, RelayHandle, RelayNews, RelayUrl, SubId};
 use openagents_types::{JobId, JobKind, ProviderKey, Timestamp};
 use tokio::sync::mpsc;
 
@@ -143,8 +143,15 @@ impl Relays {
     }
 }
 
-fn note(handle: &RelayHandle, outcome: Result<(), openagents_relay::HandleError>) {
-    if let Err(error) = outcome {
-        tracing::warn!(url = %handle.url(), %error, "a relay could not be told something yet");
+fn note(handle: &RelayHandle, outcome: Result<(), HandleError>) {
+    match outcome {
+        Ok(()) => {}
+        // The node is stopping; what is unsaid is in the outbox.
+        Err(error @ HandleError::Stopped) => {
+            tracing::debug!(url = %handle.url(), %error, "a relay was not told")
+        }
+        Err(error @ HandleError::Full) => {
+            tracing::warn!(url = %handle.url(), %error, "a relay could not be told something yet");
+        }
     }
 }

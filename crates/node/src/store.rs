@@ -155,16 +155,18 @@ impl Store {
         if self.confirmed.is_empty() { Ok(()) } else { self.write(&Batch::default()) }
     }
 
-    /// Writes down what still waits, at the end.
+    /// Before the last word: writes the confirmations and the checks that wait, and brings the log into the database, so
+    /// that one file holds everything.
     ///
     /// # Errors
-    /// It is not written.
-    pub(crate) fn finish(&mut self, audit: Vec<Audited>) -> Result<(), StoreError> {
+    /// They still wait; the log is read at the next start.
+    pub fn finish(&mut self, audit: Vec<Audited>) -> Result<(), StoreError> {
         if audit.is_empty() {
-            self.write_confirmed()
+            self.write_confirmed()?;
         } else {
-            self.write(&Batch { audit, ..Batch::default() })
+            self.write(&Batch { audit, ..Batch::default() })?;
         }
+        Ok(self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
     }
 
     /// Forgets all checks; gives their number.

@@ -1,11 +1,11 @@
 //! Connecting a wallet, and the testnet that an offline node serves.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use nostr::{Keys, RelayUrl as NostrUrl, SecretKey};
 use openagents_api::TransactionView;
 use openagents_relay::{Hub, RelayUrl};
-use openagents_types::{Msat, Network, PaymentHash};
+use openagents_types::{DayBudget, Msat, Network};
 use openagents_wallet::{
     Transaction, Wallet,
     nwc::{Connection, Nwc},
@@ -43,17 +43,10 @@ pub enum WalletsError {
     Key,
 }
 
-/// What may be spent in a day (UTC), and the payments begun today already.
-#[derive(Clone, Debug)]
-pub(crate) struct DayLimit {
-    pub(crate) per_day: Msat,
-    pub(crate) begun: HashMap<PaymentHash, Msat>,
-}
-
 /// Connects to a wallet. One that the testnet of this very node serves is reached without a socket.
 pub(crate) async fn connect(
     connection: Connection,
-    limit: Option<DayLimit>,
+    budget: Option<DayBudget>,
     tasks: &Tasks,
     testnet: Option<&Testnet>,
 ) -> Result<(Arc<dyn Wallet>, Network), WalletsError> {
@@ -68,8 +61,8 @@ pub(crate) async fn connect(
     let (mut wallet, listener) = Nwc::connect(connection, link, clock::now).await?;
     tasks.spawn_until_stop(listener.run());
     let info = wallet.introduce().await?;
-    if let Some(DayLimit { per_day, begun }) = limit {
-        wallet.set_cap(per_day, begun);
+    if let Some(budget) = budget {
+        wallet.set_budget(budget);
     }
     Ok((Arc::new(wallet), info.network))
 }

@@ -7,6 +7,7 @@
 //! Read in this order: [`Msat`] and [`Timestamp`], the keys, [`JobRequest`] and [`JobSpec`], then
 //! what comes back: [`Quote`], [`Feedback`], [`JobResult`]. [`Draft`] is what a node says.
 
+mod budget;
 mod draft;
 mod id;
 mod invoice;
@@ -16,6 +17,7 @@ mod msat;
 mod reply;
 mod time;
 
+pub use budget::{DayBudget, OverBudget};
 pub use draft::{Draft, Notice};
 pub use id::{CustomerKey, EventId, HexError, JobId, PaymentHash, Preimage, ProviderKey};
 pub use invoice::{Invoice, Network};

@@ -14,7 +14,7 @@ pub mod nwc;
 pub mod testnet;
 
 use async_trait::async_trait;
-use openagents_types::{Invoice, Millis, Msat, Network, PaymentHash, Preimage, Timestamp};
+use openagents_types::{Invoice, Millis, Msat, Network, OverBudget, PaymentHash, Preimage, Timestamp};
 use tokio::sync::mpsc;
 
 /// A wallet. All amounts are in millisatoshis.
@@ -248,13 +248,8 @@ pub enum WalletError {
     #[error("the wallet's answer makes no sense: {0}")]
     Garbled(String),
     /// Our own limit for this wallet is reached; nothing was sent.
-    #[error("{asked} would exceed the limit of {cap} a day; nothing was sent")]
-    OverCap {
-        /// What would have been spent today.
-        asked: Msat,
-        /// The limit.
-        cap: Msat,
-    },
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
 }
 
 impl WalletError {
@@ -268,7 +263,7 @@ impl WalletError {
             | Self::QuotaExceeded(_)
             | Self::Restricted(_)
             | Self::NotImplemented(_)
-            | Self::OverCap { .. } => true,
+            | Self::OverBudget(_) => true,
             Self::Internal(_)
             | Self::RateLimited
             | Self::Timeout

@@ -5,7 +5,6 @@
 //! idempotence of its own, so `pay` asks whether the wallet knows the hash before it is told to pay,
 //! unless the caller knows that it cannot; and one hash is being sent by one call at a time.
 
-mod cap;
 mod connection;
 pub(crate) mod wire;
 
@@ -17,7 +16,7 @@ use std::{
 
 use async_trait::async_trait;
 use nostr::{Event, EventId, Filter, Kind};
-use openagents_types::{Invoice, Msat, PaymentHash, Preimage, Timestamp};
+use openagents_types::{DayBudget, Invoice, Msat, PaymentHash, Preimage, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -26,7 +25,6 @@ use crate::{
     WalletKind, bolt11, link::Link,
 };
 
-use cap::Cap;
 pub use connection::{Connection, ConnectionError};
 use wire::{Cipher, Scheme};
 
@@ -72,7 +70,7 @@ pub struct Nwc {
     info: Info,
     patience: Patience,
     sending: Mutex<HashSet<PaymentHash>>,
-    cap: Mutex<Option<Cap>>,
+    budget: Mutex<Option<DayBudget>>,
     clock: fn() -> Timestamp,
 }
 
@@ -161,15 +159,13 @@ impl Nwc {
             hold: false,
             notifications: false,
         };
-        let (patience, sending, cap) = (Patience::default(), Mutex::default(), Mutex::default());
-        Ok((Self { cipher, link, waiting, events, info, patience, sending, cap, clock }, listener))
+        let (patience, sending, budget) = (Patience::default(), Mutex::default(), Mutex::default());
+        Ok((Self { cipher, link, waiting, events, info, patience, sending, budget, clock }, listener))
     }
 
-    /// Spends at most `per_day` in a day (UTC) from now on, fees included, whatever budget the wallet
-    /// itself gives the connection. `begun` are the payments begun today before this value was made,
-    /// with what each came to.
-    pub fn set_cap(&mut self, per_day: Msat, begun: HashMap<PaymentHash, Msat>) {
-        *lock(&self.cap) = Some(Cap::new(per_day, (self.clock)(), begun));
+    /// Spends within this budget from now on, whatever the wallet itself allows the connection.
+    pub fn set_budget(&mut self, budget: DayBudget) {
+        *lock(&self.budget) = Some(budget);
     }
 
     /// Waits for the wallet this long from now on.
@@ -258,13 +254,13 @@ impl Nwc {
         })
     }
 
-    /// Sends within the cap. One that an earlier run began was within it then.
+    /// Sends within the budget. One that an earlier run began was within it then.
     async fn spend(&self, request: Pay<'_>) -> Result<Outgoing, WalletError> {
         let hash = request.invoice.payment_hash;
         if request.first_attempt
-            && let Some(cap) = &mut *lock(&self.cap)
+            && let Some(budget) = &mut *lock(&self.budget)
         {
-            cap.take((self.clock)(), hash, request.invoice.amount, request.max_fee)?;
+            budget.take((self.clock)(), hash, request.invoice.amount, request.max_fee)?;
         }
         let outcome = self.send_payment(request.invoice).await;
         match &outcome {
@@ -279,11 +275,11 @@ impl Nwc {
 
     /// Puts what the wallet says of a payment into today's account.
     fn account(&self, hash: PaymentHash, state: &Outgoing) {
-        let mut cap = lock(&self.cap);
-        let Some(cap) = cap.as_mut() else { return };
+        let mut budget = lock(&self.budget);
+        let Some(budget) = budget.as_mut() else { return };
         match state {
-            Outgoing::Settled { fee, .. } => cap.settled(hash, *fee),
-            Outgoing::Failed { .. } => cap.came_back(hash),
+            Outgoing::Settled { fee, .. } => budget.settled(hash, *fee),
+            Outgoing::Failed { .. } => budget.came_back(hash),
             Outgoing::Pending | Outgoing::Unknown => {}
         }
     }
@@ -427,7 +423,10 @@ impl Wallet for Nwc {
         }
         let result = self.call("list_transactions", params, self.patience.call).await?;
         let list = result["transactions"].as_array().cloned().unwrap_or_default();
-        Ok(list.iter().filter_map(wire::transaction).collect())
+        let mut transactions: Vec<Transaction> = list.iter().filter_map(wire::transaction).collect();
+        // NIP-47 wants descending order; not every wallet keeps to it.
+        transactions.sort_by_key(|transaction| std::cmp::Reverse(transaction.at));
+        Ok(transactions)
     }
 
     fn events(&self) -> mpsc::Receiver<WalletEvent> {

@@ -4,10 +4,14 @@
 
 mod market;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use market::{Market, Scheme};
-use openagents_types::{Millis, Msat, PaymentHash, Preimage};
+use openagents_types::{DayBudget, Millis, Msat, PaymentHash, Preimage, Timestamp};
 use openagents_wallet::{
     HistoryFilter, Incoming, MakeInvoice, Outgoing, Pay, Wallet, WalletError, WalletEvent,
     testnet::{Fault, Faults},
@@ -25,6 +29,10 @@ fn held(amount: Msat, preimage: Preimage) -> MakeInvoice {
 
 fn secret(n: u8) -> Preimage {
     Preimage::from_bytes([n; 32])
+}
+
+fn today() -> Timestamp {
+    Timestamp::from_secs(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs())
 }
 
 /// Every rule, for one encryption.
@@ -89,9 +97,13 @@ macro_rules! wallet_tests {
             }
 
             #[tokio::test]
-            async fn our_own_cap_holds_whatever_the_wallet_allows() {
+            async fn our_own_budget_holds_whatever_the_wallet_allows() {
                 let mut market = Market::open($scheme).await;
-                Arc::get_mut(&mut market.buyer).unwrap().set_cap(PRICE, std::collections::HashMap::new());
+                Arc::get_mut(&mut market.buyer).unwrap().set_budget(DayBudget::new(
+                    PRICE,
+                    today(),
+                    HashMap::new(),
+                ));
                 let foreign = Market::open($scheme).await;
                 let foreign = foreign.seller.make_invoice(plain(PRICE)).await.unwrap();
                 let refused = market.buyer.pay(first(&foreign)).await;
@@ -100,7 +112,7 @@ macro_rules! wallet_tests {
                 let two = market.seller.make_invoice(plain(Msat::new(1))).await.unwrap();
                 assert!(matches!(market.buyer.pay(first(&one)).await.unwrap(), Outgoing::Settled { .. }));
                 let over = market.buyer.pay(first(&two)).await;
-                assert!(matches!(over, Err(WalletError::OverCap { .. })), "{over:?}");
+                assert!(matches!(over, Err(WalletError::OverBudget(_))), "{over:?}");
                 market.assert_moved(PRICE).await;
             }
 

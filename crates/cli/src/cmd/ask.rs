@@ -3,6 +3,7 @@
 mod follow;
 mod input;
 mod outcome;
+mod unfinished;
 
 use clap::Args;
 use nostr::PublicKey;
@@ -34,13 +35,13 @@ pub(crate) struct AskArgs {
     #[arg(long, value_name = "FILE")]
     file: Vec<String>,
     /// Let the provider fetch this address. Repeat for several
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = address)]
     url: Vec<String>,
     /// How to do it, such as length="100 words". Repeat for several
     #[arg(long, value_name = "NAME=VALUE", value_parser = param)]
     param: Vec<Param>,
     /// The most to pay, in satoshis; 0 takes free offers only
-    #[arg(long, value_name = "N", conflicts_with = "max_msat")]
+    #[arg(long, value_name = "N", conflicts_with = "max_msat", allow_negative_numbers = true)]
     max_sat: Option<u64>,
     /// The most to pay, in millisatoshis
     #[arg(long, value_name = "N")]
@@ -55,7 +56,7 @@ pub(crate) struct AskArgs {
     #[arg(long, value_name = "MS")]
     window: Option<u64>,
     /// How long the result is of use, such as 60s, 5m
-    #[arg(long, value_name = "TIME", value_parser = span, default_value = "60s")]
+    #[arg(long, value_name = "TIME", value_parser = deadline, default_value = "60s")]
     deadline: u64,
     /// How long a chosen provider has before the next is tried, such as 10s
     #[arg(long, value_name = "TIME", value_parser = span)]
@@ -119,7 +120,7 @@ fn body(args: &AskArgs) -> anyhow::Result<AskBody> {
 
 fn bid(args: &AskArgs) -> anyhow::Result<Msat> {
     let bid = match (args.max_sat, args.max_msat) {
-        (Some(sat), _) => Msat::from_sat(sat)?,
+        (Some(sat), _) => Msat::from_sat(sat).unwrap_or(Msat::new(u64::MAX)),
         (None, Some(msat)) => Msat::new(msat),
         (None, None) => {
             let next = "add --max-sat N; --max-sat 0 takes free offers only";
@@ -138,11 +139,23 @@ fn inputs(args: &AskArgs) -> anyhow::Result<Vec<JobInput>> {
         inputs.push(input::read(file)?);
     }
     inputs.extend(args.url.iter().map(JobInput::url));
+    inputs.retain(|input| !input.data.trim().is_empty());
     if inputs.is_empty() {
         return Err(Failure::usage("nothing to work on is given", "give text, --file or --url").into());
     }
     input::fits(&inputs)?;
     Ok(inputs)
+}
+
+/// Only what a provider can fetch.
+fn address(text: &str) -> Result<String, String> {
+    let known =
+        ["http://", "https://", "data:"].iter().any(|start| text.to_ascii_lowercase().starts_with(start));
+    if known && text.parse::<url::Url>().is_ok() {
+        Ok(text.into())
+    } else {
+        Err("providers fetch http:// and https:// addresses; for a file use --file".into())
+    }
 }
 
 fn kind(text: &str) -> Result<JobKind, String> {
@@ -163,6 +176,14 @@ fn provider(text: &str) -> Result<ProviderKey, String> {
     let key = PublicKey::parse(text)
         .map_err(|_| "not a public key; it begins with npub1 or has 64 hexadecimal digits")?;
     Ok(ProviderKey::from_bytes(key.to_bytes()))
+}
+
+/// A span in which something can happen at all: an event that is over when it is sent is sent for nothing.
+fn deadline(text: &str) -> Result<u64, String> {
+    match span(text)? {
+        0..1_000 => Err("a job takes at least a second".into()),
+        millis => Ok(millis),
+    }
 }
 
 /// A span of time in milliseconds: `500ms`, `60s`, `5m`, `1h`.
@@ -186,6 +207,7 @@ mod tests {
 
     #[test]
     fn times_need_a_unit() {
+        assert!(deadline("0s").is_err() && deadline("999ms").is_err() && deadline("1s").is_ok());
         let cases =
             [("500ms", Some(500)), ("60s", Some(60_000)), ("5m", Some(300_000)), ("60", None), ("s", None)];
         for (text, expected) in cases {
@@ -193,6 +215,14 @@ mod tests {
         }
         assert!(span("99999999999999999999h").is_err());
         assert!(span("18446744073709551615s").is_err());
+    }
+
+    #[test]
+    fn only_what_can_be_fetched_is_an_address() {
+        for bad in ["notaurl", "ftp://example.com/a", "file:///etc/passwd", "http://", ""] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+        assert!(address("https://example.com/a?b=c").is_ok() && address("HTTP://127.0.0.1:8000/").is_ok());
     }
 
     #[test]

@@ -122,16 +122,16 @@ async fn examine(home: &Home, offline: bool) -> Vec<Check> {
     checks.push(running(&node));
     checks.push(port(&config, node.is_ok()));
     checks.push(wallet(home, node.as_ref().ok()));
+    checks.push(limit(&config));
     if let Ok(node) = &node {
         checks.extend(connected_relays(node));
     } else if !offline {
         checks.extend(configured_relays(&config).await);
     }
     checks.push(Check::ok("backend", "text extraction and summaries are built in"));
-    if !offline {
-        for server in &config.backend.openai {
-            checks.push(model_server(server).await);
-        }
+    // A server on this machine needs no network.
+    for server in config.backend.openai.iter().filter(|server| !offline || is_here(server)) {
+        checks.push(model_server(server).await);
     }
     checks
 }
@@ -195,7 +195,7 @@ fn identity(home: &Home) -> Check {
     let storage = |npub: &str| all.storage(&all.find(npub)?);
     match all.active().and_then(|identity| Ok((identity.npub(), storage(&identity.npub())?))) {
         Ok((npub, storage)) => Check::ok("identity", format!("{npub} (storage: {})", storage.word())),
-        Err(error @ IdentityError::Device(_)) => {
+        Err(error @ (IdentityError::Device(_) | IdentityError::Locked | IdentityError::NoPassphrase)) => {
             let text = error.to_string();
             let (what, fix) = text.split_once("; ").unwrap_or((&text, "openagents identity list"));
             Check::fail("identity", what, fix)
@@ -257,6 +257,20 @@ fn wallet(home: &Home, node: Option<&NodeView>) -> Check {
     }
 }
 
+/// What is spent at most, which nobody should learn from a refusal.
+fn limit(config: &Config) -> Check {
+    match config.customer.daily_limit() {
+        Some(limit) => {
+            Check::ok("limit", format!("at most {limit} are spent in a day (customer.daily_limit_msat)"))
+        }
+        None => Check::warn(
+            "limit",
+            "nothing limits what is spent in a day but the wallet itself",
+            "set daily_limit_msat under [customer] in config.toml: openagents config edit",
+        ),
+    }
+}
+
 fn connected_relays(node: &NodeView) -> Vec<Check> {
     let told = node.relays.iter().map(|relay| {
         let detail = format!("{} {}", one_line(&relay.url, 80), one_line(&relay.state, 80));
@@ -290,6 +304,10 @@ async fn configured_relays(config: &Config) -> Vec<Check> {
         });
     }
     checks
+}
+
+fn is_here(server: &OpenAiServer) -> bool {
+    ["://127.", "://localhost", "://[::1]"].iter().any(|host| server.url.contains(host))
 }
 
 async fn model_server(server: &OpenAiServer) -> Check {

@@ -17,7 +17,7 @@ pub(crate) enum Identity {
     /// Make a new key
     Create {
         /// What you call it
-        #[arg(long, default_value = "default", value_name = "NAME")]
+        #[arg(long, default_value = "default", value_name = "NAME", value_parser = name)]
         name: String,
     },
     /// Take a key you have: nsec1… or 64 hexadecimal digits
@@ -25,7 +25,7 @@ pub(crate) enum Identity {
         pass show nostr | openagents identity import --name old --stdin")]
     Import {
         /// What you call it
-        #[arg(long, default_value = "imported", value_name = "NAME")]
+        #[arg(long, default_value = "imported", value_name = "NAME", value_parser = name)]
         name: String,
         /// Where the secret key is
         #[command(flatten)]
@@ -112,6 +112,15 @@ fn protect(global: &Global, all: &Identities<'_>, by: Storage) -> anyhow::Result
         })?;
     }
     Ok(Exit::Ok)
+}
+
+/// A name that can be seen and typed again.
+fn name(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("a name has at least one letter".into()),
+        name if name.chars().any(char::is_control) => Err("a name has no control characters".into()),
+        name => Ok(name.into()),
+    }
 }
 
 /// Two identities of one name could not be told apart by it.

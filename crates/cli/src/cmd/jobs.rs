@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 use openagents_api::{Client, JobView, Listing, SCHEMA_VERSION};
+use openagents_node::{Archive, home::Home};
 use openagents_types::{JobId, Msat};
 use serde_json::json;
 
@@ -14,8 +15,8 @@ use crate::{
     text::{one_line, printable},
 };
 
-/// How far back a beginning of a name is looked for.
-const SEARCHED: u32 = 1_000;
+/// How far back a beginning of a name is looked for; no node gives more at once.
+const SEARCHED: u32 = 500;
 
 /// How many hexadecimal digits are shown in lists; enough to tell jobs apart.
 const SHORT: usize = 12;
@@ -26,7 +27,7 @@ pub(crate) enum Jobs {
     /// The newest jobs, bought and sold
     List {
         /// How many
-        #[arg(long, default_value_t = 20, value_name = "N")]
+        #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500))]
         limit: u32,
         /// Only those that are not over
         #[arg(long)]
@@ -46,69 +47,114 @@ pub(crate) enum Jobs {
 
 /// Does it.
 pub(crate) fn run(global: &Global, command: &Jobs) -> anyhow::Result<Exit> {
-    let client = link::connect(&link::home(global)?)?;
+    let home = link::home(global)?;
     super::wait(async {
         match command {
             Jobs::List { limit, open } => {
                 let wanted = Listing { limit: Some(*limit), open: *open, ..Listing::default() };
-                list(global, &client.jobs(&wanted).await?)
+                list(global, &wanted, &Source::of(&home)?.jobs(&wanted).await?)
             }
             Jobs::Show { id } => {
-                let job = client.job(find(&client, id).await?).await?;
-                // Only a delivered job has a result; to have none is no error here.
-                let result = client.result(job.id).await.ok().map(|result| result.content);
+                let source = Source::of(&home)?;
+                let job = source.job(source.find(id).await?).await?;
+                let result = source.result(job.id).await;
                 one(global, &job, result.as_deref())
             }
-            Jobs::Cancel { id } => {
-                let job = client.cancel(find(&client, id).await?).await?;
-                one(global, &job, None)
-            }
+            Jobs::Cancel { id } => cancel(global, &link::connect(&home)?, id).await,
         }
     })
 }
 
-/// The job that `text` names or begins to name.
-async fn find(client: &Client, text: &str) -> anyhow::Result<JobId> {
-    if let Ok(id) = text.parse() {
-        return Ok(id);
+async fn cancel(global: &Global, client: &Client, id: &str) -> anyhow::Result<Exit> {
+    let id = Source::Node(client.clone()).find(id).await?;
+    let job = client.cancel(id).await?;
+    if global.json {
+        return one(global, &job, None);
     }
-    if text.is_empty() || !text.chars().all(|c| c.is_ascii_hexdigit()) {
-        return Err(Failure::usage(
-            format!("{:?} names no job", one_line(text, 70)),
-            "see `openagents jobs list`",
-        )
-        .into());
-    }
-    let text = text.to_lowercase();
-    let mut ids: Vec<JobId> = client
-        .jobs(&Listing { limit: Some(SEARCHED), ..Listing::default() })
-        .await?
-        .iter()
-        .map(|job| job.id)
-        .collect();
-    ids.retain(|id| id.to_hex().starts_with(&text));
-    ids.sort_unstable();
-    ids.dedup();
-    match ids.as_slice() {
-        [id] => Ok(*id),
-        [] => {
-            Err(Failure::new(Exit::Error, format!("no job begins with {text}"), "see `openagents jobs list`")
-                .into())
+    let word = if job.state == "cancelled" { "taken back" } else { "told to stop" };
+    show::line(&format!("{word}: job {}", job.id))?;
+    show::line(&format!("{}: {}", one_line(&job.state, 40), one_line(&job.explanation, 400)))?;
+    Ok(Exit::Ok)
+}
+
+/// Where jobs are read: from the node, or, while none runs, from what the last one wrote down.
+enum Source {
+    Node(Client),
+    Archive(Archive),
+}
+
+impl Source {
+    fn of(home: &Home) -> anyhow::Result<Self> {
+        if home.running_app().is_some() {
+            return Ok(Self::Node(link::connect(home)?));
         }
-        several => {
-            let what = format!("{} jobs begin with {text}", several.len());
-            Err(Failure::usage(what, "give more of the name").into())
+        let archive = Archive::open(home)?.ok_or_else(link::not_running)?;
+        show::talk(
+            "no node runs in this home; this is what was last written down. What is under way is settled when one \
+             runs again: openagents up",
+        );
+        Ok(Self::Archive(archive))
+    }
+
+    async fn jobs(&self, wanted: &Listing) -> anyhow::Result<Vec<JobView>> {
+        Ok(match self {
+            Self::Node(client) => client.jobs(wanted).await?,
+            Self::Archive(archive) => archive.jobs(wanted, SEARCHED)?,
+        })
+    }
+
+    async fn job(&self, id: JobId) -> anyhow::Result<JobView> {
+        match self {
+            Self::Node(client) => Ok(client.job(id).await?),
+            Self::Archive(archive) => archive.job(id, None)?.ok_or_else(|| unknown(&id.to_hex()).into()),
+        }
+    }
+
+    /// Only a delivered job has a result; to have none is no error here.
+    async fn result(&self, id: JobId) -> Option<String> {
+        match self {
+            Self::Node(client) => client.result(id).await.ok().map(|result| result.content),
+            Self::Archive(archive) => archive.result(id).ok().flatten(),
+        }
+    }
+
+    /// The job that `text` names or begins to name.
+    async fn find(&self, text: &str) -> anyhow::Result<JobId> {
+        if let Ok(id) = text.parse() {
+            return Ok(id);
+        }
+        if text.is_empty() || !text.chars().all(|c| c.is_ascii_hexdigit()) {
+            let what = format!("{:?} names no job", one_line(text, 70));
+            return Err(Failure::usage(what, "see `openagents jobs list`").into());
+        }
+        let text = text.to_lowercase();
+        let wanted = Listing { limit: Some(SEARCHED), ..Listing::default() };
+        let mut ids: Vec<JobId> = self.jobs(&wanted).await?.iter().map(|job| job.id).collect();
+        ids.retain(|id| id.to_hex().starts_with(&text));
+        ids.sort_unstable();
+        ids.dedup();
+        match ids.as_slice() {
+            [id] => Ok(*id),
+            [] => Err(unknown(&text).into()),
+            several => {
+                let what = format!("{} jobs begin with {text}", several.len());
+                Err(Failure::usage(what, "give more of the name").into())
+            }
         }
     }
 }
 
-fn list(global: &Global, jobs: &[JobView]) -> anyhow::Result<Exit> {
+fn unknown(name: &str) -> Failure {
+    Failure::new(Exit::Error, format!("no job begins with {name}"), "see `openagents jobs list`")
+}
+
+fn list(global: &Global, wanted: &Listing, jobs: &[JobView]) -> anyhow::Result<Exit> {
     if global.json {
         show::json(&json!({ "schema_version": SCHEMA_VERSION, "jobs": jobs }))?;
         return Ok(Exit::Ok);
     }
     if jobs.is_empty() {
-        show::talk("no jobs yet; buy one with `openagents ask`");
+        show::talk(if wanted.open { "no job is open" } else { "no jobs yet; buy one with `openagents ask`" });
         return Ok(Exit::Ok);
     }
     let now = now_ms();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use openagents_api::{AskBody, Client, JobView};
+use openagents_api::{AskBody, Client, JobView, SCHEMA_VERSION};
 use openagents_node::Node;
 use openagents_types::{JobId, JobInput, JobKind, Param};
 use serde_json::{Value, json};
@@ -143,7 +143,9 @@ impl Story {
         let ok = conserved && self.jobs.iter().all(|job| job.state == "settled");
         if self.json {
             let jobs: Vec<Value> = self.jobs.iter().map(brief).collect();
-            show::json(&json!({ "ok": ok, "jobs": jobs, "conserved": conserved }))?;
+            show::json(&json!({
+                "schema_version": SCHEMA_VERSION, "ok": ok, "jobs": jobs, "conserved": conserved,
+            }))?;
             return Ok(ok);
         }
         show::line("")?;
@@ -164,7 +166,9 @@ impl Story {
         let elapsed = self.started.elapsed();
         if self.json {
             let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-            show::json(&json!({ "event": event, "after_ms": millis, "facts": facts }))
+            show::json(&json!({
+                "schema_version": SCHEMA_VERSION, "event": event, "after_ms": millis, "facts": facts,
+            }))
         } else {
             Ok(show::line(&format!("{:>5.2}s  {text}", elapsed.as_secs_f64()))?)
         }

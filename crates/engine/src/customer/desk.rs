@@ -14,6 +14,9 @@ use crate::{
     schedule::Schedule,
 };
 
+/// The code of an offer that the day's budget does not cover.
+const OVER_BUDGET: &str = "daily-limit";
+
 /// All jobs a customer has in hand. Those that are over leave memory; the store keeps them.
 #[derive(Debug)]
 pub(crate) struct CustomerDesk {
@@ -101,6 +104,8 @@ impl CustomerDesk {
             ("uninvited", String::from("was not asked"))
         } else if known || ask.quotes.len() >= self.config.offers_kept {
             ("again", String::from("has already offered"))
+        } else if let Some(message) = self.over_budget(now, ask, quote.price) {
+            (OVER_BUDGET, message)
         } else {
             return None;
         };
@@ -117,6 +122,7 @@ impl CustomerDesk {
     fn commit_best(&mut self, now: Timestamp, ask: &mut Ask, out: &mut Actions) {
         let margin = now.after(self.config.quote_margin);
         ask.quotes.retain(|q| q.expires_at.min(q.invoice.expires_at) >= margin);
+        self.leave_to_tomorrow(now, ask);
         let best = ask
             .quotes
             .iter()
@@ -129,7 +135,21 @@ impl CustomerDesk {
         ask.phase = Phase::Waiting;
     }
 
+    /// Drops the offers that the day no longer covers, because other jobs were paid since they came.
+    fn leave_to_tomorrow(&self, now: Timestamp, ask: &mut Ask) {
+        for quote in std::mem::take(&mut ask.quotes) {
+            match self.over_budget(now, ask, quote.price) {
+                None => ask.quotes.push(quote),
+                Some(message) => {
+                    let refusal = Refusal { provider: quote.provider, code: OVER_BUDGET.into(), message };
+                    self.note_refusal(ask, refusal);
+                }
+            }
+        }
+    }
+
     fn commit(&mut self, now: Timestamp, ask: &mut Ask, quote: Quote, out: &mut Actions) {
+        self.count_one(now, quote.invoice.payment_hash, quote.price, ask.options.max_fee);
         out.save(Record::Payment(PaymentRow {
             hash: quote.invoice.payment_hash,
             job: ask.id,
@@ -264,7 +284,8 @@ impl CustomerDesk {
             eta: None,
             terms: openagents_types::Terms::Prepaid,
         };
-        if self.objection(now, ask, &quote).is_some() {
+        if let Some(refusal) = self.objection(now, ask, &quote) {
+            self.note_refusal(ask, refusal);
             return false;
         }
         out.push(Action::Pay { invoice: quote.invoice.clone(), max_fee: ask.options.max_fee, first: true });
@@ -349,7 +370,10 @@ impl CustomerDesk {
         let Some(mut ask) = self.take(id) else { return };
         let before = ask.clone();
         match ask.phase {
-            Phase::Collecting { until } if now >= until => self.commit_best(now, &mut ask, out),
+            Phase::Collecting { until } if now >= until => {
+                self.commit_best(now, &mut ask, out);
+                self.give_up_if_all_refuse(now, &mut ask, until, out);
+            }
             Phase::Waiting if self.is_out_of_patience(now, &ask) => {
                 let provider = ask.current().map(|attempt| attempt.quote.provider);
                 out.publish(id, Draft::Cancel { provider, reason: "it takes too long".into() });
@@ -366,6 +390,15 @@ impl CustomerDesk {
             self.reschedule(now, id);
         } else {
             self.keep(now, ask, out);
+        }
+    }
+
+    /// Whoever answers has answered by now; when all have said no, waiting longer brings no offer.
+    fn give_up_if_all_refuse(&mut self, now: Timestamp, ask: &mut Ask, until: Timestamp, out: &mut Actions) {
+        if is_refused_by_all(ask) && now >= until.after(self.config.late_offer) {
+            let reason = "everybody who answered refused".into();
+            out.publish(ask.id, Draft::Cancel { provider: None, reason });
+            self.close(now, ask, AskOutcome::NoOffer, out);
         }
     }
 
@@ -404,6 +437,9 @@ impl CustomerDesk {
         let again = now.after(self.config.recheck);
         let next = match &ask.phase {
             Phase::Collecting { until } if *until > now => (*until).min(ask.spec.expires_at),
+            Phase::Collecting { until } if is_refused_by_all(ask) => {
+                until.after(self.config.late_offer).min(ask.spec.expires_at)
+            }
             Phase::Collecting { .. } => ask.spec.expires_at,
             Phase::Waiting => {
                 let patience = ask.options.patience.zip(ask.current()).map(|(p, a)| a.since.after(p));
@@ -513,6 +549,14 @@ impl CustomerDesk {
     pub(crate) fn len(&self) -> usize {
         self.asks.len()
     }
+}
+
+/// Whether somebody answered a job, and everybody who did said no.
+const fn is_refused_by_all(ask: &Ask) -> bool {
+    matches!(ask.phase, Phase::Collecting { .. })
+        && ask.quotes.is_empty()
+        && ask.attempts.is_empty()
+        && !ask.refusals.is_empty()
 }
 
 /// What about a result is not as its kind promises.

@@ -53,6 +53,7 @@ impl CustomerDesk {
                 return self.put(ask);
             }
         }
+        self.account(hash, &ask.attempts[index].money);
         self.settle_up(now, &mut ask, out);
         self.keep(now, ask, out);
     }

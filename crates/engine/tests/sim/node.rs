@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use openagents_engine::{Action, Ask, Config, Engine, Entry, Input, Job, Movement, PaymentRow, Record};
-use openagents_types::{Draft, JobId, PaymentHash, Timestamp};
+use openagents_engine::{
+    Action, Ask, Config, Direction, Engine, Entry, Input, Job, Movement, PaymentRow, Record,
+};
+use openagents_types::{DayBudget, Draft, JobId, Msat, PaymentHash, Timestamp};
 
 /// Everything that survives the process.
 #[derive(Debug, Default)]
@@ -74,6 +76,7 @@ pub(crate) struct Node {
     pub(crate) disk: Disk,
     /// Which life of the process this is; answers meant for an earlier one are lost.
     pub(crate) life: u32,
+    pub(crate) day_limit: Option<Msat>,
 }
 
 /// What is left to do after a commit.
@@ -83,8 +86,8 @@ pub(crate) struct Todo {
 }
 
 impl Node {
-    pub(crate) fn new(config: Config) -> Self {
-        Self { config, engine: None, disk: Disk::default(), life: 0 }
+    pub(crate) fn new(config: Config, day_limit: Option<Msat>) -> Self {
+        Self { config, engine: None, disk: Disk::default(), life: 0, day_limit }
     }
 
     /// Starts the process from its disk. Half of the time the records take the way through JSON.
@@ -95,6 +98,8 @@ impl Node {
             records = serde_json::from_str(&text).unwrap();
         }
         self.life += 1;
+        self.config.customer.budget =
+            self.day_limit.map(|limit| DayBudget::new(limit, now, self.disk.begun()));
         let (engine, actions) = Engine::restore(now, self.config.clone(), records);
         self.engine = Some(engine);
         actions
@@ -130,6 +135,14 @@ impl Node {
 }
 
 impl Disk {
+    /// Payments begun by us that have not come back, as the store tells them after a restart.
+    fn begun(&self) -> HashMap<PaymentHash, Msat> {
+        let spent = |row: &PaymentRow| self.entries.iter().any(|entry| entry.hash == row.hash);
+        let open = |row: &PaymentRow| self.asks.get(&row.job).is_some_and(|ask| !ask.is_over());
+        let rows = self.payments.values().filter(|row| row.direction == Direction::Out);
+        rows.filter(|row| spent(row) || open(row)).map(|row| (row.hash, row.amount)).collect()
+    }
+
     fn record(&self, job: JobId) -> Option<Record> {
         let job_record = self.jobs.get(&job).map(|job| Record::Job(Box::new(job.clone())));
         job_record.or_else(|| self.asks.get(&job).map(|ask| Record::Ask(Box::new(ask.clone()))))

@@ -18,7 +18,7 @@ use openagents_types::{
 };
 
 use crate::{
-    bank::{Bank, Stage},
+    bank::{Bank, Bill, Stage},
     node::Node,
     rng::Rng,
 };
@@ -124,7 +124,9 @@ impl World {
         let mut rng = Rng(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x5eed);
         let providers = rng.between(2, 4) as usize;
         let customers = rng.between(1, 2) as usize;
-        let nodes: Vec<Node> = (0..providers + customers).map(|i| new_node(&mut rng, i, providers)).collect();
+        let limit = if weather == Weather::Storm { day_limit(seed) } else { None };
+        let nodes: Vec<Node> =
+            (0..providers + customers).map(|i| new_node(&mut rng, i, providers, limit)).collect();
         let mut world = Self {
             weather,
             now: START,
@@ -593,6 +595,17 @@ impl World {
             self.report.refunds += node.disk.count(Movement::RefundPaid);
         }
         self.assert_sellers_were_paid();
+        self.assert_limits_held();
+    }
+
+    /// No customer spent more than its day allows; a world ends on the day it began.
+    fn assert_limits_held(&self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let Some(limit) = node.day_limit else { continue };
+            let paid = |bill: &&Bill| bill.payer == Some(index) && bill.stage == Stage::Settled;
+            let spent: Msat = self.bank.bills.values().filter(paid).map(|bill| bill.invoice.amount).sum();
+            assert!(spent <= limit, "customer {index} spent {spent} of {limit}");
+        }
     }
 
     /// A provider that delivered has its money, unless the hold lapsed while it was down.
@@ -615,7 +628,12 @@ fn provider_key(node: usize) -> ProviderKey {
     ProviderKey::from_bytes([node as u8 + 1; 32])
 }
 
-fn new_node(rng: &mut Rng, index: usize, providers: usize) -> Node {
+/// What the customers of every third stormy world may spend in a day: less than their jobs would come to.
+fn day_limit(seed: u64) -> Option<Msat> {
+    seed.is_multiple_of(3).then(|| Msat::new(5_000 + seed % 30_000))
+}
+
+fn new_node(rng: &mut Rng, index: usize, providers: usize, limit: Option<Msat>) -> Node {
     let provider = (index < providers).then(|| {
         let mut config = ProviderConfig::new(provider_key(index), PreimageSeed::new(rng.bytes()));
         let free = rng.chance(10);
@@ -625,7 +643,8 @@ fn new_node(rng: &mut Rng, index: usize, providers: usize) -> Node {
         config.slots = rng.between(1, 2) as usize;
         config
     });
-    Node::new(Config { provider, customer: CustomerConfig::new(Network::Regtest) })
+    let day_limit = limit.filter(|_| provider.is_none());
+    Node::new(Config { provider, customer: CustomerConfig::new(Network::Regtest) }, day_limit)
 }
 
 fn feedback(job: JobId, provider: ProviderKey, event: EventId, notice: &Notice, now: Timestamp) -> Feedback {

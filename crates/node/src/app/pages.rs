@@ -284,6 +284,14 @@ impl Row {
         }
     }
 
+    /// What its money is to us.
+    fn paid_word(&self) -> &'static str {
+        match self.job.side {
+            Side::Sold => "Received",
+            Side::Bought => "Paid",
+        }
+    }
+
     /// What we did with the job.
     fn verb(&self) -> &'static str {
         match self.job.side {
@@ -363,7 +371,7 @@ fn kind_name(kind: JobKind) -> &'static str {
         JobKind::TEXT_EXTRACTION => "text extraction",
         JobKind::SUMMARIZATION => "summary",
         JobKind::TEXT_GENERATION => "text generation",
-        _ => "job",
+        _ => openagents_registry::find(kind).map_or("job", |schema| schema.title.as_str()),
     }
 }
 

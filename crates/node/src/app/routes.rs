@@ -1,5 +1,7 @@
 //! Every address of the app and what answers there.
 
+use std::time::Duration;
+
 use axum::{
     Json, Router,
     extract::{
@@ -12,20 +14,27 @@ use axum::{
     routing::{get, post},
 };
 use openagents_api::{AskBody, AuditQuery, AuditView, Cleared, JobView, Listing, Problem, ResultView, Side};
-use openagents_types::{JobId, ProviderKey};
+use openagents_types::JobId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
-    App, guard,
+    App,
+    archive::Archive,
+    guard,
     live::{Gallery, Watcher},
     pages, view,
 };
-use crate::store::{Page, StoreError};
+use crate::store::StoreError;
 
 /// A request's body, at most: a job's inputs with room to spare, in bytes.
 const BODY: usize = 1 << 20;
+
+/// How often a job is looked at until what was asked for has happened to it, and how long between: a second
+/// in all, after which the answer is how it stands.
+const LOOKS: u32 = 20;
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What handlers are given.
 #[derive(Clone)]
@@ -107,6 +116,11 @@ impl Failure {
         Self(StatusCode::NOT_FOUND, problem("not-found", message, "No money moved.", next))
     }
 
+    fn conflict(message: &str) -> Self {
+        let next = "See `openagents jobs show` for how it stands.";
+        Self(StatusCode::CONFLICT, problem("conflict", message, "No money moved.", next))
+    }
+
     fn bad_request(message: &str) -> Self {
         let next = "Correct the request and send it again.";
         Self(StatusCode::BAD_REQUEST, problem("bad-request", message, "No money moved.", next))
@@ -159,31 +173,14 @@ async fn node(State(app): State<App>) -> Json<openagents_api::NodeView> {
 
 /// Jobs of both halves, or of one, newest first.
 pub(super) async fn list(app: &App, wanted: Listing, usual: u32) -> Result<Vec<JobView>, StoreError> {
-    let side = wanted.side;
-    let limit = wanted.limit.unwrap_or(usual);
-    let page = Page { limit, open: wanted.open, after: wanted.after };
-    let provider = app.provider().await;
-    let reader = app.reader.clone();
-    let read = tokio::task::spawn_blocking(move || {
-        let mut views = Vec::new();
-        if side != Some(Side::Bought) {
-            views.extend(reader.jobs(page)?.iter().map(|job| view::sold(job, provider)));
-        }
-        if side != Some(Side::Sold) {
-            views.extend(reader.asks(page)?.iter().map(view::bought));
-        }
-        Ok::<_, StoreError>(views)
-    });
-    let mut views = read.await.unwrap_or_else(|_| Ok(Vec::new()))?;
-    views.sort_by_key(|job| std::cmp::Reverse(job.asked_at));
-    views.truncate(limit as usize);
-    Ok(views)
+    let archive = app.archive().await;
+    let read = tokio::task::spawn_blocking(move || archive.jobs(&wanted, usual));
+    read.await.unwrap_or_else(|_| Ok(Vec::new()))
 }
 
 impl App {
-    async fn provider(&self) -> ProviderKey {
-        let hex = self.facts.provider_key().await;
-        hex.unwrap_or(ProviderKey::from_bytes([0; 32]))
+    async fn archive(&self) -> Archive {
+        Archive::new(self.reader.clone(), self.facts.provider_key().await)
     }
 }
 
@@ -191,7 +188,7 @@ impl App {
 /// itself and no side is named, the bought half.
 pub(super) async fn find(app: &App, id: &str, side: Option<Side>) -> Result<Option<JobView>, StoreError> {
     if let Ok(id) = id.parse::<JobId>() {
-        return named(app, id, side).await;
+        return app.archive().await.job(id, side);
     }
     if id.len() < 4 {
         return Ok(None);
@@ -201,19 +198,6 @@ pub(super) async fn find(app: &App, id: &str, side: Option<Side>) -> Result<Opti
     matching.sort_by_key(|job| job.side == Side::Sold);
     let is_one = matching.windows(2).all(|pair| pair[0].id == pair[1].id);
     Ok(matching.into_iter().next().filter(|_| is_one))
-}
-
-async fn named(app: &App, id: JobId, side: Option<Side>) -> Result<Option<JobView>, StoreError> {
-    if side != Some(Side::Sold)
-        && let Some(ask) = app.reader.ask(id)?
-    {
-        return Ok(Some(view::bought(&ask)));
-    }
-    if side == Some(Side::Bought) {
-        return Ok(None);
-    }
-    let provider = app.provider().await;
-    Ok(app.reader.job(id)?.map(|job| view::sold(&job, provider)))
 }
 
 async fn jobs(State(app): State<App>, query: ListQuery) -> Result<Json<Vec<JobView>>, Failure> {
@@ -253,10 +237,29 @@ async fn ask(
 }
 
 async fn cancel(State(app): State<App>, Path(id): Path<String>) -> Result<Json<JobView>, Failure> {
-    let found =
-        find(&app, &id, None).await?.ok_or_else(|| Failure::not_found("There is no such job here."))?;
+    let missing = || Failure::not_found("There is no such job here.");
+    let found = find(&app, &id, None).await?.ok_or_else(missing)?;
+    if found.side == Side::Sold {
+        return Err(Failure::conflict("This job is sold here: only its customer can take it back."));
+    }
+    if !found.open {
+        return Err(Failure::conflict(&format!("The job is over already: {}.", found.state)));
+    }
     app.desk.cancel(found.id).await?;
-    Ok(Json(found))
+    Ok(Json(after_change(&app, found).await?))
+}
+
+/// How a job stands once something about it has changed, or after a moment if nothing does.
+async fn after_change(app: &App, before: JobView) -> Result<JobView, StoreError> {
+    let archive = app.archive().await;
+    for _ in 0..LOOKS {
+        tokio::time::sleep(LOOK).await;
+        match archive.job(before.id, Some(before.side))? {
+            Some(now) if now.state != before.state => return Ok(now),
+            _ => {}
+        }
+    }
+    Ok(before)
 }
 
 async fn ledger(

@@ -216,7 +216,7 @@ fn every_state_of_a_sold_job_says_where_the_money_is() {
     assert_eq!(states.len(), expected.len());
     for (state, money) in states.into_iter().zip(expected) {
         let job = samples::sold(1, state);
-        let view = view::sold(&job, ProviderKey::from_bytes([0xa1; 32]));
+        let view = view::sold(&job, Some(ProviderKey::from_bytes([0xa1; 32])));
         assert!(view.explanation.contains(money), "{}: {}", view.state, view.explanation);
         assert!(view.explanation.matches('.').count() >= 3, "{}: {}", view.state, view.explanation);
         assert_eq!(view.open, !job.state.is_closed());
@@ -330,7 +330,7 @@ async fn only_callers_that_name_this_node_are_answered() {
 async fn another_sites_page_can_link_here_and_nothing_else() {
     let site = Site::full().await;
     let own = format!("http://{}", site.host);
-    let path = format!("/api/v1/jobs/{}", id(1));
+    let path = format!("/api/v1/jobs/{}", id(101));
     for (origin, expected) in [
         (own.as_str(), StatusCode::OK),
         ("https://evil.example", StatusCode::FORBIDDEN),
@@ -351,6 +351,21 @@ async fn another_sites_page_can_link_here_and_nothing_else() {
     for word in ["cross-site", "same-site"] {
         assert_eq!(fetch(word, "no-cors").send().await.unwrap().status(), StatusCode::FORBIDDEN);
     }
+}
+
+#[tokio::test]
+async fn only_an_open_job_of_our_own_can_be_taken_back() {
+    let site = Site::full().await;
+    let jobs: Vec<JobView> =
+        site.get("/api/v1/jobs").bearer_auth(TOKEN).send().await.unwrap().json().await.unwrap();
+    for job in &jobs {
+        let path = format!("/api/v1/jobs/{}", job.id);
+        let status = site.call(Method::DELETE, &path).bearer_auth(TOKEN).send().await.unwrap().status();
+        let may = job.side == Side::Bought && job.open;
+        assert_eq!(status, if may { StatusCode::OK } else { StatusCode::CONFLICT }, "{job:?}");
+    }
+    let open = jobs.iter().filter(|job| job.side == Side::Bought && job.open).count();
+    assert_eq!(site.fake.cancelled.lock().unwrap().len(), open);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use openagents_types::Msat;
 use crate::store::LedgerRow;
 
 /// A job we sell.
-pub(super) fn sold(job: &Job, provider: openagents_types::ProviderKey) -> JobView {
+pub(super) fn sold(job: &Job, provider: Option<openagents_types::ProviderKey>) -> JobView {
     let (price, paid, in_flight) = sold_money(&job.state);
     JobView {
         id: job.id(),
@@ -21,7 +21,7 @@ pub(super) fn sold(job: &Job, provider: openagents_types::ProviderKey) -> JobVie
         explanation: sold_explanation(&job.state),
         open: !job.state.is_closed(),
         customer: job.request.customer.to_hex(),
-        provider: Some(provider),
+        provider,
         bid_msat: job.request.bid.map(Msat::get),
         price_msat: price.map(Msat::get),
         paid_msat: paid.get(),

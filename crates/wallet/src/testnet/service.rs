@@ -500,7 +500,7 @@ const fn code(error: &WalletError) -> &'static str {
         WalletError::InsufficientBalance(_) => "INSUFFICIENT_BALANCE",
         WalletError::PaymentFailed(_) => "PAYMENT_FAILED",
         WalletError::NotFound => "NOT_FOUND",
-        WalletError::QuotaExceeded(_) | WalletError::OverCap { .. } => "QUOTA_EXCEEDED",
+        WalletError::QuotaExceeded(_) | WalletError::OverBudget(_) => "QUOTA_EXCEEDED",
         WalletError::Restricted(_) => "RESTRICTED",
         WalletError::NotImplemented(_) => "NOT_IMPLEMENTED",
         WalletError::RateLimited => "RATE_LIMITED",

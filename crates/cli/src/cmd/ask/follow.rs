@@ -2,19 +2,23 @@
 
 use std::{convert::Infallible, io::IsTerminal, time::Duration};
 
-use openagents_api::{AskBody, Client, JobView, NewsView};
-use openagents_types::JobId;
+use openagents_api::{AskBody, Client, ClientError, JobView, NewsView};
+use openagents_types::{JobId, Msat};
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     time::{Instant, interval},
 };
 
-use super::outcome::{self, Answer, Ending};
+use super::{
+    outcome::{self, Answer, Ending},
+    unfinished::Unfinished,
+};
 use crate::{
     args::Global,
     exit::Exit,
     failure::Failure,
     show,
+    stop::Stop,
     tables::now_ms,
     text::{one_line, printable},
 };
@@ -24,9 +28,6 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// How long a decided job's payment may take to settle before it is reported as under way.
 const SETTLING: Duration = Duration::from_secs(10);
-
-/// How long after its window an offer may still come when somebody has refused already.
-const LATE_OFFER: Duration = Duration::from_secs(3);
 
 /// How long the node may go on answering nothing before we stop waiting.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -49,11 +50,41 @@ async fn ask(
     body: &AskBody,
     heard: mpsc::Receiver<NewsView>,
 ) -> anyhow::Result<Exit> {
-    let id = client.ask(body).await?.id;
+    // Heard from before the job is asked, so that none is left behind by a stop at the wrong moment.
+    let mut stop = Stop::listen()?;
+    let id = client.ask(body).await.map_err(|error| not_asked(body, error))?.id;
     let streams = !global.json && std::io::stdout().is_terminal();
     let mut following = Following::new(client, id, body, streams);
-    let job = following.until_decided(heard).await?;
-    following.report(global, &job).await
+    match following.until_decided(heard, &mut stop).await? {
+        End::Decided(job) => following.report(global, &job).await,
+        End::Lost => following.leave(global, Exit::Pending),
+        End::Left => following.leave(global, Exit::Interrupted),
+    }
+}
+
+/// Why there is no job; a node that broke off may have asked it all the same.
+fn not_asked(body: &AskBody, error: ClientError) -> anyhow::Error {
+    match error {
+        ClientError::BrokenOff { .. } | ClientError::Garbled { .. } if body.bid_msat > 0 => Failure {
+            exit: Exit::Pending,
+            what: format!("the node broke off while it was being asked: {error}"),
+            money: format!("at most {} and routing may be under way", Msat::new(body.bid_msat)),
+            next: "start the node with `openagents up` and look with `openagents jobs list`; do not ask again before"
+                .into(),
+        }
+        .into(),
+        error => error.into(),
+    }
+}
+
+/// How waiting ended.
+enum End {
+    /// Nothing more will come.
+    Decided(Box<JobView>),
+    /// The node no longer answers.
+    Lost,
+    /// Stopped a second time.
+    Left,
 }
 
 /// Passes news on. Without them the job is looked at now and then, which is slower and no less right.
@@ -66,16 +97,17 @@ async fn watch(client: &Client, news: mpsc::Sender<NewsView>) -> Infallible {
 struct Patience {
     decided_at: Option<Instant>,
     answered_at: Instant,
+    silent: bool,
 }
 
 impl Patience {
     fn new() -> Self {
-        Self { decided_at: None, answered_at: Instant::now() }
+        Self { decided_at: None, answered_at: Instant::now(), silent: false }
     }
 
     /// Whether the job is decided, and its money is or had the time to be.
     fn is_over(&mut self, job: &JobView) -> bool {
-        self.answered_at = Instant::now();
+        (self.answered_at, self.silent) = (Instant::now(), false);
         if !outcome::is_decided(job) {
             self.decided_at = None;
             return false;
@@ -84,7 +116,12 @@ impl Patience {
         !job.open || since.elapsed() >= SETTLING
     }
 
-    fn has_lost_the_node(&self) -> bool {
+    /// Nobody answered: whether that was once too often.
+    fn has_lost_the_node(&mut self) -> bool {
+        if !self.silent {
+            self.silent = true;
+            show::talk(&format!("the node does not answer; waiting {} s for it", SILENCE.as_secs()));
+        }
         self.answered_at.elapsed() >= SILENCE
     }
 }
@@ -98,11 +135,10 @@ struct Following<'a> {
     streams: bool,
     streamed: String,
     said: String,
+    bid: Msat,
+    /// The job as it was last seen.
+    seen: Option<JobView>,
     interrupted: bool,
-    /// Whether it was taken back because everybody refused.
-    given_up: bool,
-    asked_at: Instant,
-    window: Duration,
 }
 
 impl<'a> Following<'a> {
@@ -115,32 +151,35 @@ impl<'a> Following<'a> {
             streams,
             streamed: String::new(),
             said: String::new(),
+            bid: Msat::new(body.bid_msat),
+            seen: None,
             interrupted: false,
-            given_up: false,
-            asked_at: Instant::now(),
-            window: Duration::from_millis(body.window_ms.unwrap_or(0)),
         }
     }
 
     /// The job once it is decided and its money is, too, or has had the time to be.
-    async fn until_decided(&mut self, mut heard: mpsc::Receiver<NewsView>) -> anyhow::Result<JobView> {
+    async fn until_decided(
+        &mut self,
+        mut heard: mpsc::Receiver<NewsView>,
+        stop: &mut Stop,
+    ) -> anyhow::Result<End> {
         let mut look = interval(LOOK);
         let mut patience = Patience::new();
         loop {
             tokio::select! {
                 Some(news) = heard.recv() => if !self.concerns(news)? { continue },
                 _ = look.tick() => {}
-                _ = tokio::signal::ctrl_c() => self.interrupt().await?,
+                () = stop.next() => if self.is_left() { return Ok(End::Left) } else { self.take_back().await },
             }
             match self.client.job(self.id).await {
                 Ok(job) => {
                     self.say(&job);
-                    self.give_up_if_all_refuse(&job).await;
                     if patience.is_over(&job) {
-                        return Ok(job);
+                        return Ok(End::Decided(Box::new(job)));
                     }
+                    self.seen = Some(job);
                 }
-                Err(error) if patience.has_lost_the_node() => return Err(error.into()),
+                Err(_) if patience.has_lost_the_node() => return Ok(End::Lost),
                 Err(_) => {}
             }
         }
@@ -174,33 +213,26 @@ impl<'a> Following<'a> {
         }
     }
 
-    /// Whoever answers has answered by then; without an offer, waiting longer brings none.
-    async fn give_up_if_all_refuse(&mut self, job: &JobView) {
-        let refused = job.state == "collecting" && job.quotes.is_empty() && !job.refusals.is_empty();
-        if refused && !self.given_up && self.asked_at.elapsed() >= self.window + LATE_OFFER {
-            self.given_up = true;
-            // If the node does not hear this, the job ends at its deadline instead.
-            let _ = self.client.cancel(self.id).await;
-        }
+    /// Whether this is the second time that the job is no longer wanted.
+    fn is_left(&mut self) -> bool {
+        std::mem::replace(&mut self.interrupted, true)
     }
 
-    /// Takes the job back; the second time, leaves.
-    async fn interrupt(&mut self) -> anyhow::Result<()> {
-        if self.interrupted {
-            return Err(Failure {
-                exit: Exit::Interrupted,
-                what: format!("left while job {} was being taken back", self.id),
-                money: "the node goes on: what is locked comes back or is paid for a result".into(),
-                next: "look again with `openagents jobs list`".into(),
-            }
-            .into());
-        }
-        self.interrupted = true;
+    async fn take_back(&self) {
         show::talk("taking the job back; Ctrl-C again leaves at once and lets the node finish");
         if let Err(error) = self.client.cancel(self.id).await {
             show::talk(&format!("the node did not take it back: {error}"));
         }
-        Ok(())
+    }
+
+    /// Ends without knowing how the job ends. Money may be under way: that is said, never guessed.
+    fn leave(&self, global: &Global, exit: Exit) -> anyhow::Result<Exit> {
+        let unfinished = Unfinished { id: self.id, bid: self.bid, seen: self.seen.as_ref(), exit };
+        show::talk(&unfinished.words());
+        if global.json {
+            show::json(&unfinished.answer())?;
+        }
+        Ok(unfinished.exit())
     }
 
     async fn report(&self, global: &Global, job: &JobView) -> anyhow::Result<Exit> {
@@ -210,11 +242,10 @@ impl<'a> Following<'a> {
         };
         let expired =
             self.deadline_ms.is_some_and(|allowed| now_ms() >= job.asked_at.saturating_add(allowed));
-        let why = match (self.interrupted, self.given_up) {
-            (true, _) => Ending::Interrupted,
-            (false, true) => Ending::GivenUp,
-            (false, false) if expired => Ending::Expired,
-            (false, false) => Ending::Its,
+        let why = match self.interrupted {
+            true => Ending::Interrupted,
+            false if expired => Ending::Expired,
+            false => Ending::Its,
         };
         let exit = outcome::exit(job, why);
         show::talk(&format!(

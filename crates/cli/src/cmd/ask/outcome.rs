@@ -62,8 +62,6 @@ pub(super) enum Ending {
     Its,
     /// Its time ran out.
     Expired,
-    /// Everybody who answered refused, and it was taken back.
-    GivenUp,
     /// The person at the keyboard took it back.
     Interrupted,
 }
@@ -76,50 +74,70 @@ pub(super) fn exit(job: &JobView, ending: Ending) -> Exit {
     match ending {
         Ending::Interrupted => Exit::Interrupted,
         _ if job.in_flight_msat > 0 => Exit::Pending,
-        _ if job.state == "no-offer" || ending == Ending::GivenUp => {
-            if is_too_dear(job) {
-                Exit::Refused
-            } else {
-                Exit::NoOffer
-            }
-        }
+        _ if job.state == "no-offer" || was_refused(job) => match why_refused(job) {
+            WhyRefused::Price | WhyRefused::DayLimit => Exit::Refused,
+            WhyRefused::Job => Exit::Error,
+            WhyRefused::Other => Exit::NoOffer,
+        },
         Ending::Expired => Exit::Timeout,
-        Ending::Its | Ending::GivenUp => Exit::Error,
+        Ending::Its => Exit::Error,
     }
 }
 
-/// Offers there were, but above the bid.
-fn is_too_dear(job: &JobView) -> bool {
+/// Whether the only provider that was asked said no before anything was paid.
+fn was_refused(job: &JobView) -> bool {
+    job.state == "failed" && job.provider.is_none() && job.paid_msat == 0 && !job.refusals.is_empty()
+}
+
+/// What stood between the job and an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WhyRefused {
+    /// Offers are above the bid.
+    Price,
+    /// Offers are above what is left of the day's budget.
+    DayLimit,
+    /// The job itself: asked again, it is refused again.
+    Job,
+    /// Nobody is there, or whoever is has no room.
+    Other,
+}
+
+/// What providers say of a job that no provider would do as it is.
+const ABOUT_THE_JOB: &[&str] = &["input", "input-too-large", "invalid", "policy"];
+
+fn why_refused(job: &JobView) -> WhyRefused {
     let bid = job.bid_msat.unwrap_or(u64::MAX);
-    job.quotes.iter().any(|quote| quote.price_msat > bid)
-        || job
-            .refusals
-            .iter()
-            .any(|refusal| matches!(refusal.code.as_str(), "bid-too-low" | "too-dear" | "above-bid"))
+    let codes = || job.refusals.iter().map(|refusal| refusal.code.as_str());
+    if codes().any(|code| code == "daily-limit") {
+        WhyRefused::DayLimit
+    } else if job.quotes.iter().any(|quote| quote.price_msat > bid)
+        || codes().any(|code| matches!(code, "bid-too-low" | "too-dear" | "above-bid"))
+    {
+        WhyRefused::Price
+    } else if codes().next().is_some() && codes().all(|code| ABOUT_THE_JOB.contains(&code)) {
+        WhyRefused::Job
+    } else {
+        WhyRefused::Other
+    }
 }
 
 /// What happened, where the money is, what to do next.
 pub(super) fn words(job: &JobView, exit: Exit) -> String {
-    let mut lines = vec![match exit {
-        // Taken back by us, not by the person who asked.
-        Exit::Refused | Exit::NoOffer if job.state == "cancelled" => {
-            "no offer: everybody who answered refused".into()
-        }
-        _ => format!("{}: {}", one_line(&job.state, 30), one_line(&job.explanation, 400)),
-    }];
-    lines.extend(job.refusals.iter().map(|refusal| {
-        format!(
-            "  {}… said no: {} ({})",
-            &refusal.provider.to_hex()[..8],
-            one_line(&refusal.message, 200),
-            one_line(&refusal.code, 40)
-        )
-    }));
+    let mut lines = vec![format!("{}: {}", one_line(&job.state, 30), one_line(&job.explanation, 400))];
+    lines.extend(job.refusals.iter().map(refusal));
     lines.push(format!("money: {}", money(job)));
-    if let Some(next) = next(exit) {
+    if let Some(next) = next(job, exit) {
         lines.push(format!("next: {next}"));
     }
     lines.join("\n")
+}
+
+/// Who would not do the job, or whose offer was not taken.
+fn refusal(refusal: &RefusalView) -> String {
+    let ours = ["amount", "above-bid", "network", "expiring", "uninvited", "again", "daily-limit"];
+    let verb = if ours.contains(&refusal.code.as_str()) { "was not taken: it" } else { "said no:" };
+    let provider = &refusal.provider.to_hex()[..8];
+    format!("  {provider}… {verb} {} ({})", one_line(&refusal.message, 200), one_line(&refusal.code, 40))
 }
 
 fn money(job: &JobView) -> String {
@@ -134,17 +152,25 @@ fn money(job: &JobView) -> String {
     }
 }
 
-const fn next(exit: Exit) -> Option<&'static str> {
-    match exit {
-        Exit::NoOffer => {
-            Some("check `openagents relay list`, wait longer with --window, or ask for another kind")
+fn next(job: &JobView, exit: Exit) -> Option<String> {
+    let next = match (exit, why_refused(job)) {
+        (Exit::Refused, WhyRefused::DayLimit) => {
+            "wait for the next day (UTC), or raise `daily_limit_msat` under [customer] in config.toml and restart the node"
         }
-        Exit::Refused => Some("raise --max-sat, or ask another provider"),
-        Exit::Pending => Some("look again with `openagents jobs show`; do not pay twice"),
-        Exit::Timeout => Some("allow more time with --deadline"),
-        Exit::Error => Some("ask again; another provider may be chosen"),
-        _ => None,
-    }
+        (Exit::Refused, _) => "raise --max-sat, or ask another provider",
+        (Exit::NoOffer, _) if job.refusals.is_empty() => {
+            "check `openagents relay list`, wait longer with --window, or ask for another kind"
+        }
+        (Exit::NoOffer, _) => "ask again later, or ask for another kind",
+        (Exit::Pending, _) => {
+            return Some(format!("look again with `openagents jobs show {}`; do not pay twice", job.id));
+        }
+        (Exit::Timeout, _) => "allow more time with --deadline",
+        (Exit::Error, WhyRefused::Job) => "correct what was said no to, then ask again",
+        (Exit::Error, _) => "ask again; another provider may be chosen",
+        _ => return None,
+    };
+    Some(next.into())
 }
 
 #[cfg(test)]
@@ -183,12 +209,10 @@ mod tests {
             (json!({ "state": "no-offer" }), Ending::Expired, Exit::NoOffer),
             (json!({ "state": "no-offer", "refusals": refused("bid-too-low") }), Ending::Its, Exit::Refused),
             (json!({ "state": "no-offer", "refusals": refused("busy") }), Ending::Its, Exit::NoOffer),
-            (
-                json!({ "state": "cancelled", "refusals": refused("bid-too-low") }),
-                Ending::GivenUp,
-                Exit::Refused,
-            ),
-            (json!({ "state": "cancelled", "refusals": refused("busy") }), Ending::GivenUp, Exit::NoOffer),
+            (json!({ "state": "no-offer", "refusals": refused("daily-limit") }), Ending::Its, Exit::Refused),
+            (json!({ "state": "no-offer", "refusals": refused("input") }), Ending::Its, Exit::Error),
+            (json!({ "state": "failed", "refusals": refused("bid-too-low") }), Ending::Its, Exit::Refused),
+            (json!({ "state": "failed", "refusals": refused("policy") }), Ending::Its, Exit::Error),
             (json!({ "state": "failed", "in_flight_msat": 5, "open": true }), Ending::Expired, Exit::Pending),
             (json!({ "state": "failed" }), Ending::Expired, Exit::Timeout),
             (json!({ "state": "failed" }), Ending::Its, Exit::Error),
