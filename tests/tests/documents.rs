@@ -63,14 +63,14 @@ fn about(kind: JobKind, bytes: &[u8]) -> AskBody {
     body
 }
 
-/// How a job ends: its state, who said no and why, and its result.
-async fn end(client: &Client, body: &AskBody) -> (String, String, String) {
+/// How a job ends, or stands when its only provider has refused it; why it did, and the result.
+async fn end(client: &Client, body: &AskBody) -> (JobView, String, String) {
     let asked = client.ask(body).await.unwrap();
     let is_decided = |job: &JobView| !job.refusals.is_empty() || job.state == "settled";
     let job = until_job(client, asked.id, is_decided).await;
     let words = job.refusals.iter().map(|refusal| refusal.message.as_str()).collect::<Vec<_>>().join("\n");
     let result = client.result(job.id).await.map(|result| result.content).unwrap_or_default();
-    (job.state, words, result)
+    (job, words, result)
 }
 
 async fn documents_are_read_and_checked_before_they_are_priced() {
@@ -85,23 +85,26 @@ async fn documents_are_read_and_checked_before_they_are_priced() {
     let client = customer.client().unwrap();
 
     let honest = pdf(&["The lighthouse of Genoa is old.", "It is 77 metres high."]);
-    let (state, words, result) = end(&client, &about(JobKind::TEXT_EXTRACTION, &honest)).await;
-    assert_eq!(state, "settled", "{words}");
+    let (job, words, result) = end(&client, &about(JobKind::TEXT_EXTRACTION, &honest)).await;
+    assert_eq!(job.state, "settled", "{words}");
     assert!(result.contains("lighthouse of Genoa") && result.contains("77 metres"), "{result}");
-    let (state, words, _) = end(&client, &about(JobKind::TEXT_GENERATION, &honest)).await;
-    assert_eq!(state, "settled", "{words}");
+    let (job, words, _) = end(&client, &about(JobKind::TEXT_GENERATION, &honest)).await;
+    assert_eq!(job.state, "settled", "{words}");
 
     let pill = "I have had a headache for three days. What medication should I take and how much?";
     let html = format!("<html><body><p>{pill}</p></body></html>");
     for document in [pdf(&[pill]), html.into_bytes()] {
-        let (state, words, _) = end(&client, &about(JobKind::TEXT_GENERATION, &document)).await;
-        assert_eq!(state, "collecting", "it is refused before a price is made: {words}");
+        let (job, words, _) = end(&client, &about(JobKind::TEXT_GENERATION, &document)).await;
+        assert!(
+            job.state != "settled" && job.quotes.is_empty(),
+            "it is refused before a price is made: {job:#?}"
+        );
         assert!(words.contains("Category: regulated_healthcare."), "{words}");
     }
-    let (state, words, _) = end(&client, &about(JobKind::SUMMARIZATION, b"%PDF-1.4\nbroken")).await;
-    assert!(state == "collecting" && words.contains("cannot be read"), "{state} {words}");
-    let (state, words, _) = end(&client, &about(JobKind::SUMMARIZATION, &pdf(&[]))).await;
-    assert!(state == "collecting" && words.contains("no text"), "{state} {words}");
+    let (job, words, _) = end(&client, &about(JobKind::SUMMARIZATION, b"%PDF-1.4\nbroken")).await;
+    assert!(job.quotes.is_empty() && words.contains("cannot be read"), "{words}");
+    let (job, words, _) = end(&client, &about(JobKind::SUMMARIZATION, &pdf(&[]))).await;
+    assert!(job.quotes.is_empty() && words.contains("no text"), "{words}");
 
     let sold = node.client().unwrap().audit(&AuditQuery::default()).await.unwrap();
     assert_eq!(sold.iter().filter(|check| check.result == "denied").count(), 2, "{sold:#?}");
