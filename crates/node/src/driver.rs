@@ -137,7 +137,7 @@ impl DriverHandle {
         self.tell(Command::Input(Box::new(input))).await;
     }
 
-    /// Writes down the checks that wait. The end of the node is waited for no longer than that.
+    /// Writes down the checks that wait; gives up if the node is stopping.
     pub async fn write_audit(&self) {
         let (reply, written) = oneshot::channel();
         self.tell(Command::WriteAudit(reply)).await;

@@ -67,8 +67,7 @@ impl Workers {
 
     /// Checks a job whose inputs are all in the request; `None` if something has to be fetched or a judge asked.
     pub fn resolve_at_once(&self, request: &JobRequest) -> Option<Result<InputSize, Why>> {
-        let all_text = request.inputs.iter().all(|input| input.input_type == InputType::Text);
-        if !all_text || self.0.gate.asks_always() {
+        if !is_all_text(request) || self.0.gate.asks_always() {
             return None;
         }
         match self.0.gate.rule(Side::Sold, content(request, &[])) {
@@ -86,7 +85,9 @@ impl Workers {
         self.0.tasks.spawn_until_stop(async move {
             let outcome = match inner.acceptable_inputs(&request).await {
                 Ok((inputs, size)) => {
-                    lock(&inner.fetched).insert(request.id, inputs);
+                    if !is_all_text(&request) {
+                        lock(&inner.fetched).insert(request.id, inputs);
+                    }
                     Ok(size)
                 }
                 Err(why) => Err(why),
@@ -143,21 +144,15 @@ impl Inner {
         Ok(InputSize { bytes })
     }
 
-    /// The inputs of a job that may be done, and their size as they came. A judge is asked last: whoever asks for what
-    /// cannot be done costs it no time.
+    /// The inputs of a job that may be done, and their size as they came. Whoever asks for what cannot be done costs
+    /// neither a parser nor a judge.
     async fn acceptable_inputs(&self, request: &JobRequest) -> Result<(Vec<ResolvedInput>, InputSize), Why> {
         let mut inputs =
             self.resolver.resolve(&request.inputs).await.map_err(|error| unfit(error.to_string()))?;
-        let bytes = inputs.iter().map(|input| input.bytes.len() as u64).sum();
+        let size = self.fit(request, inputs.iter().map(|input| input.bytes.len() as u64).sum())?;
         self.documents.read(&request.inputs, &mut inputs).await.map_err(|error| unfit(error.to_string()))?;
-        let ruling = self.gate.rule(Side::Sold, content(request, &inputs));
-        if let Ruling::Done(outcome) = &ruling {
-            outcome.as_ref().map_err(unacceptable)?;
-        }
-        let size = self.fit(request, bytes)?;
-        if let Ruling::Open(doubt) = ruling {
-            self.gate.settle(&doubt).await.map_err(|no| unacceptable(&no))?;
-        }
+        let admitted = self.gate.admit(Side::Sold, content(request, &inputs)).await;
+        admitted.map_err(|objection| unacceptable(&objection))?;
         Ok((inputs, size))
     }
 
@@ -196,7 +191,7 @@ impl Inner {
         if let Some(inputs) = lock(&self.fetched).remove(&request.id) {
             return Ok(inputs);
         }
-        if request.inputs.iter().all(|input| input.input_type == InputType::Text) {
+        if is_all_text(request) {
             // Checked with the request, which has not changed.
             return self.resolver.resolve(&request.inputs).await.map_err(|error| error.to_string());
         }
@@ -208,6 +203,7 @@ impl Inner {
     async fn released(&self, request: &JobRequest, output: Output) -> Input {
         let job = request.id;
         if is_moderated(request.kind)
+            && !is_copy(request, &output.content)
             && let Err(objection) = self.gate.release(request.kind, &output.content).await
         {
             let message = format!("the result is not acceptable and was not sent. {objection}");
@@ -246,6 +242,15 @@ impl Inner {
 /// the product.
 fn is_moderated(kind: JobKind) -> bool {
     openagents_registry::find(kind).is_ok_and(|schema| schema.acceptable_use.moderate_output)
+}
+
+/// Whether a result says what its customer said, word for word: that was checked with the request.
+fn is_copy(request: &JobRequest, result: &str) -> bool {
+    matches!(request.inputs.as_slice(), [only] if only.input_type == InputType::Text && only.data == result)
+}
+
+fn is_all_text(request: &JobRequest) -> bool {
+    request.inputs.iter().all(|input| input.input_type == InputType::Text)
 }
 
 fn content<'a>(request: &'a JobRequest, fetched: &'a [ResolvedInput]) -> Content<'a> {

@@ -160,7 +160,7 @@ fn a_database_of_the_first_schema_keeps_its_jobs() {
 }
 
 #[test]
-fn a_database_of_the_second_schema_notes_checks_and_keeps_its_jobs() {
+fn a_database_of_the_second_schema_keeps_what_it_holds_and_notes_checks() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("node.db");
     let old = Connection::open(&path).unwrap();
