@@ -184,6 +184,33 @@ pub enum Reclaim {
 }
 
 impl Ask {
+    /// A job that is asked now. The engine says until when offers are collected, once it has it.
+    pub const fn new(
+        id: JobId,
+        customer: CustomerKey,
+        raw: Arc<str>,
+        spec: JobSpec,
+        options: AskOptions,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            customer,
+            key_ref: String::new(),
+            raw,
+            spec,
+            options,
+            asked_at: now,
+            changed_at: now,
+            quotes: Vec::new(),
+            refusals: Vec::new(),
+            attempts: Vec::new(),
+            delivery: None,
+            phase: Phase::Collecting { until: now },
+            steps: Vec::new(),
+        }
+    }
+
     /// One word for where the job stands.
     pub const fn word(&self) -> &'static str {
         match &self.phase {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use openagents_engine::{
     Action, Ask, AskOptions, Config, CustomerConfig, Engine, Incoming, Input, InputSize, Offer, PreimageSeed,
-    ProviderConfig, Record, customer::Phase, job::Outcome, job::State,
+    ProviderConfig, Record, job::Outcome, job::State,
 };
 use openagents_types::{
     CustomerKey, Draft, Encryption, EventId, Invoice, JobId, JobInput, JobKind, JobRequest, JobResult,
@@ -135,32 +135,19 @@ fn a_result_as_promised_is_sent_and_charged() {
 fn a_customer_does_not_take_an_unpaid_result_that_is_not_as_promised() {
     let mut engine = engine();
     let request = request(&[("language", "rust")]);
-    let ask = Ask {
-        id: JOB,
-        customer: request.customer,
-        key_ref: String::new(),
-        raw: Arc::from(""),
-        spec: JobSpec {
-            kind: kind(),
-            inputs: request.inputs,
-            params: request.params,
-            output: Vec::new(),
-            bid: Msat::new(1_000),
-            provider: None,
-            encrypt: false,
-            relays: Vec::new(),
-            expires_at: NOW.after(Millis::from_secs(300)),
-        },
-        options: AskOptions { window: Millis(100), patience: None, max_fee: Msat::ZERO },
-        asked_at: NOW,
-        changed_at: NOW,
-        quotes: Vec::new(),
-        refusals: Vec::new(),
-        attempts: Vec::new(),
-        delivery: None,
-        phase: Phase::Collecting { until: NOW },
-        steps: Vec::new(),
+    let spec = JobSpec {
+        kind: kind(),
+        inputs: request.inputs,
+        params: request.params,
+        output: Vec::new(),
+        bid: Msat::new(1_000),
+        provider: None,
+        encrypt: false,
+        relays: Vec::new(),
+        expires_at: NOW.after(Millis::from_secs(300)),
     };
+    let options = AskOptions { window: Millis(100), patience: None, max_fee: Msat::ZERO };
+    let ask = Ask::new(JOB, request.customer, Arc::from(""), spec, options, NOW);
     engine.handle(NOW, Input::Ask(Box::new(ask)));
     let result = |content: &str| Input::Result {
         result: JobResult {

@@ -23,32 +23,20 @@ fn engine() -> Engine {
 }
 
 fn ask(job: u8) -> Ask {
-    Ask {
-        id: JobId::from_bytes([job; 32]),
-        customer: CustomerKey::from_bytes([job; 32]),
-        key_ref: String::new(),
-        raw: Arc::from(""),
-        spec: JobSpec {
-            kind: JobKind::SUMMARIZATION,
-            inputs: Vec::new(),
-            params: Vec::new(),
-            output: Vec::new(),
-            bid: Msat::new(1_000),
-            provider: None,
-            encrypt: false,
-            relays: Vec::new(),
-            expires_at: NOW.after(Millis::from_secs(300)),
-        },
-        options: AskOptions { window: Millis(100), patience: None, max_fee: Msat::ZERO },
-        asked_at: NOW,
-        changed_at: NOW,
-        quotes: Vec::new(),
-        refusals: Vec::new(),
-        attempts: Vec::new(),
-        delivery: None,
-        phase: Phase::Collecting { until: NOW },
-        steps: Vec::new(),
-    }
+    let spec = JobSpec {
+        kind: JobKind::SUMMARIZATION,
+        inputs: Vec::new(),
+        params: Vec::new(),
+        output: Vec::new(),
+        bid: Msat::new(1_000),
+        provider: None,
+        encrypt: false,
+        relays: Vec::new(),
+        expires_at: NOW.after(Millis::from_secs(300)),
+    };
+    let options = AskOptions { window: Millis(100), patience: None, max_fee: Msat::ZERO };
+    let customer = CustomerKey::from_bytes([job; 32]);
+    Ask::new(JobId::from_bytes([job; 32]), customer, Arc::from(""), spec, options, NOW)
 }
 
 /// Job 1, as its provider read it.

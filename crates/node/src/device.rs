@@ -11,6 +11,7 @@
 //! platform's home opens under its full path too.
 
 use openagents_keyring::{Keyring, KeyringError, Secret};
+use zeroize::Zeroizing;
 
 use crate::{
     failpoint,
@@ -183,9 +184,11 @@ impl<'a> Device<'a> {
             }
         };
         failpoint::hit("secret-copied");
+        let before = self.home.read_secret(&self.path())?;
         write_private(&self.path(), line.expose().as_bytes())?;
         failpoint::hit("secret-moved");
-        if self.get()?.as_ref() != Some(&secret) {
+        if !self.get().is_ok_and(|now| now.as_ref() == Some(&secret)) {
+            self.put_back(before.as_ref())?;
             return Err(DeviceError::Unproven);
         }
         self.give_up(old);
@@ -203,6 +206,14 @@ impl<'a> Device<'a> {
         failpoint::hit("secret-forgotten");
         self.give_up(old);
         Ok(())
+    }
+
+    /// Makes `device.key` say again what it said before a move that cannot be proven.
+    fn put_back(&self, before: Option<&Zeroizing<String>>) -> Result<(), DeviceError> {
+        match before {
+            Some(text) => Ok(write_private(&self.path(), text.as_bytes())?),
+            None => Ok(remove(&self.path())?),
+        }
     }
 
     /// Deletes what the keyring held. A copy of a home must not take the secret from the original.

@@ -280,12 +280,16 @@ impl Driver {
             }
             let now = clock::now();
             let mut pending = Pending::default();
-            let mut stopping = false;
+            let (mut stopping, mut resends) = (false, false);
             for command in commands.drain(..) {
                 stopping |= matches!(command, Command::Stop);
+                resends |= matches!(command, Command::Resend);
                 self.take(now, command, &mut pending);
             }
             self.carry_out(now, pending)?;
+            if resends {
+                self.resend();
+            }
             if stopping {
                 return self.store.finish(self.audit.take());
             }
@@ -349,7 +353,8 @@ impl Driver {
             Command::WriteAudit(reply) => pending.audited.push(reply),
             Command::ClearAudit(reply) => self.clear_audit(reply),
             Command::Sent(event) => pending.batch.sent.push(event),
-            Command::Resend => self.resend(),
+            // Once a batch, however many relays came back: see `run`.
+            Command::Resend => {}
             Command::Relisten => self.listen(now),
             Command::Drain => self.gauges.draining.store(true, Ordering::Relaxed),
             Command::Stop => {}
@@ -411,22 +416,9 @@ impl Driver {
         let refused = |error: &dyn std::error::Error| AskRefused::Request(error.to_string());
         let request = say::request(&order.spec, &keys, now).map_err(|error| refused(&error))?;
         let id = JobId::from(request.id());
-        let ask = Ask {
-            id,
-            customer: say::customer_key(&keys),
-            key_ref,
-            raw: request.shared_json(),
-            spec: order.spec,
-            options: order.options,
-            asked_at: now,
-            changed_at: now,
-            quotes: Vec::new(),
-            refusals: Vec::new(),
-            attempts: Vec::new(),
-            delivery: None,
-            phase: openagents_engine::customer::Phase::Collecting { until: now },
-            steps: Vec::new(),
-        };
+        let customer = say::customer_key(&keys);
+        let ask = Ask::new(id, customer, request.shared_json(), order.spec, order.options, now);
+        let ask = Ask { key_ref, ..ask };
         self.keyring.add(keys.clone());
         self.ask_keys.insert(id, keys);
         self.relays.follow(id, ask.spec.kind);

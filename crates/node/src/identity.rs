@@ -235,6 +235,8 @@ impl<'a> Identities<'a> {
 
     fn keep(&self, keys: Keys, name: &str) -> Result<Identity, IdentityError> {
         let npub = npub(&keys.public_key());
+        // One sealed while another command changes what seals would be sealed with what is going away.
+        let _alone = self.alone()?;
         if self.path(&npub).exists() {
             return Err(IdentityError::Known(npub));
         }
@@ -247,6 +249,15 @@ impl<'a> Identities<'a> {
             self.select(&npub)?;
         }
         Ok(Identity { keys, name: file.name, created_at: file.created_at })
+    }
+
+    /// Waits until no other command writes identities; nobody else does until the file is dropped.
+    fn alone(&self) -> Result<std::fs::File, IdentityError> {
+        let path = self.home.data_file("identities.lock");
+        let unusable = |reason| HomeError::Io { path: path.clone(), reason };
+        let file = std::fs::File::create(&path).map_err(unusable)?;
+        file.lock().map_err(unusable)?;
+        Ok(file)
     }
 
     fn write(&self, file: &IdentityFile) -> Result<(), IdentityError> {
@@ -371,7 +382,8 @@ impl<'a> Identities<'a> {
     /// # Errors
     /// A node uses the home, an identity cannot be unlocked as it is, or the new place cannot be used.
     pub fn protect(&self, storage: Storage) -> Result<(), IdentityError> {
-        let _alone = self.home.lock()?;
+        let _no_node = self.home.lock()?;
+        let _alone = self.alone()?;
         // Before anything changes: what cannot be unlocked now could not be afterwards.
         let unlocked = |file| self.unlock(&file).map(|identity| (file, identity.keys));
         let all = self.list()?.into_iter().map(unlocked).collect::<Result<Vec<_>, _>>()?;
@@ -515,6 +527,19 @@ mod tests {
         for canary in &canaries {
             assert!(!format!("{made:?} {file:?}").contains(canary.as_str()));
         }
+    }
+
+    #[test]
+    fn nobody_makes_an_identity_while_another_command_changes_how_they_are_sealed() {
+        let (_dir, home) = home();
+        let alone = Identities::new(&home).alone().unwrap();
+        std::thread::scope(|scope| {
+            let made = scope.spawn(|| Identities::new(&home).create("late").map(|identity| identity.npub()));
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            assert!(!made.is_finished() && Identities::new(&home).list().unwrap().is_empty());
+            drop(alone);
+            assert!(made.join().unwrap().is_ok());
+        });
     }
 
     fn storage(home: &Home, name: &str) -> Storage {

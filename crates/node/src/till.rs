@@ -145,7 +145,7 @@ impl Inner {
     /// for being late: its payment has to be followed, not forgotten.
     fn objection(&self, invoice: &Invoice, first: bool) -> Option<String> {
         let now = clock::now();
-        match bolt11::decode(&invoice.bolt11, now) {
+        match bolt11::decode(&invoice.bolt11) {
             Err(error) => Some(error.to_string()),
             Ok(decoded) if decoded != *invoice => Some("its invoice does not say what was quoted".into()),
             Ok(decoded) if decoded.network != self.network => Some(format!("it is for {}", decoded.network)),

@@ -1,5 +1,7 @@
 //! Job requests: kinds 5000-5999 (NIP-90) and the market's own 6500-6599.
 
+use std::collections::HashSet;
+
 use nostr::Keys;
 use openagents_types::{
     CustomerKey, Encryption, InputType, JobId, JobInput, JobKind, JobRequest, JobSpec, Msat, Param,
@@ -125,7 +127,9 @@ fn open(
     let text = keys.open(&recipient, &event.event().pubkey, content)?;
     let mut found: Vec<Raw> =
         serde_json::from_str(&text).map_err(|_| DecodeError::Content("a list of tags"))?;
-    found.extend(outer);
+    let inside: HashSet<Raw> = found.iter().cloned().collect();
+    // What is said inside may be repeated outside, and is said once.
+    found.extend(outer.into_iter().filter(|tag| !inside.contains(tag)));
     Ok((found, encryption))
 }
 

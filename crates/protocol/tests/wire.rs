@@ -96,6 +96,23 @@ fn an_encrypted_job_is_for_its_provider_alone() {
 }
 
 #[test]
+fn what_an_encrypted_request_repeats_in_the_open_is_said_once() {
+    let text = r#"[["i","secret words","text"],["param","length","9 words"]]"#;
+    let sealed = nostr::nips::nip04::encrypt(keys(1).secret_key(), &keys(2).public_key(), text).unwrap();
+    let tags: Vec<Tag> = [
+        vec!["p", &provider_key().to_hex()],
+        vec!["encrypted"],
+        vec!["i", "secret words", "text"],
+        vec!["param", "length", "9 words"],
+    ]
+    .map(|tag| Tag::parse(tag).unwrap())
+    .into();
+    let event = Verified::sign(&keys(1), 5001, tags, sealed, 1_000);
+    let request = read_request(&event, &mut ring(2));
+    assert_eq!((request.inputs.len(), request.params.len()), (1, 1), "{request:?}");
+}
+
+#[test]
 fn every_answer_reads_back_plain_and_encrypted() {
     for encrypt in [false, true] {
         let asked = JobSpec { encrypt, provider: Some(provider_key()), ..spec() };

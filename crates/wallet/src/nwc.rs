@@ -367,8 +367,7 @@ impl Wallet for Nwc {
         };
         let result = self.call(method, params, self.patience.call).await?;
         let text = result["invoice"].as_str().ok_or_else(|| WalletError::Garbled("no invoice".into()))?;
-        let invoice =
-            bolt11::decode(text, (self.clock)()).map_err(|error| WalletError::Garbled(error.to_string()))?;
+        let invoice = bolt11::decode(text).map_err(|error| WalletError::Garbled(error.to_string()))?;
         if invoice.amount != request.amount || request.hold.is_some_and(|hash| hash != invoice.payment_hash) {
             return Err(WalletError::Garbled("its invoice is for something else".into()));
         }

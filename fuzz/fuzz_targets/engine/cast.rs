@@ -6,7 +6,7 @@ use std::sync::Arc;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use openagents_engine::{
     Ask, AskOptions, Config, CustomerConfig, Incoming, Input, InputSize, InvoiceFor, Offer, Outgoing,
-    PreimageSeed, ProviderConfig, RunFault, customer::Phase,
+    PreimageSeed, ProviderConfig, RunFault,
 };
 use openagents_types::{
     Cancel, CustomerKey, Encryption, EventId, Feedback, Invoice, JobId, JobKind, JobRequest, JobResult,
@@ -196,36 +196,23 @@ impl Said {
         let Self::Ask { job, bid, to, window, patience, deadline: until } = self else {
             unreachable!("only asks are made here")
         };
-        Ask {
-            id: bought(job),
-            customer: customer(bought(job)),
-            key_ref: String::new(),
-            raw: Arc::from(""),
-            spec: JobSpec {
-                kind: PAID,
-                inputs: Vec::new(),
-                params: Vec::new(),
-                output: Vec::new(),
-                bid: amount(bid),
-                provider: to.map(provider),
-                encrypt: false,
-                relays: Vec::new(),
-                expires_at: deadline(now, until),
-            },
-            options: AskOptions {
-                window: Millis(u64::from(window) * 10),
-                patience: patience.map(|seconds| Millis::from_secs(seconds.into())),
-                max_fee: Msat::new(100),
-            },
-            asked_at: now,
-            changed_at: now,
-            quotes: Vec::new(),
-            refusals: Vec::new(),
-            attempts: Vec::new(),
-            delivery: None,
-            phase: Phase::Collecting { until: now },
-            steps: Vec::new(),
-        }
+        let spec = JobSpec {
+            kind: PAID,
+            inputs: Vec::new(),
+            params: Vec::new(),
+            output: Vec::new(),
+            bid: amount(bid),
+            provider: to.map(provider),
+            encrypt: false,
+            relays: Vec::new(),
+            expires_at: deadline(now, until),
+        };
+        let options = AskOptions {
+            window: Millis(u64::from(window) * 10),
+            patience: patience.map(|seconds| Millis::from_secs(seconds.into())),
+            max_fee: Msat::new(100),
+        };
+        Ask::new(bought(job), customer(bought(job)), Arc::from(""), spec, options, now)
     }
 
     fn quote(self, now: Timestamp) -> Quote {

@@ -534,8 +534,7 @@ impl CustomerDesk {
 
     /// Whether an invoice is being paid or is offered for any job.
     pub(crate) fn has_in_hand(&self, hash: PaymentHash) -> bool {
-        let offers = |ask: &Ask| ask.quotes.iter().any(|quote| quote.invoice.payment_hash == hash);
-        self.pays(hash) || self.asks.values().any(offers)
+        self.pays(hash) || self.offered.contains_key(&hash)
     }
 
     pub(crate) fn awaits_refund(&self, hash: PaymentHash) -> bool {

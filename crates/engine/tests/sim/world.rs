@@ -528,26 +528,9 @@ impl World {
         };
         let hasty = self.weather == Weather::Storm && self.rng.chance(60);
         let patience = hasty.then(|| Millis(self.rng.between(3_000, 20_000)));
-        let ask = Ask {
-            id,
-            customer,
-            key_ref: String::new(),
-            raw: "".into(),
-            spec,
-            options: AskOptions {
-                window: Millis(self.rng.between(100, 1_500)),
-                patience,
-                max_fee: Msat::ZERO,
-            },
-            asked_at,
-            changed_at: asked_at,
-            quotes: Vec::new(),
-            refusals: Vec::new(),
-            attempts: Vec::new(),
-            delivery: None,
-            steps: Vec::new(),
-            phase: Phase::Collecting { until: asked_at },
-        };
+        let options =
+            AskOptions { window: Millis(self.rng.between(100, 1_500)), patience, max_fee: Msat::ZERO };
+        let ask = Ask::new(id, customer, "".into(), spec, options, asked_at);
         self.owners.insert(id, node);
         self.requests.insert(id, request);
         self.report.asked += 1;

@@ -46,7 +46,7 @@ impl Driver {
     }
 
     fn claim(&mut self, now: Timestamp, claim: &RefundClaim, pending: &mut Pending) {
-        if let Some(invoice) = self.new_invoice(now, &claim.bolt11) {
+        if let Some(invoice) = self.new_invoice(&claim.bolt11) {
             self.input(now, Input::RefundClaim { job: claim.job, by: claim.by, invoice }, pending);
         }
     }
@@ -56,7 +56,7 @@ impl Driver {
             return;
         }
         let input = match (feedback.status, &feedback.bolt11) {
-            (Status::PaymentRequired, Some(bolt11)) => match self.new_invoice(now, bolt11) {
+            (Status::PaymentRequired, Some(bolt11)) => match self.new_invoice(bolt11) {
                 Some(invoice) => Input::Quote(quote(&feedback, invoice)),
                 None => return,
             },
@@ -69,7 +69,7 @@ impl Driver {
         if !self.engine.follows(result.job) {
             return;
         }
-        let invoice = result.bolt11.as_deref().and_then(|bolt11| self.new_invoice(now, bolt11));
+        let invoice = result.bolt11.as_deref().and_then(|bolt11| self.new_invoice(bolt11));
         if result.bolt11.is_some() && invoice.is_none() {
             return;
         }
@@ -78,8 +78,8 @@ impl Driver {
 
     /// Decodes an invoice that a stranger wants paid. One that we ever meant to pay, for this job or
     /// another, is not looked at again.
-    fn new_invoice(&self, now: Timestamp, bolt11: &str) -> Option<Invoice> {
-        let invoice = openagents_wallet::bolt11::decode(bolt11, now)
+    fn new_invoice(&self, bolt11: &str) -> Option<Invoice> {
+        let invoice = openagents_wallet::bolt11::decode(bolt11)
             .inspect_err(|error| tracing::debug!(%error, "an invoice was not understood"))
             .ok()?;
         let known = self.store.meant_to_pay(invoice.payment_hash).unwrap_or(true);

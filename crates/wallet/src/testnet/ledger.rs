@@ -165,7 +165,7 @@ impl Ledger {
                 }
             }
             Line::Invoiced { account, bolt11, preimage, description } => {
-                if let Ok(invoice) = bolt11::decode(&bolt11, Timestamp::default()) {
+                if let Ok(invoice) = bolt11::decode(&bolt11) {
                     let preimage = preimage.as_deref().and_then(journal::preimage);
                     self.enter_bill(Account(account), invoice, preimage, description);
                 }

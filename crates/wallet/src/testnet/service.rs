@@ -315,7 +315,7 @@ impl Inner {
     async fn pay(&self, now: Timestamp, asked: &Asked, params: &Value) -> Option<Answer> {
         let text = params["invoice"].as_str().unwrap_or_default();
         let known = lock(&self.ledger).hash_of(text);
-        let hash = match known.map_or_else(|| crate::bolt11::decode(text, now).map(|i| i.payment_hash), Ok) {
+        let hash = match known.map_or_else(|| crate::bolt11::decode(text).map(|i| i.payment_hash), Ok) {
             Ok(hash) => hash,
             Err(error) => return Some(Err(WalletError::PaymentFailed(error.to_string()))),
         };
@@ -437,7 +437,7 @@ fn hash(params: &Value) -> Option<PaymentHash> {
     if let Some(text) = params["payment_hash"].as_str() {
         return text.parse().ok();
     }
-    let invoice = crate::bolt11::decode(params["invoice"].as_str()?, Timestamp::default()).ok()?;
+    let invoice = crate::bolt11::decode(params["invoice"].as_str()?).ok()?;
     Some(invoice.payment_hash)
 }
 
