@@ -172,8 +172,11 @@ async fn a_result_that_is_not_acceptable_is_not_sent_and_not_charged() {
     let client = node.client().unwrap();
     let before = client.ledger(1).await.unwrap().balance_msat;
     server.writes(SURE);
-    let (job, words) = end(&client, &prompt(HONEST, 50_000)).await;
-    assert_eq!(job.state, "failed", "{job:#?}");
+    let mut body = prompt(HONEST, 50_000);
+    body.deadline_ms = Some(5_000);
+    let asked = client.ask(&body).await.unwrap();
+    let job = until_job(&client, asked.id, |job| job.state == "failed").await;
+    let words = &job.refusals[0].message;
     assert!(words.contains("was not sent") && words.contains("Category: violence."), "{words}");
     assert_eq!((job.paid_msat, job.in_flight_msat), (0, 0));
     assert!(client.result(job.id).await.is_err(), "there is no result");
