@@ -115,7 +115,7 @@ impl Events {
         for round in 0_u32.. {
             let asked = hint.filter(|_| asks_stranger(round));
             let objection = match standing(&request, &self.answers(resolver, &request, asked).await) {
-                Standing::Done(event) => return Ok(readable(&event)?),
+                Standing::Done(event) => return readable(&event),
                 Standing::Never(error) => return Err(error.into()),
                 Standing::Open(objection) => objection,
             };

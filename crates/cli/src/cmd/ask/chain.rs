@@ -107,7 +107,7 @@ pub(super) fn preview(first: &AskBody, then: &[Step]) -> Vec<AskBody> {
 
 impl Steps {
     /// The same with the first step as the job itself, for whoever names no other kind.
-    pub(super) fn from_the_first(&self) -> Option<(JobKind, Self)> {
+    pub(super) fn led_by_the_first(&self) -> Option<(JobKind, Self)> {
         let (first, then) = self.then.split_first()?;
         let params = self.params.iter().chain(&first.params).cloned().collect();
         Some((first.kind, Self { params, then: then.to_vec() }))
@@ -336,10 +336,10 @@ mod tests {
     #[test]
     fn a_chain_without_another_kind_begins_with_its_first_step() {
         let read = steps(&["--chain", "5000", "--chain", "5001", "--param", "length=9 words"]).unwrap();
-        let (kind, rest) = read.from_the_first().unwrap();
+        let (kind, rest) = read.led_by_the_first().unwrap();
         assert_eq!((kind, rest.params.len(), rest.then.len()), (JobKind::TEXT_EXTRACTION, 0, 1));
         assert_eq!(rest.then[0].params, [Param::new("length", "9 words")]);
-        assert_eq!(steps(&["--param", "a=1"]).unwrap().from_the_first(), None);
+        assert_eq!(steps(&["--param", "a=1"]).unwrap().led_by_the_first(), None);
     }
 
     #[test]
