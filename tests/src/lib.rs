@@ -5,11 +5,16 @@
     reason = "a test that panics has failed, as it should"
 )]
 
+mod chat;
+
 use std::{path::Path, time::Duration};
 
 use openagents_api::{AskBody, Client, JobView};
 use openagents_node::{Node, Options, Role, WalletChoice, config::Config, home::Home, identity::Identities};
+use openagents_policy::Category;
 use openagents_types::{JobId, JobInput, JobKind, Param};
+
+pub use chat::{ChatServer, Judgement};
 
 /// How long anything in these tests may take before it counts as never.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,6 +41,14 @@ pub async fn start(home: &Path, config: Config, role: Role, wallet: WalletChoice
     Node::bind(Options { home, config, identity, wallet, role, offline }).await.unwrap()
 }
 
+/// A node that buys, without money, on the relay of `seller`, and asks for what that one may refuse.
+pub async fn careless_customer(home: &Path, seller: &Node) -> Node {
+    let mut config = config();
+    config.relays = seller.up().relay.iter().cloned().collect();
+    config.policy.consent = Category::ALL.into();
+    start(home, config, Role::Customer, WalletChoice::None, false).await
+}
+
 /// A job for a summary of `text`.
 pub fn summary(text: &str, bid_msat: u64) -> AskBody {
     AskBody {
@@ -53,10 +66,15 @@ pub fn summary(text: &str, bid_msat: u64) -> AskBody {
 
 /// Waits until a bought job is in one of `states`.
 pub async fn until(client: &Client, id: JobId, states: &[&str]) -> JobView {
+    until_job(client, id, |job| states.contains(&job.state.as_str())).await
+}
+
+/// Waits until a bought job is as it should be.
+pub async fn until_job(client: &Client, id: JobId, is_so: impl Fn(&JobView) -> bool) -> JobView {
     let wait = async {
         loop {
             let job = client.job(id).await.unwrap();
-            if states.contains(&job.state.as_str()) {
+            if is_so(&job) {
                 return job;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -64,7 +82,7 @@ pub async fn until(client: &Client, id: JobId, states: &[&str]) -> JobView {
     };
     match tokio::time::timeout(PATIENCE, wait).await {
         Ok(job) => job,
-        Err(_) => panic!("never {states:?}: {:#?}", client.job(id).await),
+        Err(_) => panic!("it never came to that: {:#?}", client.job(id).await),
     }
 }
 

@@ -6,7 +6,8 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    AskBody, Asked, JobView, LedgerView, Listing, NewsView, NodeView, Problem, ResultView, TransactionView,
+    AskBody, Asked, AuditQuery, AuditView, Cleared, JobView, LedgerView, Listing, NewsView, NodeView,
+    Problem, ResultView, TransactionView,
 };
 
 /// A node's API at one address.
@@ -181,6 +182,22 @@ impl Client {
     /// The node does not answer, or serves no testnet.
     pub async fn testnet_audit(&self) -> Result<serde_json::Value, ClientError> {
         self.read(self.request(Method::GET, "/api/v1/testnet/audit")).await
+    }
+
+    /// Checks by the policy, oldest first.
+    ///
+    /// # Errors
+    /// The node does not answer or refuses.
+    pub async fn audit(&self, wanted: &AuditQuery) -> Result<Vec<AuditView>, ClientError> {
+        self.read(self.request(Method::GET, "/api/v1/policy/audit").query(wanted)).await
+    }
+
+    /// Forgets all checks.
+    ///
+    /// # Errors
+    /// The node does not answer, or its disk refuses.
+    pub async fn clear_audit(&self) -> Result<Cleared, ClientError> {
+        self.read(self.request(Method::DELETE, "/api/v1/policy/audit")).await
     }
 
     /// Calls `each` for every piece of news until it returns `false` or the node stops.

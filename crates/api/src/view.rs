@@ -294,6 +294,47 @@ pub struct LedgerLine {
     pub msat: i64,
 }
 
+/// Which checks are wanted (the query of `GET /api/v1/policy/audit`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditQuery {
+    /// Only those since then, in seconds since 1970.
+    pub since: u64,
+    /// Only those after this one: the `seq` of the last of the page before.
+    pub after: i64,
+    /// At most this many, oldest first; a node gives no more than 5,000 at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// A check of a job by the policy. It holds nothing of what the job's customer wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditView {
+    /// Its place in the log.
+    pub seq: i64,
+    /// When, in seconds since 1970.
+    pub time: u64,
+    /// Which half checked.
+    pub side: Side,
+    /// The job's kind.
+    pub kind: u16,
+    /// `allowed`, `flagged` or `denied`.
+    pub result: String,
+    /// The gravest category.
+    pub category: Option<String>,
+    /// What whoever asked was told, or the rules that hit.
+    pub reason: String,
+    /// The first 8 hexadecimal digits of SHA-256 of what was checked.
+    pub content: String,
+}
+
+/// The answer to `DELETE /api/v1/policy/audit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cleared {
+    /// How many checks were forgotten.
+    pub cleared: u64,
+}
+
 /// An event of the stream `GET /api/v1/events` (SSE).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "news")]

@@ -72,6 +72,11 @@ impl Extraction {
         Self { program: Some(program) }
     }
 
+    /// Whether an input has to be parsed before its text can be read.
+    pub fn is_document(input: &ResolvedInput) -> bool {
+        matches!(sniff(input), Ok(Format::Html | Format::Pdf))
+    }
+
     /// The text of an input.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! pays for work that cannot be done. Nothing that arrives in a job is executed. The texts of
 //! rejections and errors are fit for strangers: no paths, no internals.
 
+mod chat;
 pub mod conformance;
 mod extraction;
 mod extractive;
@@ -17,6 +18,7 @@ use openagents_types::{JobKind, Param, ResolvedInput, Usage};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use chat::{Chat, Question};
 pub use extraction::{Extraction, extract_child_main, parse_document};
 pub use extractive::Extractive;
 pub use openai::{OpenAi, OpenAiSettings, Reading};

@@ -96,6 +96,11 @@ impl OpenAi {
         Ok(Self { url, models: settings.models, listed: OnceCell::new(), key, client })
     }
 
+    /// A question to the chat path.
+    pub(crate) fn chat(&self, body: &Value) -> RequestBuilder {
+        self.authorised(self.client.post(format!("{}/v1/chat/completions", self.url))).json(body)
+    }
+
     fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
         match &self.key {
             Some(key) => request.bearer_auth(key.as_str()),
@@ -109,6 +114,17 @@ impl OpenAi {
         let value: Value = response.json().await.map_err(|_| format!("{} lists no models", self.url))?;
         let listed = value["data"].as_array().map(Vec::as_slice).unwrap_or_default();
         Ok(listed.iter().filter_map(|model| model["id"].as_str().map(str::to_owned)).collect())
+    }
+
+    /// The model that answers who names none: the first that is sold.
+    pub(crate) async fn usual_model(&self) -> Option<String> {
+        if self.sold().is_empty()
+            && let Ok(listed) = self.list().await
+            && !listed.is_empty()
+        {
+            let _ = self.listed.set(listed);
+        }
+        self.sold().first().cloned()
     }
 
     /// What is sold: what the operator named, else what the server listed when it was last looked at.
@@ -239,10 +255,8 @@ impl OpenAi {
     async fn answer(&self, work: &Work, pieces: &mpsc::Sender<String>) -> Result<Output, BackendError> {
         let started = Instant::now();
         let body = self.body(work).map_err(|error| BackendError::BadInput(error.to_string()))?;
-        let request =
-            self.authorised(self.client.post(format!("{}/v1/chat/completions", self.url))).json(&body);
-        let sent =
-            tokio::time::timeout(FIRST_TOKEN, request.send()).await.map_err(|_| BackendError::Timeout)?;
+        let sent = tokio::time::timeout(FIRST_TOKEN, self.chat(&body).send());
+        let sent = sent.await.map_err(|_| BackendError::Timeout)?;
         let response = sent.map_err(|_| BackendError::Died)?;
         if !response.status().is_success() {
             let status = response.status();
@@ -270,7 +284,7 @@ fn too_long() -> BackendError {
 }
 
 /// The start of an error's body: enough to see its kind, and not more than we want to keep or wait for.
-async fn error_body(response: reqwest::Response) -> String {
+pub(crate) async fn error_body(response: reqwest::Response) -> String {
     let mut body = Vec::new();
     let mut stream = response.bytes_stream();
     while body.len() < LARGEST_ERROR
@@ -282,7 +296,7 @@ async fn error_body(response: reqwest::Response) -> String {
 }
 
 /// What a status that is not 200 means.
-fn refusal(status: StatusCode, body: &str) -> BackendError {
+pub(crate) fn refusal(status: StatusCode, body: &str) -> BackendError {
     let value: Value = serde_json::from_str(body).unwrap_or_default();
     let kind = value["error"]["type"].as_str().unwrap_or_default();
     match status.as_u16() {

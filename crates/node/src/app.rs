@@ -51,6 +51,8 @@ pub(crate) trait Desk: Send + Sync {
     async fn ask(&self, body: AskBody) -> Result<Asked, Problem>;
     /// Takes a job back.
     async fn cancel(&self, id: JobId) -> Result<(), Problem>;
+    /// Forgets all checks by the policy; gives their number.
+    async fn clear_audit(&self) -> Result<u64, Problem>;
     /// Opens a testnet wallet; gives its connection.
     async fn testnet_wallet(&self, label: &str, sats: u64) -> Result<String, Problem>;
     /// Where all test money is, if this node serves the testnet.

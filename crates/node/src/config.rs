@@ -8,6 +8,7 @@ mod layers;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use openagents_engine::bidding::PriceRule;
@@ -249,12 +250,7 @@ pub struct Backends {
 impl Backends {
     /// As the backends take them.
     pub fn settings(&self) -> openagents_backend::Settings {
-        let server = |server: &OpenAiServer| openagents_backend::OpenAiSettings {
-            url: server.url.clone(),
-            models: server.models.clone(),
-            key_file: server.key_file.clone(),
-        };
-        openagents_backend::Settings { openai: self.openai.iter().map(server).collect() }
+        openagents_backend::Settings { openai: self.openai.iter().map(OpenAiServer::settings).collect() }
     }
 }
 
@@ -270,6 +266,34 @@ pub struct OpenAiServer {
     /// A file with its API key.
     #[serde(default)]
     pub key_file: Option<PathBuf>,
+}
+
+impl OpenAiServer {
+    /// As the backend takes it.
+    fn settings(&self) -> openagents_backend::OpenAiSettings {
+        openagents_backend::OpenAiSettings {
+            url: self.url.clone(),
+            models: self.models.clone(),
+            key_file: self.key_file.clone(),
+        }
+    }
+
+    /// Whether this is its address, with or without `/v1`.
+    fn is_at(&self, address: &str) -> bool {
+        let plain = |url: &str| url.trim_end_matches('/').trim_end_matches("/v1").to_owned();
+        plain(&self.url) == plain(address)
+    }
+}
+
+/// Who judges jobs that the rules leave open.
+#[derive(Clone, Debug)]
+pub struct JudgeSettings {
+    /// The chat server.
+    pub server: openagents_backend::OpenAiSettings,
+    /// Its model; `None` is the first that it has.
+    pub model: Option<String>,
+    /// How long it may take over one job.
+    pub patience: Duration,
 }
 
 /// How much strangers may ask.
@@ -360,8 +384,21 @@ pub enum ConfigError {
         rule: &'static str,
     },
     /// A mode of the policy that needs a judge.
-    #[error("policy.mode asks a language model as judge, and this node asks none; use \"rules\"")]
+    #[error(
+        "policy.mode asks a language model as judge, and no chat server is configured; \
+         add [[backend.openai]] with its `url`, or use mode = \"rules\""
+    )]
     NoJudge,
+    /// The judge is no server and no model that is configured.
+    #[error(
+        "policy.judge is {judge:?}, which is no model and no url of [[backend.openai]]; name one of: {known}"
+    )]
+    UnknownJudge {
+        /// What it is.
+        judge: String,
+        /// What it could be.
+        known: String,
+    },
     /// An entry of `allow_private_urls` is nothing that can be allowed.
     #[error("allow_private_urls: {0}; correct it with `openagents config edit`")]
     Allow(#[from] AllowError),
@@ -415,9 +452,8 @@ impl Config {
             0 => Err(ConfigError::Unusable { key, value, rule: "it must be at least 1" }),
             _ => Ok(()),
         };
-        if self.policy.mode != Mode::Rules {
-            return Err(ConfigError::NoJudge);
-        }
+        self.judge()?;
+        least("policy.judge_timeout_s", self.policy.judge_timeout_s)?;
         least("provider.slots", provider.slots as u64)?;
         least("provider.job_timeout_s", provider.job_timeout_s)?;
         least("provider.quote_lifetime_s", provider.quote_lifetime_s)?;
@@ -429,6 +465,36 @@ impl Config {
             return Err(ConfigError::Unusable { key, value, rule: "it must be at most 900" });
         }
         check_allowed(&self.allow_private_urls).map_err(ConfigError::Allow)
+    }
+
+    /// Who judges jobs, where the policy's mode asks a judge: the server or the model that `policy.judge` names, else
+    /// the first server. A server without a list of models may have any.
+    ///
+    /// # Errors
+    /// There is no chat server, or none that is meant.
+    pub fn judge(&self) -> Result<Option<JudgeSettings>, ConfigError> {
+        if self.policy.mode == Mode::Rules {
+            return Ok(None);
+        }
+        let (servers, judge) = (&self.backend.openai, self.policy.judge.as_str());
+        let first = servers.first().ok_or(ConfigError::NoJudge)?;
+        let named = || Some(judge.to_owned());
+        let sells = |server: &&OpenAiServer| server.models.iter().any(|model| model == judge);
+        let found = if judge.is_empty() {
+            Some((first, first.models.first().cloned()))
+        } else if let Some(server) = servers.iter().find(|server| server.is_at(judge)) {
+            Some((server, server.models.first().cloned()))
+        } else {
+            let open = || servers.iter().find(|server| server.models.is_empty());
+            servers.iter().find(sells).or_else(open).map(|server| (server, named()))
+        };
+        let Some((server, model)) = found else {
+            let known = servers.iter().flat_map(|server| [&server.url].into_iter().chain(&server.models));
+            let known = known.map(String::as_str).collect::<Vec<_>>().join(", ");
+            return Err(ConfigError::UnknownJudge { judge: judge.into(), known });
+        };
+        let patience = Duration::from_secs(self.policy.judge_timeout_s);
+        Ok(Some(JudgeSettings { server: server.settings(), model, patience }))
     }
 
     /// The settings as TOML.
@@ -489,6 +555,33 @@ mod tests {
             let error = loaded(file, &[]).unwrap_err().to_string();
             assert!(words.iter().all(|word| error.contains(word)), "{file}: {error}");
         }
+    }
+
+    #[test]
+    fn a_judge_is_a_chat_server_or_a_model_of_one() {
+        let llm = "[policy]\nmode = \"llm\"\n";
+        let one = "[[backend.openai]]\nurl = \"http://127.0.0.1:1\"\nmodels = [\"a\", \"b\"]\n";
+        let any = "[[backend.openai]]\nurl = \"http://127.0.0.1:2/v1\"\n";
+        let judge = |text: String| {
+            let settings = loaded(&text, &[]).map(|(config, _)| config.judge().unwrap());
+            settings.map(|found| found.map(|judge| (judge.server.url, judge.model)))
+        };
+        let found = |url: &str, model: Option<&str>| Some((url.to_owned(), model.map(str::to_owned)));
+        assert!(judge(llm.into()).unwrap_err().to_string().contains("[[backend.openai]]"));
+        assert_eq!(judge(one.into()).unwrap(), None, "the rules ask nobody");
+        for (name, servers, expected) in [
+            ("", one.to_owned(), found("http://127.0.0.1:1", Some("a"))),
+            ("b", one.to_owned(), found("http://127.0.0.1:1", Some("b"))),
+            ("http://127.0.0.1:2/", format!("{one}{any}"), found("http://127.0.0.1:2/v1", None)),
+            ("c", format!("{one}{any}"), found("http://127.0.0.1:2/v1", Some("c"))),
+        ] {
+            assert_eq!(judge(format!("{llm}judge = \"{name}\"\n{servers}")).unwrap(), expected, "{name}");
+        }
+        let error = judge(format!("{llm}judge = \"c\"\n{one}")).unwrap_err().to_string();
+        assert!(
+            error.contains("\"c\"") && error.contains("name one of: http://127.0.0.1:1, a, b"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -12,12 +12,11 @@ use openagents_api::{
     TransactionView, WalletView,
 };
 use openagents_engine::{AskOptions, Input, ProviderConfig};
-use openagents_policy::Policy;
 use openagents_types::{JobId, JobSpec, Millis, Msat, ProviderKey, Timestamp};
 use openagents_wallet::HistoryFilter;
 
 use crate::{
-    acceptable::{self, Content},
+    acceptable::{Content, Gate, Objection},
     app::{Desk, Facts},
     clock,
     config::Config,
@@ -39,7 +38,7 @@ pub(crate) struct Counter {
     pub(crate) started_at: Timestamp,
     pub(crate) identity: Arc<Identity>,
     pub(crate) config: Config,
-    pub(crate) policy: Policy,
+    pub(crate) gate: Gate,
     pub(crate) test_money: bool,
     pub(crate) driver: DriverHandle,
     pub(crate) reader: Arc<Reader>,
@@ -94,10 +93,10 @@ impl Desk for Counter {
             schema.read_spec(&order.spec).map_err(|fault| invalid(&fault))?;
         }
         let JobSpec { kind, ref inputs, ref params, .. } = order.spec;
-        if let Some(reason) =
-            acceptable::objection(&self.policy, Content { kind, inputs, params, fetched: &[] })
-        {
-            return Err(unacceptable(&reason));
+        let content = Content { kind, inputs, params, fetched: &[] };
+        if let Err(objection) = self.gate.admit(Side::Bought, content).await {
+            self.driver.write_audit().await;
+            return Err(unacceptable(&objection));
         }
         match self.driver.ask(order).await {
             Ok(id) => Ok(Asked { id }),
@@ -108,6 +107,15 @@ impl Desk for Counter {
     async fn cancel(&self, id: JobId) -> Result<(), Problem> {
         self.driver.report(Input::Withdraw { job: id, reason: "no longer wanted".into() }).await;
         Ok(())
+    }
+
+    async fn clear_audit(&self) -> Result<u64, Problem> {
+        self.driver.clear_audit().await.ok_or_else(|| Problem {
+            code: "store".into(),
+            message: "The checks could not be forgotten: the disk refused, or the node is stopping.".into(),
+            money: "No money moved.".into(),
+            next: "Run `openagents doctor`.".into(),
+        })
     }
 
     async fn testnet_wallet(&self, label: &str, sats: u64) -> Result<String, Problem> {
@@ -230,10 +238,10 @@ fn invalid(fault: &openagents_registry::Fault) -> Problem {
     }
 }
 
-fn unacceptable(reason: &str) -> Problem {
+fn unacceptable(objection: &Objection) -> Problem {
     Problem {
         code: "policy".into(),
-        message: format!("The job was not asked: {reason}"),
+        message: format!("The job was not asked: {objection}"),
         money: "No money moved.".into(),
         next: "Ask something else; if it is honest work, see `consent` and `level` under [policy] in config.toml."
             .into(),

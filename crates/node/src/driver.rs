@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::batch::Pending;
 pub use self::ingress::{Allowance, Rate};
 use crate::{
+    audit::AuditLog,
     bus::Bus,
     clock,
     identity::Identity,
@@ -59,6 +60,10 @@ pub enum Command {
         /// The job's name, or why it was not asked.
         reply: oneshot::Sender<Result<JobId, AskRefused>>,
     },
+    /// Write down the checks that wait, although no job comes of them, and say when that is done.
+    WriteAudit(oneshot::Sender<()>),
+    /// Forget all checks, and say how many there were.
+    ClearAudit(oneshot::Sender<u64>),
     /// A relay has an event.
     Sent(EventId),
     /// A relay is there again: send once more what none has confirmed.
@@ -132,6 +137,20 @@ impl DriverHandle {
         self.tell(Command::Input(Box::new(input))).await;
     }
 
+    /// Writes down the checks that wait; gives up if the node is stopping.
+    pub async fn write_audit(&self) {
+        let (reply, written) = oneshot::channel();
+        self.tell(Command::WriteAudit(reply)).await;
+        let _ = written.await;
+    }
+
+    /// Forgets all checks: how many there were, or `None` if the disk refused or the node is stopping.
+    pub async fn clear_audit(&self) -> Option<u64> {
+        let (reply, cleared) = oneshot::channel();
+        self.tell(Command::ClearAudit(reply)).await;
+        cleared.await.ok()
+    }
+
     /// Buys a job.
     ///
     /// # Errors
@@ -159,6 +178,8 @@ pub struct Parts {
     pub workers: Workers,
     /// Whoever watches.
     pub bus: Bus,
+    /// Checks to write down.
+    pub audit: AuditLog,
     /// How many requests one key may make.
     pub allowance: Allowance,
 }
@@ -186,6 +207,7 @@ pub struct Driver {
     till: Till,
     workers: Workers,
     bus: Bus,
+    audit: AuditLog,
     allowance: Allowance,
     inbox: mpsc::Receiver<Command>,
     gauges: Arc<Gauges>,
@@ -231,6 +253,7 @@ impl Driver {
             till: parts.till,
             workers: parts.workers,
             bus: parts.bus,
+            audit: parts.audit,
             allowance: parts.allowance,
             inbox,
             gauges: gauges.clone(),
@@ -268,7 +291,7 @@ impl Driver {
                 self.resend(now)?;
             }
             if stopping {
-                return self.store.finish();
+                return self.store.finish(self.audit.take());
             }
         }
     }
@@ -335,6 +358,8 @@ impl Driver {
                 let outcome = self.ask(now, *order, pending);
                 pending.replies.push((reply, outcome));
             }
+            Command::WriteAudit(reply) => pending.audited.push(reply),
+            Command::ClearAudit(reply) => self.clear_audit(reply),
             Command::Sent(event) => pending.batch.sent.push(event),
             // Once a batch, however many relays came back: see `run`.
             Command::Resend => {}
@@ -408,6 +433,14 @@ impl Driver {
         pending.requests.insert(id, request);
         self.input(now, Input::Ask(Box::new(ask)), pending);
         Ok(id)
+    }
+
+    fn clear_audit(&mut self, reply: oneshot::Sender<u64>) {
+        drop(self.audit.take());
+        match self.store.clear_audit() {
+            Ok(count) => drop(reply.send(count)),
+            Err(error) => tracing::error!(%error, "the audit cannot be cleared"),
+        }
     }
 
     fn measure(&self) {

@@ -11,16 +11,19 @@ use serde::Serialize;
 use tokio::{net::TcpListener, sync::mpsc};
 
 use crate::{
+    acceptable::Gate,
     advertise,
     app::{self, App},
+    audit::AuditLog,
     bus::Bus,
     clock,
-    config::Config,
+    config::{Config, ConfigError},
     desk::Counter,
     driver::{self, Command, Driver, DriverHandle, Parts, Restored},
     guests::Guests,
     home::{Home, HomeError, Lock},
     identity::Identity,
+    judge::Judge,
     offers,
     relays::Relays,
     resolve::{Events, Resolver},
@@ -101,6 +104,9 @@ pub enum NodeError {
     /// A backend cannot be used.
     #[error(transparent)]
     Offers(#[from] offers::OffersError),
+    /// The policy asks a judge that there is not.
+    #[error(transparent)]
+    Judge(#[from] ConfigError),
     /// A file of the node cannot be written.
     #[error("cannot write {path}: {reason}")]
     Write {
@@ -278,9 +284,10 @@ impl Builder {
         let escrow = wallets::holds(wallet.as_ref()).await;
         let mut engine = self.engine_config(&backends, network, escrow);
         engine.customer.budget = budget;
-        let policy = Policy::new(self.options.config.policy.clone());
         let resolver = resolver.with_events(self.events(&relays, &reader));
-        let workers = Workers::new(backends, resolver, policy.clone(), self.tasks.clone());
+        let audit = AuditLog::default();
+        let gate = self.gate(audit.clone())?;
+        let workers = Workers::new(backends, resolver, gate.clone(), self.tasks.clone());
         let till = Till::new(wallet, network, self.tasks.clone());
         let identity = Arc::new(self.options.identity.clone());
         let bus = Bus::new();
@@ -293,6 +300,7 @@ impl Builder {
             till: till.clone(),
             workers: workers.clone(),
             bus: bus.clone(),
+            audit,
             allowance: self.options.config.limits.allowance(),
         };
         let Restored { driver, handle, wake, owed } = Driver::restore(parts)?;
@@ -314,7 +322,7 @@ impl Builder {
             started_at: clock::now(),
             identity: identity.clone(),
             config: self.options.config.clone(),
-            policy,
+            gate,
             test_money: network != Network::Mainnet,
             driver: handle.clone(),
             reader: reader.clone(),
@@ -342,6 +350,13 @@ impl Builder {
         let config = HubConfig { most_bytes: RELAY_BYTES, rate, ..HubConfig::default() };
         let url = RelayUrl::parse_plaintext(&format!("ws://{}/relay", self.address))?;
         Ok(Some((Hub::new(config), url)))
+    }
+
+    /// Who checks jobs, to buy and to sell. One judge for both halves.
+    fn gate(&self, audit: AuditLog) -> Result<Gate, NodeError> {
+        let config = &self.options.config;
+        let judge = config.judge()?.map(Judge::new).transpose().map_err(offers::OffersError::from)?;
+        Ok(Gate::new(Policy::new(config.policy.clone()), judge, audit))
     }
 
     /// The relays of customers. A market of its own speaks to no other relay.

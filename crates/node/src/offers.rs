@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use openagents_backend::Backend;
+use openagents_backend::{Backend, BuildError};
 use openagents_engine::{Offer, bidding::PriceRule};
 use openagents_types::{JobKind, Millis};
 
-use crate::config::Config;
+use crate::{config::Config, moderation::Moderation};
 
 /// A backend cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -18,11 +18,17 @@ pub struct OffersError {
     reason: String,
 }
 
+impl From<BuildError> for OffersError {
+    fn from(error: BuildError) -> Self {
+        Self { name: error.name, reason: error.reason }
+    }
+}
+
 /// The backend for each kind. A model server that does not answer sells nothing.
 pub(crate) async fn backends(config: &Config) -> Result<HashMap<JobKind, Arc<dyn Backend>>, OffersError> {
     let mut table: HashMap<JobKind, Arc<dyn Backend>> = HashMap::new();
     for built in openagents_backend::build_all(&config.backend.settings()) {
-        let backend = built.map_err(|error| OffersError { name: error.name, reason: error.reason })?;
+        let backend = built.map_err(OffersError::from)?;
         let health = backend.probe().await;
         if !health.is_ready() {
             tracing::warn!(
@@ -35,6 +41,9 @@ pub(crate) async fn backends(config: &Config) -> Result<HashMap<JobKind, Arc<dyn
         for kind in backend.kinds() {
             table.entry(kind).or_insert_with(|| backend.clone());
         }
+    }
+    for kind in Moderation.kinds() {
+        table.entry(kind).or_insert_with(|| Arc::new(Moderation));
     }
     Ok(table)
 }
@@ -59,6 +68,7 @@ pub(crate) fn backend_word(kind: JobKind) -> &'static str {
         JobKind::TEXT_EXTRACTION => "text extraction",
         JobKind::SUMMARIZATION => "extractive summary (LexRank)",
         JobKind::TEXT_GENERATION => "model server",
+        JobKind::CONTENT_MODERATION => "rules of the policy",
         _ => "backend",
     }
 }

@@ -4,6 +4,7 @@
 //! batch that concerns money is synced to the disk before anything is done about it; one that holds
 //! only free work survives a kill but not a power cut.
 
+mod audit;
 mod migrations;
 mod reader;
 mod rows;
@@ -17,6 +18,8 @@ use openagents_engine::{Direction, Entry, Job, Movement, PaymentRow, Record, Sta
 use openagents_types::{EventId, JobId, Msat, PaymentHash, ProviderKey, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use crate::audit::Audited;
+pub use audit::AuditRow;
 pub use reader::{LedgerRow, Page, Reader};
 
 /// Why the store cannot be used. Nothing was half-written: a transaction is whole or absent.
@@ -75,12 +78,14 @@ pub struct Batch {
     pub outbox: Vec<Outgoing>,
     /// Events that a relay has confirmed.
     pub sent: Vec<EventId>,
+    /// Checks of jobs.
+    pub audit: Vec<Audited>,
 }
 
 impl Batch {
     /// Whether there is nothing that has to be written now. Confirmations can wait.
-    fn can_wait(&self) -> bool {
-        self.records.is_empty() && self.outbox.is_empty()
+    pub(crate) fn can_wait(&self) -> bool {
+        self.records.is_empty() && self.outbox.is_empty() && self.audit.is_empty()
     }
 
     /// Whether money depends on the batch, so that it has to reach the disk.
@@ -150,14 +155,26 @@ impl Store {
         if self.confirmed.is_empty() { Ok(()) } else { self.write(&Batch::default()) }
     }
 
-    /// Before the last word: writes the confirmations that wait and brings the log into the database, so that
-    /// one file holds everything.
+    /// Before the last word: writes the confirmations and the checks that wait, and brings the log into the database, so
+    /// that one file holds everything.
     ///
     /// # Errors
     /// They still wait; the log is read at the next start.
-    pub fn finish(&mut self) -> Result<(), StoreError> {
-        self.write_confirmed()?;
+    pub fn finish(&mut self, audit: Vec<Audited>) -> Result<(), StoreError> {
+        if audit.is_empty() {
+            self.write_confirmed()?;
+        } else {
+            self.write(&Batch { audit, ..Batch::default() })?;
+        }
         Ok(self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+    }
+
+    /// Forgets all checks; gives their number.
+    ///
+    /// # Errors
+    /// None is forgotten.
+    pub fn clear_audit(&mut self) -> Result<u64, StoreError> {
+        Ok(self.db.execute("DELETE FROM audit", [])? as u64)
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
@@ -170,6 +187,7 @@ impl Store {
         for outgoing in &batch.outbox {
             write_outgoing(&tx, outgoing)?;
         }
+        audit::write(&tx, &batch.audit)?;
         for event in &self.confirmed {
             tx.prepare_cached("UPDATE outbox SET sent = 1 WHERE event = ?1")?.execute([event.as_bytes()])?;
         }

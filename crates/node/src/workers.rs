@@ -6,15 +6,16 @@ use std::{
     time::Duration,
 };
 
-use openagents_backend::{Backend, Work};
+use openagents_api::Side;
+use openagents_backend::{Backend, Output, Work};
 use openagents_engine::{Input, InputSize, RunFault, job::Why};
-use openagents_policy::Policy;
 use openagents_types::{InputType, JobId, JobKind, JobRequest, Millis, Param, ResolvedInput};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    acceptable::{self, Content},
+    acceptable::{Content, Gate, Objection, Ruling},
+    documents::Documents,
     driver::DriverHandle,
     resolve::Resolver,
     runtime::Tasks,
@@ -30,7 +31,8 @@ pub struct Workers(Arc<Inner>);
 struct Inner {
     backends: HashMap<JobKind, Arc<dyn Backend>>,
     resolver: Resolver,
-    policy: Policy,
+    documents: Documents,
+    gate: Gate,
     tasks: Tasks,
     driver: OnceLock<DriverHandle>,
     running: Mutex<HashMap<JobId, CancellationToken>>,
@@ -39,17 +41,18 @@ struct Inner {
 }
 
 impl Workers {
-    /// Workers on these backends, which do what this policy accepts.
-    pub fn new(
+    /// Workers on these backends, which do what this gate lets in.
+    pub(crate) fn new(
         backends: HashMap<JobKind, Arc<dyn Backend>>,
         resolver: Resolver,
-        policy: Policy,
+        gate: Gate,
         tasks: Tasks,
     ) -> Self {
         Self(Arc::new(Inner {
             backends,
             resolver,
-            policy,
+            documents: Documents::default(),
+            gate,
             tasks,
             driver: OnceLock::new(),
             running: Mutex::default(),
@@ -62,32 +65,35 @@ impl Workers {
         let _ = self.0.driver.set(driver);
     }
 
-    /// Checks a job whose inputs are all in the request; `None` if something has to be fetched.
+    /// Checks a job whose inputs are all in the request; `None` if something has to be fetched or a judge asked.
     pub fn resolve_at_once(&self, request: &JobRequest) -> Option<Result<InputSize, Why>> {
-        let all_text = request.inputs.iter().all(|input| input.input_type == InputType::Text);
-        all_text.then(|| {
-            let bytes = request.inputs.iter().map(|input| input.data.len() as u64).sum();
-            self.0.check(request, &[], bytes)
-        })
+        if !is_all_text(request) || self.0.gate.asks_always() {
+            return None;
+        }
+        match self.0.gate.rule(Side::Sold, content(request, &[])) {
+            Ruling::Done(outcome) => {
+                let bytes = request.inputs.iter().map(|input| input.data.len() as u64).sum();
+                Some(outcome.map_err(|no| unacceptable(&no)).and_then(|()| self.0.fit(request, bytes)))
+            }
+            Ruling::Open(_) => None,
+        }
     }
 
-    /// Fetches a job's inputs and reports how large they are, unless it is called off before.
+    /// Fetches a job's inputs, reads the documents among them, and reports how large they are, unless it is called
+    /// off before.
     pub fn resolve(&self, request: &Arc<JobRequest>) {
         let (inner, request) = (self.0.clone(), request.clone());
         let stop = CancellationToken::new();
         lock(&self.0.running).insert(request.id, stop.clone());
         self.0.tasks.spawn_until_stop(async move {
-            let fetched = stop.run_until_cancelled(inner.resolver.resolve(&request.inputs)).await;
-            let Some(fetched) = fetched else { return };
-            let (inputs, outcome) = match fetched {
-                Ok(inputs) => {
-                    let bytes = inputs.iter().map(|input| input.bytes.len() as u64).sum();
-                    let checked = inner.check(&request, &inputs, bytes);
-                    (inputs, checked)
-                }
-                Err(error) => (Vec::new(), Err(unfit(error.to_string()))),
+            let Some(found) = stop.run_until_cancelled(inner.acceptable_inputs(&request)).await else {
+                return;
             };
-            if !inner.keep(request.id, inputs, outcome.is_ok()) {
+            let (inputs, outcome) = match found {
+                Ok((inputs, size)) => (Some(inputs).filter(|_| !is_all_text(&request)), Ok(size)),
+                Err(why) => (None, Err(why)),
+            };
+            if !inner.keep(request.id, inputs) {
                 return;
             }
             inner.report(Input::Resolved { job: request.id, outcome }).await;
@@ -128,13 +134,9 @@ impl Workers {
 }
 
 impl Inner {
-    /// Acceptable, and something the backend can do?
-    fn check(&self, request: &JobRequest, fetched: &[ResolvedInput], bytes: u64) -> Result<InputSize, Why> {
-        let (kind, inputs, params) = (request.kind, &request.inputs, &request.params);
-        if let Some(reason) = acceptable::objection(&self.policy, Content { kind, inputs, params, fetched }) {
-            let message = format!("{reason} Nothing was charged.");
-            return Err(Why { code: "policy".into(), message });
-        }
+    /// Something the backend can do?
+    fn fit(&self, request: &JobRequest, bytes: u64) -> Result<InputSize, Why> {
+        let kind = request.kind;
         let Some(backend) = self.backends.get(&kind) else {
             return Err(unfit(format!("this provider does not do jobs of kind {kind}")));
         };
@@ -147,12 +149,24 @@ impl Inner {
         Ok(InputSize { bytes })
     }
 
+    /// The inputs of a job that may be done, and their size as they came. Whoever asks for what cannot be done costs
+    /// neither a parser nor a judge.
+    async fn acceptable_inputs(&self, request: &JobRequest) -> Result<(Vec<ResolvedInput>, InputSize), Why> {
+        let mut inputs =
+            self.resolver.resolve(&request.inputs).await.map_err(|error| unfit(error.to_string()))?;
+        let size = self.fit(request, inputs.iter().map(|input| input.bytes.len() as u64).sum())?;
+        self.documents.read(&request.inputs, &mut inputs).await.map_err(|error| unfit(error.to_string()))?;
+        let admitted = self.gate.admit(Side::Sold, content(request, &inputs)).await;
+        admitted.map_err(|objection| unacceptable(&objection))?;
+        Ok((inputs, size))
+    }
+
     /// Keeps what was fetched for a job that is wanted; `false` if it was called off meanwhile.
-    fn keep(&self, job: JobId, inputs: Vec<ResolvedInput>, fit: bool) -> bool {
+    fn keep(&self, job: JobId, fetched: Option<Vec<ResolvedInput>>) -> bool {
         // Held until both are changed, so that `stop` sees both or neither.
         let mut running = lock(&self.running);
         let wanted = running.remove(&job).is_some();
-        if wanted && fit {
+        if let Some(inputs) = fetched.filter(|_| wanted) {
             lock(&self.fetched).insert(job, inputs);
         }
         wanted
@@ -179,26 +193,46 @@ impl Inner {
         let work = Work { kind: request.kind, inputs, params, output };
         let (pieces, heard) = mpsc::channel(64);
         let run = tokio::time::timeout(limit.duration(), backend.run(work, pieces, stop.clone()));
-        let (outcome, ()) = tokio::join!(run, self.pass_on_pieces(job, heard));
+        let (outcome, ()) = tokio::join!(run, self.pass_on_pieces(request, heard));
         match outcome {
             _ if stop.is_cancelled() => None,
-            Ok(Ok(output)) => Some(Input::Finished { job, content: output.content, usage: output.usage }),
+            Ok(Ok(output)) => Some(self.released(request, output).await),
             Ok(Err(error)) => Some(failed(error.to_string(), error.is_retryable())),
             Err(_) => Some(failed(format!("the work took longer than {limit}"), false)),
         }
     }
 
-    /// What was fetched before, or is fetched again after a restart.
+    /// What was fetched before. After a restart it is fetched, and checked, again: it may be another.
     async fn inputs(&self, request: &JobRequest) -> Result<Vec<ResolvedInput>, String> {
         if let Some(inputs) = lock(&self.fetched).remove(&request.id) {
             return Ok(inputs);
         }
-        self.resolver.resolve(&request.inputs).await.map_err(|error| error.to_string())
+        if is_all_text(request) {
+            // Checked with the request, which has not changed.
+            return self.resolver.resolve(&request.inputs).await.map_err(|error| error.to_string());
+        }
+        let checked = self.acceptable_inputs(request).await;
+        checked.map(|(inputs, _)| inputs).map_err(|why| why.message)
     }
 
-    /// Gathers what a backend streams into pieces worth an event.
-    async fn pass_on_pieces(&self, job: JobId, mut heard: mpsc::Receiver<String>) {
-        let mut text = String::new();
+    /// The result of a job whose result may be sent. One that may not fails the job, and its payment goes back.
+    async fn released(&self, request: &JobRequest, output: Output) -> Input {
+        let job = request.id;
+        if is_moderated(request.kind)
+            && !is_copy(request, &output.content)
+            && let Err(objection) = self.gate.release(request.kind, &output.content).await
+        {
+            let message = format!("the result is not acceptable and was not sent. {objection}");
+            return Input::RunFailed { job, fault: RunFault { message, retryable: false } };
+        }
+        Input::Finished { job, content: output.content, usage: output.usage }
+    }
+
+    /// Gathers what a backend streams into pieces worth an event. A piece of what has to be moderated is held back once
+    /// the rules are not content with all that was made so far.
+    async fn pass_on_pieces(&self, request: &JobRequest, mut heard: mpsc::Receiver<String>) {
+        let (job, kind) = (request.id, request.kind);
+        let (mut text, mut sent) = (String::new(), 0);
         // Short work is over before the first tick and sends no pieces. A tick that is due at once would
         // hold it up all the same: timers wait for the end of their millisecond.
         let mut tick = tokio::time::interval_at(Instant::now() + PIECE_EVERY, PIECE_EVERY);
@@ -210,8 +244,9 @@ impl Inner {
                     None => return,
                 },
                 _ = tick.tick() => {
-                    if !text.is_empty() {
-                        self.report(Input::Progress { job, text: std::mem::take(&mut text) }).await;
+                    if text.len() > sent && (!is_moderated(kind) || self.gate.may_stream(kind, &text)) {
+                        self.report(Input::Progress { job, text: text[sent..].to_owned() }).await;
+                        sent = text.len();
                     }
                 }
             }
@@ -219,10 +254,36 @@ impl Inner {
     }
 }
 
-/// Whether the answer would have to be JSON: every backend of today answers in text.
+/// Whether what is made for a job of this kind is looked at before it is sent: where text that nobody wrote before is
+/// the product.
+fn is_moderated(kind: JobKind) -> bool {
+    openagents_registry::find(kind).is_ok_and(|schema| schema.acceptable_use.moderate_output)
+}
+
+/// Whether a result says what its customer said, word for word: that was checked with the request.
+fn is_copy(request: &JobRequest, result: &str) -> bool {
+    matches!(request.inputs.as_slice(), [only] if only.input_type == InputType::Text && only.data == result)
+}
+
+fn is_all_text(request: &JobRequest) -> bool {
+    request.inputs.iter().all(|input| input.input_type == InputType::Text)
+}
+
+fn content<'a>(request: &'a JobRequest, fetched: &'a [ResolvedInput]) -> Content<'a> {
+    Content { kind: request.kind, inputs: &request.inputs, params: &request.params, fetched }
+}
+
+/// Whether the answer would have to be JSON although its kind has a textual form: of both forms, every backend of
+/// today has the text.
 fn wants_json(request: &JobRequest) -> bool {
-    let read = openagents_registry::find(request.kind).and_then(|schema| schema.read_request(request));
-    read.is_ok_and(|read| read.output() == Some("application/json"))
+    let json = "application/json";
+    let Ok(schema) = openagents_registry::find(request.kind) else { return false };
+    let has_text = schema.outputs.types.iter().any(|mime| mime != json);
+    has_text && schema.read_request(request).is_ok_and(|read| read.output() == Some(json))
+}
+
+fn unacceptable(objection: &Objection) -> Why {
+    Why { code: "policy".into(), message: format!("{objection} Nothing was charged.") }
 }
 
 fn unfit(message: String) -> Why {

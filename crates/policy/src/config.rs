@@ -23,13 +23,18 @@ pub enum Mode {
 }
 
 /// A provider's settings. Everything has a default; the default is the strict one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyConfig {
     /// How strictly violations are read.
     pub level: Level,
     /// Who decides.
     pub mode: Mode,
+    /// Who is asked, where the mode asks a judge: the name of a model or the address of its server, as the caller knows
+    /// them. Empty leaves the choice to the caller.
+    pub judge: String,
+    /// How long the judge may take over one job, in seconds; after that the rules decide.
+    pub judge_timeout_s: u64,
     /// The only kinds to do; `None` is every kind. A kind on this list is checked like any other.
     pub allow_kinds: Option<BTreeSet<u16>>,
     /// Kinds never to do; stronger than `allow_kinds`.
@@ -39,6 +44,22 @@ pub struct PolicyConfig {
     pub consent: BTreeSet<Category>,
     /// Severities that differ from [`Category::severity`], such as `self_harm = "high"`.
     pub severity: BTreeMap<Category, Severity>,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        Self {
+            level: Level::default(),
+            mode: Mode::default(),
+            judge: String::new(),
+            // A small model on a good processor reads one window in that time, and a customer waits so long for a price.
+            judge_timeout_s: 10,
+            allow_kinds: None,
+            block_kinds: BTreeSet::new(),
+            consent: BTreeSet::new(),
+            severity: BTreeMap::new(),
+        }
+    }
 }
 
 impl PolicyConfig {

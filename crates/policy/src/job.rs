@@ -32,6 +32,8 @@ pub enum Place<'a> {
     Param(Cow<'a, str>),
     /// What was fetched from this address.
     Page(Cow<'a, str>),
+    /// What was made for the customer.
+    Result,
 }
 
 impl fmt::Display for Place<'_> {
@@ -42,6 +44,7 @@ impl fmt::Display for Place<'_> {
             Self::Param(name) if is_plain(name) => write!(f, "param {name}"),
             Self::Param(_) => f.write_str("param"),
             Self::Page(address) => write!(f, "page {}", shortened(address)),
+            Self::Result => f.write_str("result"),
         }
     }
 }
@@ -90,6 +93,13 @@ impl<'a> Job<'a> {
         self
     }
 
+    /// Adds what was made for the customer. It is held against the same rules as a text that is asked about.
+    #[must_use]
+    pub fn result(mut self, text: impl Into<Cow<'a, str>>) -> Self {
+        self.parts.push(Part { place: Place::Result, text: text.into() });
+        self
+    }
+
     /// All its texts, in order.
     pub fn parts(&self) -> &[Part<'a>] {
         &self.parts
@@ -113,7 +123,7 @@ impl Place<'_> {
     /// What of the place the customer wrote, and is therefore checked like text.
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Input(_) => "",
+            Self::Input(_) | Self::Result => "",
             Self::Param(name) => name,
             Self::Page(address) => address,
         }

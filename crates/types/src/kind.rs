@@ -16,6 +16,8 @@ impl JobKind {
     pub const SUMMARIZATION: Self = Self(5001);
     /// Text generation.
     pub const TEXT_GENERATION: Self = Self(5050);
+    /// Content moderation.
+    pub const CONTENT_MODERATION: Self = Self(6513);
 
     /// The number as it stands in a request event.
     pub const fn get(self) -> u16 {

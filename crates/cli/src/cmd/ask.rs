@@ -22,10 +22,12 @@ use crate::{args::Global, exit::Exit, failure::Failure, link, show};
         openagents ask \"Why is the sky blue?\" --kind 5050 --param model=qwen3 --max-sat 20\n  \
         cat notes.txt | openagents ask --kind 5001 --file - --max-sat 0\n  \
         openagents ask --kind 5000 --file report.pdf --then 5001 --param length=\"100 words\" \\\n      \
-            --then 5002 --param language=de --max-sat 30",
+            --then 5002 --param language=de --max-sat 30\n  \
+        openagents ask --file report.pdf --chain 5000 --chain 5001 --max-sat 20",
     after_help = "The result goes to stdout, everything else to stderr. With --json the last line of stdout is one\n\
         object with job_id, state, provider, paid_msat, fee_msat, result, result_sha256, payment_hash, preimage\n\
-        and refusals; for a chain with `steps`, such an object for each. Ctrl-C takes the job back and says where the money is; a second one leaves at once.\n\
+        and refusals; for a chain with `steps`, such an object for each.\n\
+        Ctrl-C takes the job back and says where the money is; a second one leaves at once.\n\
         Exit codes: openagents help exit-codes"
 )]
 pub(crate) struct AskArgs {
@@ -77,7 +79,11 @@ const KINDS: &[(&str, JobKind)] = &[
 
 /// Buys the job and waits for it.
 pub(crate) fn run(global: &Global, args: &AskArgs) -> anyhow::Result<Exit> {
-    let (body, then) = (body(args)?, &args.steps.then);
+    let (kind, steps) = match (args.kind, args.steps.led_by_the_first()) {
+        (None, Some((kind, rest))) => (Some(kind), rest),
+        (kind, _) => (kind, args.steps.clone()),
+    };
+    let (body, then) = (body(args, kind, steps.params)?, &steps.then);
     chain::check(then)?;
     if args.dry_run && then.is_empty() {
         return dry_run(global, &body, &body);
@@ -102,9 +108,9 @@ fn dry_run(global: &Global, body: &AskBody, shown: &impl serde::Serialize) -> an
     Ok(Exit::Ok)
 }
 
-fn body(args: &AskArgs) -> anyhow::Result<AskBody> {
+fn body(args: &AskArgs, kind: Option<JobKind>, params: Vec<Param>) -> anyhow::Result<AskBody> {
     let inputs = inputs(args)?;
-    let kind = match args.kind {
+    let kind = match kind {
         Some(kind) => kind,
         // Words alone are a question; anything else could mean several kinds.
         None if args.file.is_empty() && args.url.is_empty() => JobKind::TEXT_GENERATION,
@@ -117,7 +123,7 @@ fn body(args: &AskArgs) -> anyhow::Result<AskBody> {
     Ok(AskBody {
         kind,
         inputs,
-        params: args.steps.params.clone(),
+        params,
         bid_msat: bid(args)?.get(),
         provider: args.provider,
         encrypt: args.encrypt,

@@ -1,5 +1,7 @@
-//! `openagents policy`: what this node would say of a job, and how good its rules are on labelled ones.
-//! It needs no node; the settings are those under `[policy]` in `config.toml`.
+//! `openagents policy`: what this node would say of a job, how good its rules are on labelled ones, and what it has
+//! said. It needs no node; the settings are those under `[policy]` in `config.toml`. A judge is not asked here.
+
+mod audit;
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +36,9 @@ pub(crate) enum Policies {
         #[arg(long, value_name = "FILE")]
         jsonl: PathBuf,
     },
+    /// What was checked, by both halves: export it or forget it
+    #[command(subcommand)]
+    Audit(audit::Audit),
 }
 
 /// Does it.
@@ -46,6 +51,7 @@ pub(crate) fn run(global: &Global, command: &Policies) -> anyhow::Result<Exit> {
             Err(Failure::usage("nothing to check", "give a text, or a file with --jsonl").into())
         }
         Policies::Eval { jsonl } => measure(global, &policy, jsonl),
+        Policies::Audit(command) => audit::run(global, command),
     }
 }
 

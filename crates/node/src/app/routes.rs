@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use openagents_api::{AskBody, JobView, Listing, Problem, ResultView, Side};
+use openagents_api::{AskBody, AuditQuery, AuditView, Cleared, JobView, Listing, Problem, ResultView, Side};
 use openagents_types::JobId;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -69,6 +69,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/ledger", get(ledger))
         .route("/api/v1/wallet/history", get(history))
         .route("/api/v1/events", get(events))
+        .route("/api/v1/policy/audit", get(audit).delete(clear_audit))
         .route("/api/v1/testnet/wallets", post(testnet_wallet))
         .route("/api/v1/testnet/audit", get(testnet_audit))
         .fallback(nothing_here)
@@ -272,6 +273,25 @@ pub(super) async fn ledger_view(app: &App, limit: u32) -> Result<openagents_api:
     let rows = app.reader.ledger(limit)?;
     let balance = app.facts.node().await.wallet.and_then(|wallet| wallet.balance_msat);
     Ok(view::ledger(rows, app.reader.net_msat()?, balance))
+}
+
+async fn audit(
+    State(app): State<App>,
+    query: Result<Query<AuditQuery>, QueryRejection>,
+) -> Result<Json<Vec<AuditView>>, Failure> {
+    let message =
+        "The query takes `since`, in seconds since 1970; `after`, the `seq` of a check; and `limit`.";
+    let Ok(Query(wanted)) = query else { return Err(Failure::bad_request(message)) };
+    let reader = app.reader.clone();
+    let limit = wanted.limit.unwrap_or(500);
+    let read = tokio::task::spawn_blocking(move || reader.audit(wanted.since, wanted.after, limit));
+    let rows = read.await.unwrap_or_else(|_| Ok(Vec::new()))?;
+    Ok(Json(rows.into_iter().map(AuditView::from).collect()))
+}
+
+async fn clear_audit(State(app): State<App>) -> Result<Json<Cleared>, Failure> {
+    let cleared = app.desk.clear_audit().await?;
+    Ok(Json(Cleared { cleared }))
 }
 
 async fn history(

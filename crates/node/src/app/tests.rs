@@ -94,6 +94,10 @@ impl Desk for Fake {
         Ok(())
     }
 
+    async fn clear_audit(&self) -> Result<u64, Problem> {
+        Ok(3)
+    }
+
     async fn testnet_wallet(&self, label: &str, sats: u64) -> Result<String, Problem> {
         Ok(format!("nostr+walletconnect://{label}?{sats}"))
     }
@@ -380,6 +384,8 @@ async fn nothing_private_is_told_and_nothing_changes_without_the_token() {
         (Method::GET, "/api/v1/wallet/history"),
         (Method::POST, "/api/v1/jobs"),
         (Method::POST, "/api/v1/testnet/wallets"),
+        (Method::GET, "/api/v1/policy/audit"),
+        (Method::DELETE, "/api/v1/policy/audit"),
         (Method::DELETE, job.as_str()),
         (Method::GET, "/no/such/page"),
     ];
@@ -483,6 +489,7 @@ async fn every_error_of_the_api_says_what_happened_where_money_is_and_what_next(
         (Method::GET, "/api/v1/jobs?side=left", StatusCode::BAD_REQUEST),
         (Method::GET, "/api/v1/jobs?side=sold&after=left", StatusCode::BAD_REQUEST),
         (Method::GET, AFTER_WITHOUT_SIDE, StatusCode::BAD_REQUEST),
+        (Method::GET, "/api/v1/policy/audit?since=yesterday", StatusCode::BAD_REQUEST),
         (Method::GET, "/api/v1/wallet/history", StatusCode::PAYMENT_REQUIRED),
         (Method::PUT, "/api/v1/jobs", StatusCode::METHOD_NOT_ALLOWED),
     ] {

@@ -35,6 +35,8 @@ pub(super) struct Pending {
     pub(super) requests: HashMap<JobId, Verified>,
     /// Who is told after the commit that its job is asked.
     pub(super) replies: Vec<(oneshot::Sender<Asked>, Asked)>,
+    /// Who is told after the commit that all checks are written down.
+    pub(super) audited: Vec<oneshot::Sender<()>>,
     /// Results signed in this batch, before the engine took them as finished.
     pub(super) results: HashMap<JobId, Verified>,
     said: HashSet<(JobId, String)>,
@@ -135,7 +137,13 @@ impl Driver {
     /// Commits, then acts.
     pub(super) fn carry_out(&mut self, now: Timestamp, mut pending: Pending) -> Result<(), StoreError> {
         coalesce(&mut pending.batch.records);
+        if !pending.batch.can_wait() || !pending.audited.is_empty() {
+            pending.batch.audit = self.audit.take();
+        }
         self.store.commit(&pending.batch)?;
+        for reply in pending.audited.drain(..) {
+            let _ = reply.send(());
+        }
         for (reply, outcome) in pending.replies.drain(..) {
             // The caller may have gone; the job is asked all the same and can be looked up.
             let _ = reply.send(outcome);

@@ -83,6 +83,13 @@ pub(super) const STEPS: &[&str] = &[
     DROP TABLE contents;
     ALTER TABLE new_contents RENAME TO contents;
 ",
+    "
+    -- Checks by the policy, of both halves: enough to count and to explain, no text of any job.
+    CREATE TABLE audit (
+        seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, side TEXT NOT NULL, kind INTEGER NOT NULL,
+        result TEXT NOT NULL, reason TEXT NOT NULL, category TEXT, content TEXT NOT NULL
+    ) STRICT;
+",
 ];
 
 /// Brings the database to the newest schema, each step in a transaction of its own.

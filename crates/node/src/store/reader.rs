@@ -7,7 +7,7 @@ use openagents_engine::{Ask, Job};
 use openagents_types::{EventId, JobId};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
-use super::{StoreError, rows};
+use super::{AuditRow, StoreError, audit, rows};
 
 /// One movement of money.
 #[derive(Clone, Debug)]
@@ -165,6 +165,14 @@ impl Reader {
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
+    }
+
+    /// Checks by the policy since `since` (seconds since 1970), after the one numbered `after`, oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn audit(&self, since: u64, after: i64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        self.with(|db| audit::read(db, since, after, limit))
     }
 
     /// What the market did to our wallet, in millisatoshis: the sum of all movements.

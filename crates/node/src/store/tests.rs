@@ -1,7 +1,9 @@
 //! What the store promises.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+use openagents_api::Side;
 use openagents_engine::Job;
+use openagents_policy::{AuditEntry, Category};
 
 use super::*;
 
@@ -70,6 +72,47 @@ fn the_same_thing_is_said_once() {
     assert!(store.unsent(10).unwrap().is_empty());
 }
 
+fn check(side: Side, time: u64, category: Option<Category>) -> Audited {
+    let (result, reason) = if category.is_some() { ("denied", "No.") } else { ("allowed", "") };
+    let (result, reason, content) = (result.to_owned(), reason.to_owned(), "0badcafe".to_owned());
+    Audited { side, entry: AuditEntry { time, kind: 5050, result, reason, category, content } }
+}
+
+#[test]
+fn checks_are_read_back_in_order_from_a_time_and_page_by_page_until_they_are_cleared() {
+    let (dir, mut store) = store();
+    let checks = [
+        check(Side::Bought, 10, None),
+        check(Side::Sold, 20, Some(Category::Fraud)),
+        check(Side::Sold, 30, None),
+    ];
+    store.commit(&Batch { audit: checks.to_vec(), ..Batch::default() }).unwrap();
+    let reader = Reader::open(&dir.path().join("node.db")).unwrap();
+    let read = |since, after, limit| {
+        let rows = reader.audit(since, after, limit).unwrap();
+        rows.into_iter().map(|row| row.check).collect::<Vec<_>>()
+    };
+    assert_eq!(read(0, 0, 10), checks);
+    assert_eq!(read(20, 0, 10), checks[1..]);
+    let first = reader.audit(0, 0, 2).unwrap();
+    assert_eq!(read(0, first[1].seq, 2), checks[2..]);
+    assert_eq!(store.clear_audit().unwrap(), 3);
+    assert!(read(0, 0, 10).is_empty());
+}
+
+#[test]
+fn only_the_newest_checks_are_kept() {
+    let (dir, mut store) = store();
+    let checks = |times: std::ops::Range<u64>| times.map(|time| check(Side::Sold, time, None)).collect();
+    let kept = u64::try_from(audit::KEPT).unwrap();
+    store.commit(&Batch { audit: checks(0..kept), ..Batch::default() }).unwrap();
+    store.commit(&Batch { audit: checks(kept..kept + 7), ..Batch::default() }).unwrap();
+    let rows: i64 = store.db.query_row("SELECT COUNT(*) FROM audit", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, audit::KEPT);
+    let reader = Reader::open(&dir.path().join("node.db")).unwrap();
+    assert_eq!(reader.audit(0, 0, 1).unwrap()[0].check.entry.time, 7);
+}
+
 #[test]
 fn a_newer_database_is_left_alone() {
     let (dir, store) = store();
@@ -113,4 +156,31 @@ fn a_database_of_the_first_schema_keeps_its_jobs() {
     let reader = Reader::open(&path).unwrap();
     assert_eq!(reader.job(id).unwrap(), Some(job.clone()));
     assert_eq!(reader.jobs(Page { limit: 10, open: true, after: None }).unwrap(), [job]);
+    assert!(reader.audit(0, 0, 10).unwrap().is_empty());
+}
+
+#[test]
+fn a_database_of_the_second_schema_keeps_what_it_holds_and_notes_checks() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.db");
+    let old = Connection::open(&path).unwrap();
+    for step in &migrations::STEPS[..2] {
+        old.execute_batch(step).unwrap();
+    }
+    old.pragma_update(None, "user_version", 2).unwrap();
+    let sql = "INSERT INTO standings VALUES (?1, 4, 1)";
+    old.execute(sql, params![[7_u8; 32]]).unwrap();
+    drop(old);
+
+    let mut store = Store::open(&path).unwrap();
+    let provider = ProviderKey::from_bytes([7; 32]);
+    assert_eq!(
+        store.open_records().unwrap(),
+        [Record::Standing(Standing { provider, delivered: 4, failed: 1 })]
+    );
+    store
+        .commit(&Batch { audit: vec![check(Side::Sold, 5, Some(Category::Violence))], ..Batch::default() })
+        .unwrap();
+    let rows = Reader::open(&path).unwrap().audit(0, 0, 10).unwrap();
+    assert_eq!(rows[0].check.entry.category, Some(Category::Violence));
 }

@@ -38,7 +38,7 @@ impl clap::Args for Steps {
         let repeated = |name, value| Arg::new(name).long(name).value_name(value).action(ArgAction::Append);
         command
             .arg(repeated("param", "NAME=VALUE").value_parser(param).help(how))
-            .arg(repeated("then", "KIND").value_parser(kind).help(then))
+            .arg(repeated("then", "KIND").visible_alias("chain").value_parser(kind).help(then))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -103,6 +103,15 @@ pub(super) fn check(then: &[Step]) -> Result<(), Failure> {
 pub(super) fn preview(first: &AskBody, then: &[Step]) -> Vec<AskBody> {
     let later = then.iter().map(|step| AskBody { inputs: Vec::new(), ..step.body(first) });
     std::iter::once(first.clone()).chain(later).collect()
+}
+
+impl Steps {
+    /// The same with the first step as the job itself, for whoever names no other kind.
+    pub(super) fn led_by_the_first(&self) -> Option<(JobKind, Self)> {
+        let (first, then) = self.then.split_first()?;
+        let params = self.params.iter().chain(&first.params).cloned().collect();
+        Some((first.kind, Self { params, then: then.to_vec() }))
+    }
 }
 
 impl Step {
@@ -322,6 +331,15 @@ mod tests {
         assert_eq!(params[2], [Param::new("model", "x"), Param::new("model", "y")]);
         assert_eq!(steps(&[]).unwrap(), Steps::default());
         assert!(steps(&["--then", "poetry"]).is_err() && steps(&["--then"]).is_err());
+    }
+
+    #[test]
+    fn a_chain_without_another_kind_begins_with_its_first_step() {
+        let read = steps(&["--chain", "5000", "--chain", "5001", "--param", "length=9 words"]).unwrap();
+        let (kind, rest) = read.led_by_the_first().unwrap();
+        assert_eq!((kind, rest.params.len(), rest.then.len()), (JobKind::TEXT_EXTRACTION, 0, 1));
+        assert_eq!(rest.then[0].params, [Param::new("length", "9 words")]);
+        assert_eq!(steps(&["--param", "a=1"]).unwrap().led_by_the_first(), None);
     }
 
     #[test]
