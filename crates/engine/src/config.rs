@@ -106,6 +106,8 @@ pub struct CustomerConfig {
     pub claim_lifetime: Millis,
     /// How long after its window an offer may still come for a job that somebody has refused.
     pub late_offer: Millis,
+    /// The same if providers have to fetch the job's inputs first.
+    pub late_offer_on_fetched: Millis,
     /// What may be paid in a day, and what was begun today; `None` sets no limit.
     pub budget: Option<DayBudget>,
 }
@@ -121,6 +123,8 @@ impl CustomerConfig {
             offers_kept: 64,
             claim_lifetime: Millis::from_secs(3600),
             late_offer: Millis::from_secs(3),
+            // Providers give an address twenty seconds, and read what it held.
+            late_offer_on_fetched: Millis::from_secs(40),
             budget: None,
         }
     }

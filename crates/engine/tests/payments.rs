@@ -10,8 +10,8 @@ use openagents_engine::{
     job::{Outcome, State},
 };
 use openagents_types::{
-    CustomerKey, DayBudget, Encryption, EventId, Invoice, JobId, JobKind, JobRequest, JobSpec, Millis, Msat,
-    Network, PaymentHash, Preimage, ProviderKey, Quote, Terms, Timestamp,
+    CustomerKey, DayBudget, Encryption, EventId, InputType, Invoice, JobId, JobInput, JobKind, JobRequest,
+    JobSpec, Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Quote, Terms, Timestamp,
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -251,4 +251,29 @@ fn a_job_that_everybody_refuses_ends_soon_and_is_not_called_taken_back() {
     let actions = engine.handle(NOW.after(Millis(3_200)), Input::Tick);
     assert_eq!(ended(&actions).unwrap().word(), "no-offer");
     assert_eq!(engine.load(), (0, 0));
+}
+
+#[test]
+fn whoever_has_to_fetch_the_inputs_first_is_waited_for_longer() {
+    for (input, patience) in [
+        (JobInput::text("words"), 3_000),
+        (JobInput::url("https://example.com/a"), 40_000),
+        (JobInput { input_type: InputType::Job, ..JobInput::text("00") }, 299_000),
+    ] {
+        let mut engine = engine();
+        let mut one = ask(1);
+        one.spec.bid = Msat::new(500);
+        one.spec.inputs = vec![input.clone()];
+        engine.handle(NOW, Input::Ask(Box::new(one)));
+        engine.handle(NOW, Input::Quote(quote(1)));
+        let window = 100;
+        assert!(
+            ended(&engine.handle(NOW.after(Millis(window + patience - 1)), Input::Tick)).is_none(),
+            "{input:?}"
+        );
+        assert!(
+            ended(&engine.handle(NOW.after(Millis(window + patience + 900)), Input::Tick)).is_some(),
+            "{input:?}"
+        );
+    }
 }

@@ -4,7 +4,8 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use openagents_registry::Fault;
 use openagents_types::{
-    Draft, Feedback, Invoice, JobId, JobResult, JobSpec, PaymentHash, ProviderKey, Quote, Status, Timestamp,
+    Draft, Feedback, InputType, Invoice, JobId, JobResult, JobSpec, PaymentHash, ProviderKey, Quote, Status,
+    Timestamp,
 };
 use sha2::{Digest, Sha256};
 
@@ -395,10 +396,22 @@ impl CustomerDesk {
 
     /// Whoever answers has answered by now; when all have said no, waiting longer brings no offer.
     fn give_up_if_all_refuse(&mut self, now: Timestamp, ask: &mut Ask, until: Timestamp, out: &mut Actions) {
-        if is_refused_by_all(ask) && now >= until.after(self.config.late_offer) {
+        if is_refused_by_all(ask) && now >= self.last_offer(ask, until) {
             let reason = "everybody who answered refused".into();
             out.publish(ask.id, Draft::Cancel { provider: None, reason });
             self.close(now, ask, AskOutcome::NoOffer, out);
+        }
+    }
+
+    /// When whoever would offer has offered: those that wait for an earlier job may do so until the end.
+    fn last_offer(&self, ask: &Ask, until: Timestamp) -> Timestamp {
+        let holds = |wanted| ask.spec.inputs.iter().any(|input| input.input_type == wanted);
+        if holds(InputType::Job) {
+            Timestamp::NEVER
+        } else if holds(InputType::Url) || holds(InputType::Event) {
+            until.after(self.config.late_offer_on_fetched)
+        } else {
+            until.after(self.config.late_offer)
         }
     }
 
@@ -438,7 +451,7 @@ impl CustomerDesk {
         let next = match &ask.phase {
             Phase::Collecting { until } if *until > now => (*until).min(ask.spec.expires_at),
             Phase::Collecting { until } if is_refused_by_all(ask) => {
-                until.after(self.config.late_offer).min(ask.spec.expires_at)
+                self.last_offer(ask, *until).min(ask.spec.expires_at)
             }
             Phase::Collecting { .. } => ask.spec.expires_at,
             Phase::Waiting => {
