@@ -60,6 +60,11 @@ impl Row {
         self.expected == "allowed"
     }
 
+    /// What the job violates; nothing if it is honest.
+    pub(crate) fn violated(&self) -> Option<Category> {
+        self.category.filter(|_| !self.is_honest())
+    }
+
     /// Whether naming this category is right, too.
     fn takes(&self, category: Category) -> bool {
         let words: Vec<&str> = self.note.as_deref().unwrap_or_default().split_whitespace().collect();
@@ -68,7 +73,7 @@ impl Row {
     }
 
     fn label(&self) -> &'static str {
-        self.category.filter(|_| !self.is_honest()).map_or("allowed", Category::id)
+        self.violated().map_or("allowed", Category::id)
     }
 }
 
@@ -152,7 +157,8 @@ pub fn evaluate(policy: &Policy, rows: &[Row]) -> Table {
 }
 
 impl Table {
-    fn add(&mut self, row: &Row, verdict: &Verdict) {
+    /// Counts one row.
+    pub(crate) fn add(&mut self, row: &Row, verdict: &Verdict) {
         let said = match verdict.category() {
             Some(category) if !row.is_honest() && row.takes(category) => row.label(),
             Some(category) => category.id(),

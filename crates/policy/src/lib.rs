@@ -14,6 +14,7 @@ mod kinds;
 mod normal;
 mod policy;
 mod rules;
+mod score;
 mod verdict;
 
 pub use answer::{AnswerFault, Judgement, read_answer};
@@ -26,4 +27,5 @@ pub use judge::{JudgePrompt, JudgePrompts, judge_request};
 pub use kinds::{HARMLESS, KindClass, PROHIBITED_NAMES, Use, is_prohibited_name, use_of};
 pub use policy::{Check, Policy, Ruled};
 pub use rules::{Finding, rule_names};
+pub use score::{cross_validate, train};
 pub use verdict::{Confidence, NotAConfidence, Verdict, Violation};

@@ -74,6 +74,11 @@ impl Policy {
         }
     }
 
+    /// The verdict on what rules and score found, without a judge.
+    pub(crate) fn verdict_on(&self, findings: &[Finding]) -> Verdict {
+        self.verdict(self.counted(findings))
+    }
+
     /// The verdict from what the rules found and what the judge answered, one answer for each prompt.
     ///
     /// The judge acquits only if it read everything, found nothing and is sure. It never acquits what a rule is sure of

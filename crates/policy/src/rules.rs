@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use crate::{
     Category, Confidence, Job, Part, Place, Use,
     normal::{Unwrapped, View},
+    score::{self, Features, Scored, Weights},
     use_of,
 };
 use file::{Language, Rule, Scope};
@@ -17,6 +18,7 @@ use lexicon::{Hits, Lexicon};
 /// One file per category, and what several of them share.
 const FILES: &[(Option<Category>, &str, &str)] = &[
     (None, "common.rules", include_str!("../rules/common.rules")),
+    (None, "concepts.rules", include_str!("../rules/concepts.rules")),
     (Some(Category::RegulatedHealthcare), "healthcare.rules", include_str!("../rules/healthcare.rules")),
     (Some(Category::RegulatedLegal), "legal.rules", include_str!("../rules/legal.rules")),
     (Some(Category::RegulatedFinancial), "financial.rules", include_str!("../rules/financial.rules")),
@@ -42,7 +44,7 @@ const LONG_JOB: usize = 2_000;
 /// So many of the commonest words, turned or reversed, make a text turned or reversed.
 const FOREIGN_WORDS: usize = 2;
 
-/// A rule that hit.
+/// A rule that hit, or the score.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// What it is about.
@@ -60,6 +62,8 @@ struct Rules {
     rules: Vec<Rule>,
     lexicon: Lexicon,
     special: Special,
+    /// What each set is called in the score; `None` for sets that say nothing of what a text means.
+    scored: Vec<Option<u32>>,
 }
 
 /// Sets that the classifier itself looks at.
@@ -93,14 +97,18 @@ impl Rules {
             *number = set(language.set())?;
         }
         let lexicon = Lexicon::new(&read.sets, languages);
-        Ok(Self { rules: read.rules, lexicon, special })
+        let unscored = [special.turned, special.says_turned, special.reversed, special.says_reversed];
+        let scored = |(set, name): (usize, &str)| (!unscored.contains(&set)).then(|| score::hash(4, &[name]));
+        let scored = read.set_names().into_iter().enumerate().map(scored).collect();
+        Ok(Self { rules: read.rules, lexicon, special, scored })
     }
 
-    fn check(&self, job: &Job<'_>) -> Vec<Finding> {
+    fn check(&self, job: &Job<'_>, weights: &Weights) -> Vec<Finding> {
         let unwrapped = Unwrapped::of(job);
         let plain = unwrapped.plain();
         let hits = self.lexicon.hits(&plain);
-        let mut best = Best { job, scopes: self.scopes(job, &plain.starts, &hits), found: Vec::new() };
+        let scopes = self.scopes(job, &plain.starts, &hits);
+        let mut best = Best { job, weights, scopes, found: Vec::new(), scored: None };
         best.add(self, &plain, &hits);
         if let Some(deep) = unwrapped.deep() {
             best.add(self, &deep, &self.lexicon.deep_hits(&deep));
@@ -113,7 +121,17 @@ impl Rules {
             let backwards = unwrapped.backwards();
             best.add(self, &backwards, &self.lexicon.hits(&backwards));
         }
-        best.found
+        best.weighed()
+    }
+
+    /// What the score weighs in one view of a job, if the job is a request and not too long.
+    fn features(&self, view: &View, hits: &Hits, scopes: &[Scope]) -> Option<Features> {
+        if view.text.len() > LONG_JOB || scopes.contains(&Scope::Any) {
+            return None;
+        }
+        let spoken = |(set, name): (usize, &Option<u32>)| name.filter(|_| !hits.of(set).is_empty());
+        let sets: Vec<u32> = self.scored.iter().enumerate().filter_map(spoken).collect();
+        Features::of(&view.text, &sets)
     }
 
     /// What each part of the job is. Where a request begins with the verb of a task that works on material, the rest is
@@ -142,9 +160,12 @@ impl Rules {
 /// The surest finding of each category.
 struct Best<'a> {
     job: &'a Job<'a>,
+    weights: &'a Weights,
     /// What each part is.
     scopes: Vec<Scope>,
     found: Vec<Finding>,
+    /// The worst score of the views.
+    scored: Option<Scored>,
 }
 
 impl Best<'_> {
@@ -171,17 +192,58 @@ impl Best<'_> {
                 None => self.found.push(finding),
             }
         }
+        if let Some(features) = rules.features(view, hits, &self.scopes) {
+            self.scored = Some(self.weights.score(&features).worse(self.scored));
+        }
+    }
+
+    /// What the rules found, with what the score says of it.
+    fn weighed(mut self) -> Vec<Finding> {
+        let Some(scored) = self.scored else { return self.found };
+        if scored.is_honest() {
+            for finding in &mut self.found {
+                finding.confidence = finding.confidence.min(score::DOUBTED);
+            }
+        } else if let Some(confidence) = scored.confidence() {
+            self.add_score(scored.category, confidence);
+        }
+        self.found
+    }
+
+    /// Adds the score's finding where no rule's counts for as much.
+    fn add_score(&mut self, category: Category, confidence: Confidence) {
+        if self.found.iter().any(|finding| finding.confidence >= confidence) {
+            return;
+        }
+        self.found.retain(|finding| finding.category != category);
+        let place = self.job.parts().iter().max_by_key(|part| part.text.len());
+        let place = place.map(|part| part.place.to_string()).unwrap_or_default();
+        self.found.push(Finding { category, rule: score::name(category), confidence, place });
     }
 }
 
-/// The surest finding of each category in this job; empty if no rule hit.
+/// The surest finding of each category in this job; empty if neither a rule nor the score found any.
 pub(crate) fn check(job: &Job<'_>) -> Vec<Finding> {
-    RULES.check(job)
+    check_with(job, score::shipped())
 }
 
-/// The names of all rules with their categories, in the order of the files: what a verdict may cite.
+/// The same with other weights than those that are shipped.
+pub(crate) fn check_with(job: &Job<'_>, weights: &Weights) -> Vec<Finding> {
+    RULES.check(job, weights)
+}
+
+/// What the score weighs in the plain view of this job.
+pub(crate) fn features(job: &Job<'_>) -> Option<Features> {
+    let plain = Unwrapped::of(job).plain();
+    let hits = RULES.lexicon.hits(&plain);
+    RULES.features(&plain, &hits, &RULES.scopes(job, &plain.starts, &hits))
+}
+
+/// The names of all rules with their categories, in the order of the files, and then those of the score: what a verdict
+/// may cite.
 pub fn rule_names() -> impl Iterator<Item = (Category, &'static str)> {
-    RULES.rules.iter().map(|rule| (rule.category, rule.name))
+    let rules = RULES.rules.iter().map(|rule| (rule.category, rule.name));
+    rules.chain(Category::ALL.into_iter().map(|category| (category, score::name(category))))
 }
 
 #[cfg(test)]

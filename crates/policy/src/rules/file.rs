@@ -134,6 +134,15 @@ impl Read {
         self.names.get(name).copied().ok_or_else(missing)
     }
 
+    /// The names of all sets, by their numbers.
+    pub(super) fn set_names(&self) -> Vec<&'static str> {
+        let mut names = vec![""; self.sets.len()];
+        for (name, set) in &self.names {
+            names[*set] = name;
+        }
+        names
+    }
+
     fn line(
         &mut self,
         line: &'static str,
