@@ -182,7 +182,9 @@ impl Best<'_> {
             }
             let applies =
                 |at: usize| rule.scope == Scope::Any || self.scopes.get(part_at(at)) == Some(&Scope::Asks);
-            let Some(at) = matching::first_match(rule, hits, applies) else { continue };
+            // For the same reason its words must stand closer there.
+            let within = if length > LONG_JOB { rule.within * 3 / 4 } else { rule.within };
+            let Some(at) = matching::first_match(rule, within, hits, applies) else { continue };
             let place =
                 self.job.parts().get(part_at(at)).map(|part| part.place.to_string()).unwrap_or_default();
             let finding =

@@ -3,7 +3,7 @@
 //!
 //! It is a linear model. Its weights (`rules/score.weights`) are learnt from the labelled jobs by [`train`] and shipped;
 //! weighing needs additions and multiplications only, so that every machine comes to the same verdict. What it weighs are
-//! the words, pairs and triples of words, and the sets of `rules/*.rules` and their pairs: sets make it see the same
+//! the words, pairs of words, and the sets of `rules/*.rules` and their pairs: sets make it see the same
 //! thing in seven languages. It is never sure: a judge, where there is one, may overrule it.
 
 mod training;
@@ -23,20 +23,20 @@ const CATEGORY_WEIGHTS: usize = 1 << 12;
 /// How much the sets weigh against the words.
 const SETS_AGAINST_WORDS: f32 = 1.5;
 
-/// How much a set weighs against a pair of sets.
-const SET_AGAINST_PAIR: f32 = 2.0;
-
 /// Texts shorter than this, in bytes of the view, say too little.
 const SHORTEST: usize = 12;
 
 /// From this margin on a request counts as a violation, though no rule hit.
-const VIOLATION: f32 = 0.35;
+const VIOLATION: f32 = 0.5;
+
+/// From this margin on it counts for more than the weakest rules.
+const SURER: f32 = 0.9;
 
 /// From this margin on a judge is worth asking.
-const DOUBT: f32 = -0.1;
+const DOUBT: f32 = 0.0;
 
 /// Below this margin what a rule found is no more than a doubt.
-const HONEST: f32 = -0.55;
+const HONEST: f32 = -0.1;
 
 /// What a rule's finding is worth where the score reads an honest request.
 pub(crate) const DOUBTED: Confidence = Confidence::percent(45);
@@ -65,7 +65,7 @@ impl Scored {
     /// How sure the score is of a violation; `None` if it isn't worth a question.
     pub(crate) fn confidence(self) -> Option<Confidence> {
         match self.margin {
-            margin if margin >= 2.0 * VIOLATION => Some(Confidence::percent(65)),
+            margin if margin >= SURER => Some(Confidence::percent(65)),
             margin if margin >= VIOLATION => Some(Confidence::percent(55)),
             margin if margin >= DOUBT => Some(Confidence::percent(40)),
             _ => None,
@@ -125,9 +125,8 @@ impl Features {
         features.single.extend(words.iter().map(|word| (hash(1, &[word]), 1.0)));
         features.all = features.single.clone();
         features.all.extend(words.windows(2).map(|pair| (hash(2, pair), 1.0)));
-        features.all.extend(words.windows(3).map(|three| (hash(3, three), 1.0)));
         scale(&mut features.all, 1.0);
-        let mut meetings: Vec<_> = sets.iter().map(|set| (*set, SET_AGAINST_PAIR)).collect();
+        let mut meetings: Vec<_> = sets.iter().map(|set| (*set, 1.0)).collect();
         for (at, set) in sets.iter().enumerate() {
             let pair = |other: &u32| (set.wrapping_mul(31) ^ other, 1.0);
             meetings.extend(sets[at + 1..].iter().map(pair));

@@ -7,23 +7,33 @@ use super::{file::Rule, lexicon::Hits};
 /// How far from what was found an acquitting word may stand, in bytes.
 const NEARBY: usize = 80;
 
-/// Where the rule hits first among the places where it applies.
-pub(super) fn first_match(rule: &Rule, hits: &Hits, applies: impl Fn(usize) -> bool) -> Option<usize> {
+/// Where the rule hits first among the places where it applies, with its words so close together.
+pub(super) fn first_match(
+    rule: &Rule,
+    within: usize,
+    hits: &Hits,
+    applies: impl Fn(usize) -> bool,
+) -> Option<usize> {
     let missing = rule.slots.iter().any(|slot| slot.iter().all(|set| hits.of(*set).is_empty()));
     if missing || rule.except.iter().any(|set| !hits.of(*set).is_empty()) {
         return None;
     }
     let sound = |at: &Range<usize>| applies(at.start) && !acquitted(rule, hits, at);
-    let found = if rule.ordered { in_order(rule, hits, sound) } else { in_any_order(rule, hits, sound) };
+    let found = if rule.ordered { in_order(rule, within, hits, sound) } else { in_any_order(rule, within, hits, sound) };
     found.map(|range| range.start)
 }
 
-fn in_order(rule: &Rule, hits: &Hits, sound: impl Fn(&Range<usize>) -> bool) -> Option<Range<usize>> {
+fn in_order(
+    rule: &Rule,
+    within: usize,
+    hits: &Hits,
+    sound: impl Fn(&Range<usize>) -> bool,
+) -> Option<Range<usize>> {
     let (first, others) = rule.slots.split_first()?;
     let chain = |start: &Range<usize>| {
         let mut at = start.clone();
         for slot in others {
-            let window = at.end..start.start + rule.within;
+            let window = at.end..start.start + within;
             at.end = earliest(slot, hits, &window, None)?.end;
         }
         Some(at)
@@ -31,11 +41,16 @@ fn in_order(rule: &Rule, hits: &Hits, sound: impl Fn(&Range<usize>) -> bool) -> 
     first.iter().flat_map(|set| hits.of(*set)).filter_map(chain).find(sound)
 }
 
-fn in_any_order(rule: &Rule, hits: &Hits, sound: impl Fn(&Range<usize>) -> bool) -> Option<Range<usize>> {
+fn in_any_order(
+    rule: &Rule,
+    within: usize,
+    hits: &Hits,
+    sound: impl Fn(&Range<usize>) -> bool,
+) -> Option<Range<usize>> {
     let count = |slot: &Vec<usize>| slot.iter().map(|set| hits.of(*set).len()).sum::<usize>();
     let rarest = (0..rule.slots.len()).min_by_key(|at| count(&rule.slots[*at]))?;
     let around = |anchor: &Range<usize>| {
-        let window = anchor.start.saturating_sub(rule.within)..anchor.end + rule.within;
+        let window = anchor.start.saturating_sub(within)..anchor.end + within;
         let mut all = anchor.clone();
         for (at, slot) in rule.slots.iter().enumerate() {
             if at != rarest {
