@@ -29,4 +29,3 @@ pub use policy::{Check, Policy, Ruled};
 pub use rules::{Finding, rule_names};
 pub use score::{cross_validate, train};
 pub use verdict::{Confidence, NotAConfidence, Verdict, Violation};
-

@@ -202,11 +202,10 @@ impl Best<'_> {
     /// What the rules found, with what the score says of it.
     fn weighed(mut self) -> Vec<Finding> {
         let Some(scored) = self.scored else { return self.found };
-        if scored.is_honest() {
-            for finding in &mut self.found {
-                finding.confidence = finding.confidence.min(score::DOUBTED);
-            }
-        } else if let Some(confidence) = scored.confidence() {
+        for finding in self.found.iter_mut().filter(|finding| scored.doubts(finding.confidence)) {
+            finding.confidence = finding.confidence.min(score::DOUBTED);
+        }
+        if let Some(confidence) = scored.confidence() {
             self.add_score(scored.category, confidence);
         }
         self.found

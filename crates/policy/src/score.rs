@@ -27,7 +27,7 @@ const SETS_AGAINST_WORDS: f32 = 1.5;
 const SHORTEST: usize = 12;
 
 /// From this margin on a request counts as a violation, though no rule hit.
-const VIOLATION: f32 = 0.5;
+const VIOLATION: f32 = 0.55;
 
 /// From this margin on it counts for more than the weakest rules.
 const SURER: f32 = 0.9;
@@ -40,6 +40,12 @@ const HONEST: f32 = -0.1;
 
 /// What a rule's finding is worth where the score reads an honest request.
 pub(crate) const DOUBTED: Confidence = Confidence::percent(45);
+
+/// Below this margin the same holds for rules that are as sure as [`VERY_SURE`].
+const VERY_HONEST: f32 = -0.5;
+
+/// Rules that are so sure are doubted less easily.
+const VERY_SURE: Confidence = Confidence::percent(90);
 
 static SHIPPED: LazyLock<Weights> =
     LazyLock::new(|| Weights::read(Cow::Borrowed(include_bytes!("../rules/score.weights"))));
@@ -72,9 +78,9 @@ impl Scored {
         }
     }
 
-    /// Whether the request reads honest, whatever a rule says.
-    pub(crate) fn is_honest(self) -> bool {
-        self.margin < HONEST
+    /// Whether the request reads so honest that a rule as sure as this is to be doubted.
+    pub(crate) fn doubts(self, confidence: Confidence) -> bool {
+        self.margin < if confidence >= VERY_SURE { VERY_HONEST } else { HONEST }
     }
 
     /// The surer of two readings of one job.
@@ -119,7 +125,9 @@ impl Features {
             return None;
         }
         let mut words = vec!["^"];
-        text.split(' ').filter(|word| !word.is_empty() && *word != ".").for_each(|word| put(word, &mut words));
+        text.split(' ')
+            .filter(|word| !word.is_empty() && *word != ".")
+            .for_each(|word| put(word, &mut words));
         words.push("$");
         let mut features = Self::default();
         features.single.extend(words.iter().map(|word| (hash(1, &[word]), 1.0)));
@@ -227,7 +235,8 @@ mod tests {
 
     #[test]
     fn every_set_and_every_pair_of_sets_is_one_feature() {
-        let with = |sets: &[u32]| Features::of(" how do birds sing . ", sets).map(|features| features.all.len());
+        let with =
+            |sets: &[u32]| Features::of(" how do birds sing . ", sets).map(|features| features.all.len());
         let none = with(&[]).unwrap_or_default();
         assert_eq!(with(&[11, 22, 33]), Some(none + 6));
     }

@@ -19,7 +19,11 @@ pub(super) fn first_match(
         return None;
     }
     let sound = |at: &Range<usize>| applies(at.start) && !acquitted(rule, hits, at);
-    let found = if rule.ordered { in_order(rule, within, hits, sound) } else { in_any_order(rule, within, hits, sound) };
+    let found = if rule.ordered {
+        in_order(rule, within, hits, sound)
+    } else {
+        in_any_order(rule, within, hits, sound)
+    };
     found.map(|range| range.start)
 }
 

@@ -35,10 +35,9 @@ pub fn train(rows: &[Row]) -> Vec<u8> {
 fn learn<'a>(rows: impl Iterator<Item = (&'a Row, &'a Option<Features>)>) -> Vec<u8> {
     let known: Vec<_> = rows.filter_map(|(row, features)| Some((row, features.as_ref()?))).collect();
     let side = |violates: bool| if violates { 1.0 } else { -1.0 };
-    let examples = known.iter().map(|(row, features)| Example {
-        features: &features.all,
-        side: side(row.violated().is_some()),
-    });
+    let examples = known
+        .iter()
+        .map(|(row, features)| Example { features: &features.all, side: side(row.violated().is_some()) });
     let mut tables = vec![descend(&examples.collect::<Vec<_>>(), WEIGHTS, COST)];
     for category in Category::ALL {
         let violating = known.iter().filter(|(row, _)| row.violated().is_some());
@@ -63,7 +62,8 @@ fn descend(examples: &[Example<'_>], size: usize, cost: f64) -> Vec<f64> {
         shuffle(&mut order, &mut seed);
         for at in &order {
             let Example { features, side } = &examples[*at];
-            let sum: f64 = features.iter().map(|(hash, value)| weights[*hash as usize % size] * f64::from(*value)).sum();
+            let sum: f64 =
+                features.iter().map(|(hash, value)| weights[*hash as usize % size] * f64::from(*value)).sum();
             let slope = side * sum - 1.0 + shares[*at] * slack;
             let share = (shares[*at] - slope / (lengths[*at] + slack)).max(0.0);
             let step = (share - shares[*at]) * side;
@@ -90,7 +90,10 @@ fn shuffle(order: &mut [usize], seed: &mut u64) {
 /// A step for each table, then each table as multiples of it.
 fn written(tables: &[Vec<f64>]) -> Vec<u8> {
     let step = |table: &Vec<f64>| table.iter().fold(0.0, |most: f64, weight| most.max(weight.abs())) / 127.0;
-    #[expect(clippy::cast_possible_truncation, reason = "a step needs no more digits, a multiple is at most 127")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a step needs no more digits, a multiple is at most 127"
+    )]
     let (small, byte) = (|wide: f64| wide as f32, |multiple: f64| (multiple.round() as i8).cast_unsigned());
     let steps = tables.iter().flat_map(|table| small(step(table)).to_le_bytes());
     let mut bytes: Vec<u8> = steps.collect();
