@@ -76,6 +76,12 @@ struct Special {
     says_reversed: usize,
 }
 
+impl Special {
+    const fn all(&self) -> [usize; 6] {
+        [self.handling, self.obeying, self.turned, self.says_turned, self.reversed, self.says_reversed]
+    }
+}
+
 static RULES: LazyLock<Rules> = LazyLock::new(|| {
     Rules::read(FILES).unwrap_or_else(|fault| panic!("the rule files are part of this crate: {fault}"))
 });
@@ -96,7 +102,11 @@ impl Rules {
         for (language, number) in &mut languages {
             *number = set(language.set())?;
         }
-        let lexicon = Lexicon::new(&read.sets, languages);
+        let mut asked = vec![false; read.sets.len()];
+        let of_rules = read.rules.iter().flat_map(Rule::sets);
+        let of_languages = languages.iter().map(|(_, set)| *set);
+        of_rules.chain(special.all()).chain(of_languages).for_each(|set| asked[set] = true);
+        let lexicon = Lexicon::new(&read.sets, &asked, languages);
         let unscored = [special.turned, special.says_turned, special.reversed, special.says_reversed];
         let scored = |(set, name): (usize, &str)| (!unscored.contains(&set)).then(|| score::hash(4, &[name]));
         let scored = read.set_names().into_iter().enumerate().map(scored).collect();
@@ -108,7 +118,7 @@ impl Rules {
         let plain = unwrapped.plain();
         let hits = self.lexicon.hits(&plain);
         let scopes = self.scopes(job, &plain.starts, &hits);
-        let mut best = Best { job, weights, scopes, found: Vec::new(), scored: None };
+        let mut best = Best { job, weights, scopes, found: Vec::new(), firm: Vec::new(), scored: None };
         best.add(self, &plain, &hits);
         if let Some(deep) = unwrapped.deep() {
             best.add(self, &deep, &self.lexicon.deep_hits(&deep));
@@ -164,6 +174,8 @@ struct Best<'a> {
     /// What each part is.
     scopes: Vec<Scope>,
     found: Vec<Finding>,
+    /// Findings of rules that hold for material too, whatever else the job says.
+    firm: Vec<&'static str>,
     /// The worst score of the views.
     scored: Option<Scored>,
 }
@@ -189,6 +201,9 @@ impl Best<'_> {
                 self.job.parts().get(part_at(at)).map(|part| part.place.to_string()).unwrap_or_default();
             let finding =
                 Finding { category: rule.category, rule: rule.name, confidence: rule.confidence, place };
+            if rule.scope == Scope::Any {
+                self.firm.push(rule.name);
+            }
             match known {
                 Some(at) => self.found[at] = finding,
                 None => self.found.push(finding),
@@ -202,7 +217,10 @@ impl Best<'_> {
     /// What the rules found, with what the score says of it.
     fn weighed(mut self) -> Vec<Finding> {
         let Some(scored) = self.scored else { return self.found };
-        for finding in self.found.iter_mut().filter(|finding| scored.doubts(finding.confidence)) {
+        let (found, firm) = (self.found.iter_mut(), &self.firm);
+        let doubtful =
+            |finding: &&mut Finding| !firm.contains(&finding.rule) && scored.doubts(finding.confidence);
+        for finding in found.filter(doubtful) {
             finding.confidence = finding.confidence.min(score::DOUBTED);
         }
         if let Some(confidence) = scored.confidence() {

@@ -44,6 +44,13 @@ pub(super) struct Rule {
     pub(super) except: Vec<usize>,
 }
 
+impl Rule {
+    /// Every set it asks for.
+    pub(super) fn sets(&self) -> impl Iterator<Item = usize> {
+        self.slots.iter().flatten().chain(&self.unless).chain(&self.except).copied()
+    }
+}
+
 /// A phrase of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Phrase {

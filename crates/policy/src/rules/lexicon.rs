@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, ops::Range};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
-use super::file::{Language, Phrase};
+use super::{
+    LONG_JOB,
+    file::{Language, Phrase},
+};
 use crate::normal::{View, fold_pattern, is_unspaced_script, skeleton_of_pattern, skeleton_of_pattern_glued};
 
 /// Glued words shorter than this, in bytes, must stand at one end of what is glued.
@@ -49,6 +52,8 @@ struct Term {
     set: usize,
     shape: Shape,
     language: Option<Language>,
+    /// No rule asks for it, only the score.
+    only_scored: bool,
 }
 
 /// Where a word may begin and end.
@@ -63,16 +68,18 @@ enum Shape {
 }
 
 impl Lexicon {
-    pub(super) fn new(sets: &[Vec<Phrase>], languages: [(Language, usize); 4]) -> Self {
+    /// `asked` says of each set whether a rule asks for it.
+    pub(super) fn new(sets: &[Vec<Phrase>], asked: &[bool], languages: [(Language, usize); 4]) -> Self {
         let (mut plain, mut deep) = (BTreeMap::new(), BTreeMap::new());
         for (set, phrases) in sets.iter().enumerate() {
             for Phrase { text, language } in phrases {
-                let term = Term { set, shape: Shape::of(text), language: *language };
+                let only_scored = !asked[set];
+                let term = Term { set, shape: Shape::of(text), language: *language, only_scored };
                 let phrase = text.trim_matches('*');
                 add(&mut plain, fold_pattern(phrase), term);
                 add(&mut deep, skeleton_of_pattern(phrase), term);
                 let glued = skeleton_of_pattern_glued(phrase);
-                if glued.len() >= SHORTEST_GLUED {
+                if glued.len() >= SHORTEST_GLUED && !only_scored {
                     add(&mut deep, glued, Term { shape: Shape::Glued, ..term });
                 }
             }
@@ -172,13 +179,17 @@ impl Finder {
         Self { automaton, terms: patterns.into_values().collect() }
     }
 
-    /// All words with their places, ordered by their ends.
+    /// All words with their places, ordered by their ends; those that only the score needs if the view is scored.
     fn find(&self, view: &View) -> Vec<(Term, Range<usize>)> {
+        let scored = view.text.len() <= LONG_JOB;
+        let counts = |term: &&Term| scored || !term.only_scored;
         let mut found = Vec::new();
         for hit in self.automaton.find_overlapping_iter(&view.text) {
             let terms = self.terms[hit.pattern().as_usize()].iter();
             found.extend(
-                terms.filter(|term| term.shape.fits(view, &hit.range())).map(|term| (*term, hit.range())),
+                terms
+                    .filter(|term| counts(term) && term.shape.fits(view, &hit.range()))
+                    .map(|term| (*term, hit.range())),
             );
         }
         found
