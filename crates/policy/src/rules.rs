@@ -4,7 +4,7 @@ mod file;
 mod lexicon;
 mod matching;
 
-use std::sync::LazyLock;
+use std::{ops::Range, sync::LazyLock};
 
 use crate::{
     Category, Confidence, Job, Part, Place, Use,
@@ -139,9 +139,25 @@ impl Rules {
         if view.text.len() > LONG_JOB || scopes.contains(&Scope::Any) {
             return None;
         }
-        let spoken = |(set, name): (usize, &Option<u32>)| name.filter(|_| !hits.of(set).is_empty());
+        self.features_of(view, hits, 0..view.text.len())
+    }
+
+    /// The same for the sentence that stands at this place. Honest words around a request talk no rule down.
+    fn sentence(&self, view: &View, hits: &Hits, at: usize) -> Option<Features> {
+        if view.text.len() > LONG_JOB {
+            return None;
+        }
+        let marks = ['.', '?'];
+        let start = view.text[..at].rfind(marks).map_or(0, |mark| mark + 1);
+        let end = view.text[at..].find(marks).map_or(view.text.len(), |mark| at + mark);
+        self.features_of(view, hits, start..end)
+    }
+
+    fn features_of(&self, view: &View, hits: &Hits, part: Range<usize>) -> Option<Features> {
+        let inside = |hit: &Range<usize>| part.start <= hit.start && hit.end <= part.end;
+        let spoken = |(set, name): (usize, &Option<u32>)| name.filter(|_| hits.of(set).iter().any(inside));
         let sets: Vec<u32> = self.scored.iter().enumerate().filter_map(spoken).collect();
-        Features::of(&view.text, &sets)
+        Features::of(&view.text[part.clone()], &sets)
     }
 
     /// What each part of the job is. Where a request begins with the verb of a task that works on material, the rest is
@@ -174,7 +190,8 @@ struct Best<'a> {
     /// What each part is.
     scopes: Vec<Scope>,
     found: Vec<Finding>,
-    /// Findings of rules that hold for material too, whatever else the job says.
+    /// Rules that are not to be doubted, whatever else the job says: those that hold for material too, and those whose
+    /// own sentence does not read honest.
     firm: Vec<&'static str>,
     /// The worst score of the views.
     scored: Option<Scored>,
@@ -201,7 +218,9 @@ impl Best<'_> {
                 self.job.parts().get(part_at(at)).map(|part| part.place.to_string()).unwrap_or_default();
             let finding =
                 Finding { category: rule.category, rule: rule.name, confidence: rule.confidence, place };
-            if rule.scope == Scope::Any {
+            let sentence = || rules.sentence(view, hits, at);
+            let doubts = |sentence: Features| self.weights.score(&sentence).doubts(rule.confidence);
+            if rule.scope == Scope::Any || !sentence().is_some_and(doubts) {
                 self.firm.push(rule.name);
             }
             match known {

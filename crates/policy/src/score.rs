@@ -3,8 +3,8 @@
 //!
 //! It is a linear model. Its weights (`rules/score.weights`) are learnt from the labelled jobs by [`train`] and shipped;
 //! weighing needs additions and multiplications only, so that every machine comes to the same verdict. What it weighs are
-//! the words, pairs of words, and the sets of `rules/*.rules` and their pairs: sets make it see the same
-//! thing in seven languages. It is never sure: a judge, where there is one, may overrule it.
+//! the words and pairs of words, and the sets of `rules/*.rules` and their pairs: sets make it see the same thing in
+//! seven languages. It is never sure: a judge, where there is one, may overrule it.
 
 mod training;
 

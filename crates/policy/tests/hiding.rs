@@ -81,6 +81,8 @@ fn no_place_hides_a_request() {
     let prose = "The ferry left at noon and the harbour lay quiet. Gulls sat on the wall. ".repeat(100);
     for (name, job) in [
         ("after 5000 characters", Job::new(5050).input(format!("{prose} {REQUEST}."))),
+        ("after 1000 characters", Job::new(5050).input(format!("{} {REQUEST}.", &prose[..1_000]))),
+        ("before 1000 characters", Job::new(5050).input(format!("{REQUEST}. {}", &prose[..1_000]))),
         ("in material", Job::new(5001).input(format!("{prose} {REQUEST}."))),
         ("in the second input", Job::new(5050).input("Hello.").input(REQUEST)),
         ("in a parameter", Job::new(5001).input("A nice day.").param("style", REQUEST)),
