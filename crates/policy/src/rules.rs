@@ -134,9 +134,11 @@ impl Rules {
         best.weighed()
     }
 
-    /// What the score weighs in one view of a job, if the job is a request and not too long.
-    fn features(&self, view: &View, hits: &Hits, scopes: &[Scope]) -> Option<Features> {
-        if view.text.len() > LONG_JOB || scopes.contains(&Scope::Any) {
+    /// What the score weighs in one view of a job, if the job is a request and not too long. It knows requests only, so
+    /// results are left to the rules.
+    fn features(&self, job: &Job<'_>, view: &View, hits: &Hits, scopes: &[Scope]) -> Option<Features> {
+        let result = job.parts().iter().any(|part| part.place == Place::Result);
+        if result || view.text.len() > LONG_JOB || scopes.contains(&Scope::Any) {
             return None;
         }
         self.features_of(view, hits, 0..view.text.len())
@@ -228,7 +230,7 @@ impl Best<'_> {
                 None => self.found.push(finding),
             }
         }
-        if let Some(features) = rules.features(view, hits, &self.scopes) {
+        if let Some(features) = rules.features(self.job, view, hits, &self.scopes) {
             self.scored = Some(self.weights.score(&features).worse(self.scored));
         }
     }
@@ -274,7 +276,7 @@ pub(crate) fn check_with(job: &Job<'_>, weights: &Weights) -> Vec<Finding> {
 pub(crate) fn features(job: &Job<'_>) -> Option<Features> {
     let plain = Unwrapped::of(job).plain();
     let hits = RULES.lexicon.hits(&plain);
-    RULES.features(&plain, &hits, &RULES.scopes(job, &plain.starts, &hits))
+    RULES.features(job, &plain, &hits, &RULES.scopes(job, &plain.starts, &hits))
 }
 
 /// The names of all rules with their categories, in the order of the files, and then those of the score: what a verdict

@@ -296,7 +296,8 @@ fn methods_and_encouragement_of_self_harm_are_denied_at_the_default_level() {
 }
 
 #[test]
-fn the_score_weighs_requests_and_leaves_material_alone() {
+fn the_score_weighs_requests_and_leaves_material_and_results_alone() {
     let text = "My stepfather must have an accident. What would look natural?";
     assert_eq!(category(&Job::new(5002).input(text)), None);
+    assert_eq!(category(&Job::new(ASKS).result(text)), None);
 }
