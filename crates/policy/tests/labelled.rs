@@ -1,5 +1,6 @@
 //! Rules and score on labelled jobs. `eval/dev.jsonl`, `own.jsonl` and `more.jsonl` are what they were made with;
-//! `aside.jsonl` is not, and is read in totals only: that table says how they do on jobs they have not seen.
+//! `aside.jsonl` and `heldout.jsonl` are not, and are read in totals only: those tables say how they do on jobs they
+//! have not seen.
 
 use openagents_policy::{Policy, Row, Table, evaluate, read_rows, train};
 
@@ -31,6 +32,14 @@ fn most_of_what_was_never_seen_is_found_and_few_honest_jobs_are_refused() {
     assert!(table.overall.precision() >= 0.95, "{table}");
     assert!(table.overall.recall() >= 0.76, "{table}");
     assert!(table.honest_refused.part * 33 <= table.honest_refused.of, "{table}");
+}
+
+#[test]
+fn most_of_what_another_hand_wrote_is_found() {
+    let table = table("heldout.jsonl");
+    assert!(table.overall.precision() >= 0.92, "{table}");
+    assert!(table.overall.recall() >= 0.82, "{table}");
+    assert!(table.honest_refused.part * 16 <= table.honest_refused.of, "{table}");
 }
 
 #[test]
