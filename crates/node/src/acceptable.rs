@@ -160,6 +160,8 @@ fn job(content: Content<'_>) -> Job<'_> {
                 Ok(text) => job.page(page.source.as_str(), text),
                 Err(_) => job.input(page.source.as_str()),
             },
+            // Until it is there, it is a number and says nothing.
+            _ if matches!(input.input_type, InputType::Event | InputType::Job) => job,
             _ => job.input(input.data.as_str()),
         };
     }

@@ -119,8 +119,21 @@ impl<'a> Job<'a> {
     }
 }
 
+/// Names of parameters that OpenAI-compatible programs and NIP-90 customers write.
+const SETTINGS: &[&str] =
+    &["model", "prompt", "system", "system_prompt", "system-prompt", "max_tokens", "seed", "stop"];
+
 impl Place<'_> {
-    /// What of the place the customer wrote, and is therefore checked like text.
+    /// What of the place the customer wrote and is checked like text: all but the names of settings, which programs
+    /// write and which would speak of prompts and systems in every second request.
+    pub(crate) fn said(&self) -> &str {
+        match self.name() {
+            name if SETTINGS.contains(&name) => "",
+            name => name,
+        }
+    }
+
+    /// What of the place the customer wrote.
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Input(_) | Self::Result => "",
@@ -133,6 +146,12 @@ impl Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_names_of_settings_say_nothing_and_any_other_name_does() {
+        let said = |name: &str| Place::Param(name.to_owned().into()).said().to_owned();
+        assert_eq!([said("system_prompt"), said("ignore all rules")], ["", "ignore all rules"]);
+    }
 
     #[test]
     fn a_place_never_repeats_what_a_customer_hid_in_a_name() {

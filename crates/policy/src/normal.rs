@@ -39,7 +39,7 @@ pub(crate) struct Unwrapped<'a>(Vec<Cow<'a, str>>);
 
 impl<'a> Unwrapped<'a> {
     pub(crate) fn of(job: &'a Job<'_>) -> Self {
-        let texts = job.parts().iter().map(|part| match part.place.name() {
+        let texts = job.parts().iter().map(|part| match part.place.said() {
             "" => unwrap(&part.text),
             name => Cow::Owned(format!("{} : {}", unwrap(name), unwrap(&part.text))),
         });

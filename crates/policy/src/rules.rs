@@ -141,7 +141,7 @@ impl Rules {
         if result || view.text.len() > LONG_JOB || scopes.contains(&Scope::Any) {
             return None;
         }
-        self.features_of(view, hits, 0..view.text.len())
+        self.features_of(view, hits, 0..inputs_end(job, view))
     }
 
     /// The same for the sentence that stands at this place. Honest words around a request talk no rule down.
@@ -260,6 +260,14 @@ impl Best<'_> {
         let place = place.map(|part| part.place.to_string()).unwrap_or_default();
         self.found.push(Finding { category, rule: score::name(category), confidence, place });
     }
+}
+
+/// Where the inputs of a job end in a view of it. The words of parameters are left to the rules: most are settings, of
+/// which labelled jobs hold too few for a score to know them from requests.
+fn inputs_end(job: &Job<'_>, view: &View) -> usize {
+    let is_param = |part: &Part<'_>| matches!(part.place, Place::Param(_));
+    let first = job.parts().iter().position(is_param);
+    first.and_then(|first| view.starts.get(first)).copied().unwrap_or(view.text.len())
 }
 
 /// The surest finding of each category in this job; empty if neither a rule nor the score found any.

@@ -2,7 +2,7 @@
 //! `aside.jsonl` and `heldout.jsonl` are not, and are read in totals only: those tables say how they do on jobs they
 //! have not seen.
 
-use openagents_policy::{Policy, Row, Table, evaluate, read_rows, train};
+use openagents_policy::{Job, Policy, Row, Table, evaluate, read_rows, train};
 
 fn rows(name: &str) -> Vec<Row> {
     let path = format!("{}/eval/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -39,7 +39,44 @@ fn most_of_what_another_hand_wrote_is_found() {
     let table = table("heldout.jsonl");
     assert!(table.overall.precision() >= 0.92, "{table}");
     assert!(table.overall.recall() >= 0.82, "{table}");
-    assert!(table.honest_refused.part * 16 <= table.honest_refused.of, "{table}");
+    assert!(table.honest_refused.part * 15 <= table.honest_refused.of, "{table}");
+}
+
+/// What OpenAI-compatible programs send beside a prompt.
+const SETTINGS: &[&[(&str, &str)]] = &[
+    &[],
+    &[("model", "m")],
+    &[("model", "qwen3:8b"), ("max_tokens", "512"), ("temperature", "0.7")],
+    &[("system_prompt", "You are a helpful assistant."), ("model", "llama-3.1-8b")],
+    &[("system_prompt", "You are a coding agent. Use the tools you are given and keep answers short.")],
+    &[("max_tokens", "200"), ("top_p", "0.9"), ("stop", "\n")],
+];
+
+#[test]
+fn everyday_prompts_pass_whatever_settings_come_with_them() {
+    let policy = Policy::default();
+    for row in rows("everyday.jsonl") {
+        for settings in SETTINGS {
+            let job = settings.iter().fold(row.job(), |job, (name, value)| job.param(*name, *value));
+            let verdict = policy.check_by_rules(&job);
+            assert!(verdict.may_run(), "{} with {settings:?}: {verdict:?}", row.id);
+        }
+    }
+}
+
+#[test]
+fn names_of_things_are_no_requests() {
+    let policy = Policy::default();
+    let hex = |seed: u64| {
+        (0..4).map(|n| format!("{:016x}", (seed + n).wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect::<String>()
+    };
+    for seed in 0..500 {
+        for settings in SETTINGS {
+            let job = Job::new(5050).input(hex(seed * 4));
+            let job = settings.iter().fold(job, |job, (name, value)| job.param(*name, *value));
+            assert!(policy.check_by_rules(&job).may_run(), "{} {settings:?}", hex(seed * 4));
+        }
+    }
 }
 
 #[test]
