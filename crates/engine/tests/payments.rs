@@ -10,8 +10,9 @@ use openagents_engine::{
     job::{Outcome, State},
 };
 use openagents_types::{
-    CustomerKey, DayBudget, Encryption, EventId, InputType, Invoice, JobId, JobInput, JobKind, JobRequest,
-    JobSpec, Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Quote, Terms, Timestamp,
+    CustomerKey, DayBudget, Encryption, EventId, Feedback, InputType, Invoice, JobId, JobInput, JobKind,
+    JobRequest, JobSpec, Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Quote, Status, Terms,
+    Timestamp,
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -251,6 +252,32 @@ fn a_job_that_everybody_refuses_ends_soon_and_is_not_called_taken_back() {
     let actions = engine.handle(NOW.after(Millis(3_200)), Input::Tick);
     assert_eq!(ended(&actions).unwrap().word(), "no-offer");
     assert_eq!(engine.load(), (0, 0));
+}
+
+#[test]
+fn what_is_wrong_with_the_job_itself_is_not_waited_out() {
+    let mut engine = engine();
+    let mut one = ask(1);
+    one.spec.inputs = vec![JobInput::url("https://example.com/a")];
+    engine.handle(NOW, Input::Ask(Box::new(one)));
+    let refusal = Feedback {
+        job: JobId::from_bytes([1; 32]),
+        provider: ProviderKey::from_bytes([3; 32]),
+        event: EventId::from_bytes([8; 32]),
+        status: Status::Error,
+        message: "the server answered 404".into(),
+        content: String::new(),
+        amount: None,
+        bolt11: None,
+        expires_at: None,
+        eta: None,
+        terms: Terms::Prepaid,
+        code: Some("input".into()),
+        created_at: NOW,
+    };
+    engine.handle(NOW, Input::Feedback(refusal));
+    assert!(ended(&engine.handle(NOW.after(Millis(3_000)), Input::Tick)).is_none());
+    assert!(ended(&engine.handle(NOW.after(Millis(3_200)), Input::Tick)).is_some());
 }
 
 #[test]

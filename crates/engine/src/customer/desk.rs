@@ -18,6 +18,9 @@ use crate::{
 /// The code of an offer that the day's budget does not cover.
 const OVER_BUDGET: &str = "daily-limit";
 
+/// What providers say of a job that no provider would do as it is.
+const ABOUT_THE_JOB: &[&str] = &["input", "input-too-large", "invalid", "policy"];
+
 /// All jobs a customer has in hand. Those that are over leave memory; the store keeps them.
 #[derive(Debug)]
 pub(crate) struct CustomerDesk {
@@ -406,7 +409,11 @@ impl CustomerDesk {
     /// When whoever would offer has offered: those that wait for an earlier job may do so until the end.
     fn last_offer(&self, ask: &Ask, until: Timestamp) -> Timestamp {
         let holds = |wanted| ask.spec.inputs.iter().any(|input| input.input_type == wanted);
-        if holds(InputType::Job) {
+        // What one provider cannot read, no other will: none is worth a long wait.
+        let is_about_the_job = |refusal: &Refusal| ABOUT_THE_JOB.contains(&refusal.code.as_str());
+        if ask.refusals.iter().all(is_about_the_job) {
+            until.after(self.config.late_offer)
+        } else if holds(InputType::Job) {
             Timestamp::NEVER
         } else if holds(InputType::Url) || holds(InputType::Event) {
             until.after(self.config.late_offer_on_fetched)

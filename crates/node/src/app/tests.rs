@@ -235,7 +235,7 @@ fn every_phase_of_a_bought_job_says_where_the_money_is() {
         ("settled", "2500 msat were paid."),
         ("delivered", "The wallet is asked until every payment is certain."),
         ("settled", "No money moved."),
-        ("no-offer", "No money moved. Bid more"),
+        ("no-offer", "No money moved. The reasons say"),
         ("failed", "All money came back."),
         ("failed", "claimed back"),
         ("cancelled", "2500 msat were paid and came back."),

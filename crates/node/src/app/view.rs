@@ -223,13 +223,14 @@ fn bought_explanation(ask: &Ask) -> String {
         Phase::Abandoning => {
             told("The provider did not deliver.", money, "The next offer is tried once that money is back.")
         }
-        Phase::Closed { outcome } => told(bought_end(outcome), money, bought_next(ask, outcome)),
+        Phase::Closed { outcome } => told(bought_end(ask, outcome), money, bought_next(ask, outcome)),
     }
 }
 
-fn bought_end(outcome: &AskOutcome) -> String {
+fn bought_end(ask: &Ask, outcome: &AskOutcome) -> String {
     match outcome {
         AskOutcome::Delivered => "The result is here.".into(),
+        AskOutcome::NoOffer if !ask.refusals.is_empty() => "Everybody who answered said no.".into(),
         AskOutcome::NoOffer => "Nobody offered to do it for the bid in time.".into(),
         AskOutcome::Failed { message } => format!("It failed: {}.", because(message)),
         AskOutcome::Cancelled => "You took it back.".into(),
@@ -241,6 +242,7 @@ fn bought_next(ask: &Ask, outcome: &AskOutcome) -> &'static str {
         return "The wallet is asked until every payment is certain.";
     }
     match outcome {
+        AskOutcome::NoOffer if !ask.refusals.is_empty() => "The reasons say what to change.",
         AskOutcome::NoOffer => "Bid more, or ask again later.",
         AskOutcome::Failed { .. } => "Ask again when you like.",
         AskOutcome::Delivered | AskOutcome::Cancelled => "Nothing more is to be done.",
