@@ -11,8 +11,8 @@ use openagents_engine::{
 };
 use openagents_types::{
     CustomerKey, DayBudget, Encryption, EventId, Feedback, InputType, Invoice, JobId, JobInput, JobKind,
-    JobRequest, JobSpec, Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Quote, Status, Terms,
-    Timestamp,
+    JobRequest, JobResult, JobSpec, Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Quote, Status,
+    Terms, Timestamp,
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -207,6 +207,32 @@ fn an_offer_above_what_is_left_of_the_day_is_refused_with_its_reason_and_never_p
     assert_eq!(ask.word(), "no-offer");
     assert_eq!(ask.refusals[0].code, "daily-limit");
     assert!(ask.refusals[0].message.contains("asks 1 sat"), "{:?}", ask.refusals);
+}
+
+#[test]
+fn a_bill_for_work_done_unasked_that_the_day_does_not_cover_is_refused_and_written_down() {
+    let mut engine = limited(Msat::new(999));
+    engine.handle(NOW, Input::Ask(Box::new(ask(1))));
+    let Quote { invoice, provider, event, .. } = quote(1);
+    let result = JobResult {
+        job: JobId::from_bytes([1; 32]),
+        provider,
+        event,
+        kind: 6_001,
+        content: "A summary.".into(),
+        amount: Some(invoice.amount),
+        bolt11: Some(invoice.bolt11.clone()),
+        created_at: NOW,
+    };
+    let actions = engine.handle(NOW, Input::Result { result, invoice: Some(invoice) });
+    assert_eq!(count_paid(&actions), 0);
+    let saved = actions.iter().find_map(|action| match action {
+        Action::Save(Record::Ask(ask)) => ask.refusals.first(),
+        _ => None,
+    });
+    assert_eq!(saved.map(|refusal| refusal.code.as_str()), Some("daily-limit"), "{actions:?}");
+    let actions = engine.handle(NOW.after(Millis(3_200)), Input::Tick);
+    assert_eq!(ended(&actions).unwrap().word(), "no-offer");
 }
 
 #[test]

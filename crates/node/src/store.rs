@@ -161,11 +161,8 @@ impl Store {
     /// # Errors
     /// They still wait; the log is read at the next start.
     pub fn finish(&mut self, audit: Vec<Audited>) -> Result<(), StoreError> {
-        if audit.is_empty() {
-            self.write_confirmed()?;
-        } else {
-            self.write(&Batch { audit, ..Batch::default() })?;
-        }
+        self.commit(&Batch { audit, ..Batch::default() })?;
+        self.write_confirmed()?;
         Ok(self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
     }
 

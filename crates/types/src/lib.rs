@@ -14,6 +14,7 @@ mod invoice;
 mod job;
 mod kind;
 mod msat;
+pub mod refusal;
 mod reply;
 mod time;
 

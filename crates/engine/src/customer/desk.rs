@@ -5,7 +5,7 @@ use std::collections::{HashMap, hash_map::Entry};
 use openagents_registry::Fault;
 use openagents_types::{
     Draft, Feedback, InputType, Invoice, JobId, JobResult, JobSpec, PaymentHash, ProviderKey, Quote, Status,
-    Timestamp,
+    Timestamp, refusal,
 };
 use sha2::{Digest, Sha256};
 
@@ -14,12 +14,6 @@ use crate::{
     Action, Actions, CustomerConfig, Direction, PaymentRow, Record, Standing, choice::score, job::note_step,
     schedule::Schedule,
 };
-
-/// The code of an offer that the day's budget does not cover.
-const OVER_BUDGET: &str = "daily-limit";
-
-/// What providers say of a job that no provider would do as it is.
-const ABOUT_THE_JOB: &[&str] = &["input", "input-too-large", "invalid", "policy"];
 
 /// All jobs a customer has in hand. Those that are over leave memory; the store keeps them.
 #[derive(Debug)]
@@ -109,7 +103,7 @@ impl CustomerDesk {
         } else if known || ask.quotes.len() >= self.config.offers_kept {
             ("again", String::from("has already offered"))
         } else if let Some(message) = self.over_budget(now, ask, quote.price) {
-            (OVER_BUDGET, message)
+            (refusal::DAILY_LIMIT, message)
         } else {
             return None;
         };
@@ -145,8 +139,8 @@ impl CustomerDesk {
             match self.over_budget(now, ask, quote.price) {
                 None => ask.quotes.push(quote),
                 Some(message) => {
-                    let refusal = Refusal { provider: quote.provider, code: OVER_BUDGET.into(), message };
-                    self.note_refusal(ask, refusal);
+                    let code = refusal::DAILY_LIMIT.into();
+                    self.note_refusal(ask, Refusal { provider: quote.provider, code, message });
                 }
             }
         }
@@ -239,7 +233,7 @@ impl CustomerDesk {
         if result.kind != ask.spec.kind.result() || ask.delivery.is_some() {
             return self.put(ask);
         }
-        let fault = unpromised(&ask.spec, &result.content);
+        let (fault, refusals) = (unpromised(&ask.spec, &result.content), ask.refusals.len());
         let takes = match &ask.phase {
             Phase::Collecting { .. } if fault.is_some() => false,
             Phase::Collecting { .. } => self.takes_unpaid(now, &mut ask, result, invoice, out),
@@ -257,7 +251,7 @@ impl CustomerDesk {
         if takes {
             self.deliver(now, &mut ask, result, fault.is_none(), out);
             self.keep(now, ask, out);
-        } else if fault.is_some() && counts {
+        } else if ask.refusals.len() > refusals {
             self.keep(now, ask, out);
         } else {
             self.put(ask);
@@ -410,8 +404,7 @@ impl CustomerDesk {
     fn last_offer(&self, ask: &Ask, until: Timestamp) -> Timestamp {
         let holds = |wanted| ask.spec.inputs.iter().any(|input| input.input_type == wanted);
         // What one provider cannot read, no other will: none is worth a long wait.
-        let is_about_the_job = |refusal: &Refusal| ABOUT_THE_JOB.contains(&refusal.code.as_str());
-        if ask.refusals.iter().all(is_about_the_job) {
+        if ask.refusals.iter().all(|no| refusal::is_about_the_job(&no.code)) {
             until.after(self.config.late_offer)
         } else if holds(InputType::Job) {
             Timestamp::NEVER

@@ -3,7 +3,8 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use openagents_api::{AskBody, Client, JobView, SCHEMA_VERSION};
-use openagents_types::{InputType, JobInput, JobKind, JobSpec, Msat, Param, Timestamp};
+use openagents_registry::{Builder, Fault};
+use openagents_types::{InputType, JobInput, JobKind, Msat, Param, Timestamp};
 use serde::Serialize;
 
 use super::{
@@ -79,21 +80,14 @@ fn placed<T: Clone + Send + Sync + 'static>(
 /// Finds what no provider would take before the first job is paid for.
 pub(super) fn check(then: &[Step]) -> Result<(), Failure> {
     for (number, step) in (2..).zip(then) {
-        let Ok(schema) = openagents_registry::find(step.kind) else { continue };
-        let spec = JobSpec {
-            kind: step.kind,
-            inputs: vec![JobInput { input_type: InputType::Event, ..JobInput::text("0".repeat(64)) }],
-            params: step.params.clone(),
-            output: Vec::new(),
-            bid: Msat::ZERO,
-            provider: None,
-            encrypt: false,
-            relays: Vec::new(),
-            expires_at: Timestamp::NEVER,
-        };
-        if let Err(fault) = schema.read_spec(&spec) {
-            let next = format!("see what the kind takes with `openagents registry show {}`", step.kind);
-            return Err(Failure::usage(format!("step {number} cannot be asked: {fault}"), next));
+        let job = Builder::new(step.kind).event("0".repeat(64), None).params(step.params.clone());
+        match job.build(Timestamp::NEVER) {
+            // A kind that is in no catalogue may be sold all the same.
+            Ok(_) | Err(Fault::UnknownKind(_)) => {}
+            Err(fault) => {
+                let next = format!("see what the kind takes with `openagents registry show {}`", step.kind);
+                return Err(Failure::usage(format!("step {number} cannot be asked: {fault}"), next));
+            }
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! What a finished job means to whoever asked: the object for programs, the words for people, the exit.
 
 use openagents_api::{JobView, RefusalView, SCHEMA_VERSION};
-use openagents_types::{JobId, Msat, ProviderKey};
+use openagents_types::{JobId, Msat, ProviderKey, refusal};
 use serde::Serialize;
 
 use crate::{exit::Exit, text::one_line};
@@ -102,19 +102,16 @@ enum WhyRefused {
     Other,
 }
 
-/// What providers say of a job that no provider would do as it is.
-const ABOUT_THE_JOB: &[&str] = &["input", "input-too-large", "invalid", "policy"];
-
 fn why_refused(job: &JobView) -> WhyRefused {
     let bid = job.bid_msat.unwrap_or(u64::MAX);
     let codes = || job.refusals.iter().map(|refusal| refusal.code.as_str());
-    if codes().any(|code| code == "daily-limit") {
+    if codes().any(|code| code == refusal::DAILY_LIMIT) {
         WhyRefused::DayLimit
     } else if job.quotes.iter().any(|quote| quote.price_msat > bid)
         || codes().any(|code| matches!(code, "bid-too-low" | "too-dear" | "above-bid"))
     {
         WhyRefused::Price
-    } else if codes().next().is_some() && codes().all(|code| ABOUT_THE_JOB.contains(&code)) {
+    } else if codes().next().is_some() && codes().all(refusal::is_about_the_job) {
         WhyRefused::Job
     } else {
         WhyRefused::Other
@@ -124,7 +121,7 @@ fn why_refused(job: &JobView) -> WhyRefused {
 /// What happened, where the money is, what to do next.
 pub(super) fn words(job: &JobView, exit: Exit) -> String {
     let mut lines = vec![format!("{}: {}", one_line(&job.state, 30), one_line(&job.explanation, 400))];
-    lines.extend(job.refusals.iter().map(refusal));
+    lines.extend(job.refusals.iter().map(told));
     lines.push(format!("money: {}", money(job)));
     if let Some(next) = next(job, exit) {
         lines.push(format!("next: {next}"));
@@ -133,11 +130,10 @@ pub(super) fn words(job: &JobView, exit: Exit) -> String {
 }
 
 /// Who would not do the job, or whose offer was not taken.
-fn refusal(refusal: &RefusalView) -> String {
-    let ours = ["amount", "above-bid", "network", "expiring", "uninvited", "again", "daily-limit"];
-    let verb = if ours.contains(&refusal.code.as_str()) { "was not taken: it" } else { "said no:" };
-    let provider = &refusal.provider.to_hex()[..8];
-    format!("  {provider}… {verb} {} ({})", one_line(&refusal.message, 200), one_line(&refusal.code, 40))
+fn told(no: &RefusalView) -> String {
+    let verb = if refusal::is_of_the_customer(&no.code) { "was not taken: it" } else { "said no:" };
+    let provider = &no.provider.to_hex()[..8];
+    format!("  {provider}… {verb} {} ({})", one_line(&no.message, 200), one_line(&no.code, 40))
 }
 
 fn money(job: &JobView) -> String {

@@ -1,0 +1,21 @@
+//! The codes of refusals that say whose fault it was: what both the rules of the market and its programs go by.
+
+/// Codes of providers that mean the job itself: no provider would do it as it is.
+const ABOUT_THE_JOB: &[&str] = &["input", "input-too-large", "invalid", "policy"];
+
+/// Codes with which a customer turns an offer down.
+const OF_CUSTOMERS: &[&str] =
+    &["amount", "above-bid", "network", "expiring", "uninvited", "again", DAILY_LIMIT];
+
+/// The code of an offer that the customer's budget for the day does not cover.
+pub const DAILY_LIMIT: &str = "daily-limit";
+
+/// Whether a refusal is about the job itself, so that asking again as it is brings the same.
+pub fn is_about_the_job(code: &str) -> bool {
+    ABOUT_THE_JOB.contains(&code)
+}
+
+/// Whether the customer turned an offer down, and no provider a job.
+pub fn is_of_the_customer(code: &str) -> bool {
+    OF_CUSTOMERS.contains(&code)
+}
