@@ -280,15 +280,11 @@ fn a_job_that_everybody_refuses_ends_soon_and_is_not_called_taken_back() {
     assert_eq!(engine.load(), (0, 0));
 }
 
-#[test]
-fn what_is_wrong_with_the_job_itself_is_not_waited_out() {
-    let mut engine = engine();
-    let mut one = ask(1);
-    one.spec.inputs = vec![JobInput::url("https://example.com/a")];
-    engine.handle(NOW, Input::Ask(Box::new(one)));
-    let refusal = Feedback {
+/// A provider says no to job 1.
+fn refusal() -> Feedback {
+    Feedback {
         job: JobId::from_bytes([1; 32]),
-        provider: ProviderKey::from_bytes([3; 32]),
+        provider: ProviderKey::from_bytes([4; 32]),
         event: EventId::from_bytes([8; 32]),
         status: Status::Error,
         message: "the server answered 404".into(),
@@ -300,8 +296,28 @@ fn what_is_wrong_with_the_job_itself_is_not_waited_out() {
         terms: Terms::Prepaid,
         code: Some("input".into()),
         created_at: NOW,
-    };
-    engine.handle(NOW, Input::Feedback(refusal));
+    }
+}
+
+#[test]
+fn an_offer_is_not_forgotten_when_another_word_comes_before_the_tick() {
+    let mut engine = engine();
+    engine.handle(NOW, Input::Ask(Box::new(ask(1))));
+    engine.handle(NOW, Input::Quote(quote(1)));
+    let late = NOW.after(Millis(150));
+    engine.handle(late, Input::Feedback(refusal()));
+    let wake = engine.next_wake().unwrap();
+    assert!(wake <= late.after(Millis(1)), "it sleeps until {wake:?}");
+    assert_eq!(count_paid(&engine.handle(wake, Input::Tick)), 1);
+}
+
+#[test]
+fn what_is_wrong_with_the_job_itself_is_not_waited_out() {
+    let mut engine = engine();
+    let mut one = ask(1);
+    one.spec.inputs = vec![JobInput::url("https://example.com/a")];
+    engine.handle(NOW, Input::Ask(Box::new(one)));
+    engine.handle(NOW, Input::Feedback(refusal()));
     assert!(ended(&engine.handle(NOW.after(Millis(3_000)), Input::Tick)).is_none());
     assert!(ended(&engine.handle(NOW.after(Millis(3_200)), Input::Tick)).is_some());
 }

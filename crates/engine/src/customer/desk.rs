@@ -449,7 +449,10 @@ impl CustomerDesk {
     fn wake(&self, now: Timestamp, ask: &Ask) -> Timestamp {
         let again = now.after(self.config.recheck);
         let next = match &ask.phase {
-            Phase::Collecting { until } if *until > now => (*until).min(ask.spec.expires_at),
+            // Offers that nobody has looked at yet: another word came at the end of the window, before the tick.
+            Phase::Collecting { until } if *until > now || !ask.quotes.is_empty() => {
+                (*until).min(ask.spec.expires_at)
+            }
             Phase::Collecting { until } if is_refused_by_all(ask) => {
                 self.last_offer(ask, *until).min(ask.spec.expires_at)
             }

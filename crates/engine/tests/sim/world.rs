@@ -199,6 +199,12 @@ impl World {
             }
             Event::Deliver { node, word } => self.deliver(node, word),
             Event::Refetch { node } => self.refetch(node),
+            // A busy machine hears what came in meanwhile before it looks at the clock.
+            Event::Wake { node } if self.trouble(10) => {
+                let late = self.rng.between(1, 3_000);
+                self.wakes[node] = Some(self.now + late);
+                self.at(late, Event::Wake { node });
+            }
             Event::Wake { node } => {
                 self.wakes[node] = None;
                 self.hear(node, Input::Tick);
@@ -250,10 +256,23 @@ impl World {
         let Some(at) = self.nodes[node].engine.as_ref().and_then(openagents_engine::Engine::next_wake) else {
             return;
         };
+        self.assert_offers_are_looked_at(node, at);
         let at = at.millis().max(self.now + 1);
         if self.wakes[node].is_none_or(|armed| at < armed) {
             self.wakes[node] = Some(at);
             self.at(at - self.now, Event::Wake { node });
+        }
+    }
+
+    /// Whoever has an offer in hand chooses at the end of the window, whatever else is heard by then.
+    fn assert_offers_are_looked_at(&self, node: usize, wake: Timestamp) {
+        for ask in self.nodes[node].disk.asks.values() {
+            if let Phase::Collecting { until } = ask.phase
+                && !ask.quotes.is_empty()
+            {
+                let due = until.max(self.time().after(Millis(1)));
+                assert!(wake <= due, "customer {node} sleeps until {wake:?} on the offers of {ask:#?}");
+            }
         }
     }
 
