@@ -35,6 +35,27 @@ pub(crate) struct FuzzArgs {
     /// Only the targets that need nothing of the outside, which are built in a third of the time
     #[arg(long)]
     pub(crate) pure: bool,
+    /// Begin with the seeds alone and this random number, so that the same inputs are tried each time;
+    /// otherwise what earlier runs found is gone on with
+    #[arg(long)]
+    pub(crate) seed: Option<u32>,
+}
+
+impl FuzzArgs {
+    /// What the test command runs: the same inputs on every machine, so that what is found is found everywhere.
+    pub(crate) const fn brief() -> Self {
+        Self { target: Vec::new(), seconds: 60, runs: Some(20_000), jobs: 2, pure: true, seed: Some(1) }
+    }
+
+    /// Where a target puts what it finds.
+    fn corpus(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let corpus = folder().join(if self.seed.is_some() { "brief" } else { "corpus" }).join(name);
+        if self.seed.is_some() && corpus.exists() {
+            fs::remove_dir_all(&corpus)?;
+        }
+        fs::create_dir_all(&corpus)?;
+        Ok(corpus)
+    }
 }
 
 /// What cargo-fuzz passes, but for the address sanitizer, which needs a nightly compiler; there is no
@@ -133,8 +154,7 @@ fn binary(name: &str, host: &str) -> PathBuf {
 }
 
 fn one(name: &str, host: &str, arguments: &FuzzArgs) -> anyhow::Result<Outcome> {
-    let (corpus, crashes) = (folder().join("corpus").join(name), folder().join("crashes").join(name));
-    fs::create_dir_all(&corpus)?;
+    let (corpus, crashes) = (arguments.corpus(name)?, folder().join("crashes").join(name));
     fs::create_dir_all(&crashes)?;
     let mut fuzzer = Command::new(binary(name, host));
     fuzzer.arg(&corpus);
@@ -145,6 +165,7 @@ fn one(name: &str, host: &str, arguments: &FuzzArgs) -> anyhow::Result<Outcome> 
     fuzzer.args([format!("-max_total_time={}", arguments.seconds), format!("-timeout={SLOWEST}")]);
     fuzzer.args([format!("-rss_limit_mb={MEMORY}"), "-print_final_stats=1".into()]);
     fuzzer.args(arguments.runs.map(|runs| format!("-runs={runs}")));
+    fuzzer.args(arguments.seed.map(|seed| format!("-seed={seed}")));
     let output = fuzzer.output().with_context(|| format!("cannot start {name}"))?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let crash = (!output.status.success()).then(|| crash(name, &said, &binary(name, host)));

@@ -25,7 +25,7 @@ const STEPS: &[Step] = &[
     ("targets", targets),
     ("tests", tests),
     ("simulator", simulator),
-    ("fuzz", || fuzz::run(&FuzzArgs { target: Vec::new(), seconds: 10, runs: None, jobs: 2, pure: true })),
+    ("fuzz", || fuzz::run(&FuzzArgs::brief())),
     ("torture", || torture::run(&TortureArgs { kills: 200, seed: 1, debug: true })),
     ("failpoints", torture::sweep),
     ("release", shell::build_release),

@@ -4,17 +4,17 @@
 //! |---|---|---|---|---|---|
 //! | held | work starts | given back | work starts if still of use, else given back | nothing | driver recalls the job, else a warning |
 //! | settled | work starts, all of it earned | refund owed | as held, else refund owed | nothing | the same |
-//! | cancelled, expired | the offer is over | | | work on it stops | nothing |
+//! | cancelled, expired | the offer is over | | | work on it stops, and the customer is told | nothing |
 //!
 //! A payment is matched by its hash and by nothing else; equal amounts or times prove nothing.
 
-use openagents_types::{JobId, Msat, PaymentHash, Timestamp};
+use openagents_types::{Draft, JobId, Msat, PaymentHash, Timestamp};
 
 use crate::{
     Action, Actions, Entry, Incoming, Job, Movement, Record,
     admission::rank,
     job::{EXPIRED, Funds, Outcome, State, Why},
-    provider::ProviderDesk,
+    provider::{ProviderDesk, refusal},
 };
 
 /// An offer that is over, and the payment that may still come for it.
@@ -149,6 +149,7 @@ impl ProviderDesk {
             Incoming::Cancelled | Incoming::Expired => {
                 let why = Why::new("payment-lapsed", "the payment went back to the customer before delivery");
                 self.stop_work(id, out);
+                out.publish(id, Draft::Notice(refusal(&why)));
                 self.returned(now, id, hash, why, out);
             }
             Incoming::Open | Incoming::Held { .. } | Incoming::Settled { .. } | Incoming::Unknown => {}
