@@ -7,7 +7,7 @@ use std::{
     process::Stdio,
 };
 
-use openagents_api::{Client, JobView};
+use openagents_api::{Client, JobView, TestWalletBody};
 use openagents_node::Node;
 use openagents_tests::{config, offline, summary, until};
 use openagents_types::{JobInput, JobKind};
@@ -16,6 +16,11 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
 };
+
+/// The wallet of a stranger.
+fn strangers_wallet(sats: u64) -> TestWalletBody {
+    TestWalletBody { label: "stranger".into(), sats, plain: false }
+}
 
 /// The strangers' folder, if what they stand on is installed (`cargo xtask test` does that).
 fn strangers() -> Option<PathBuf> {
@@ -90,7 +95,7 @@ async fn a_foreign_customer_pays_and_is_served() {
     let dir = tempfile::tempdir().unwrap();
     let (node, client) = market(dir.path(), false).await;
     let (relay, key) = relay_and_provider(&client).await;
-    let wallet = client.testnet_wallet("stranger", 1_000).await.unwrap();
+    let wallet = client.testnet_wallet(&strangers_wallet(1_000)).await.unwrap();
     customer(&folder, &[&relay, &key, &wallet], 5).await;
     let ledger = client.ledger(10).await.unwrap();
     let earned = ledger.lines.iter().filter(|line| line.movement == "earned");
@@ -118,7 +123,7 @@ async fn our_customer_pays_a_foreign_provider() {
     let dir = tempfile::tempdir().unwrap();
     let (node, client) = market(dir.path(), false).await;
     let (relay, _) = relay_and_provider(&client).await;
-    let wallet = client.testnet_wallet("stranger", 0).await.unwrap();
+    let wallet = client.testnet_wallet(&strangers_wallet(0)).await.unwrap();
     let _provider = provider(&folder, &[&relay, &wallet]).await;
     let (job, answer) = prompt(&client, 10_000).await;
     assert_eq!((job.paid_msat, answer.as_str()), (2_000, "That prompt has 5 words."));

@@ -9,7 +9,7 @@ use crate::{
     needs, registry,
     shell::{self, command, program, run, works},
     tidy,
-    torture::{self, TortureArgs},
+    torture::{self, Rail, TortureArgs},
 };
 
 /// One step: its name, and what it does.
@@ -26,7 +26,7 @@ const STEPS: &[Step] = &[
     ("tests", tests),
     ("simulator", simulator),
     ("fuzz", || fuzz::run(&FuzzArgs::brief())),
-    ("torture", || torture::run(&TortureArgs { kills: 200, seed: 1, debug: true })),
+    ("torture", torture_both),
     ("failpoints", torture::sweep),
     ("release", shell::build_release),
     ("demo", demo),
@@ -115,6 +115,12 @@ fn tests() -> anyhow::Result<()> {
     }
     run(tests)?;
     run(command("cargo test --workspace --doc --quiet"))
+}
+
+/// Kills on either rail.
+fn torture_both() -> anyhow::Result<()> {
+    torture::run(&TortureArgs { kills: 150, seed: 1, rail: Rail::Hold, chaos: None, debug: true })?;
+    torture::run(&TortureArgs { kills: 50, seed: 2, rail: Rail::Bolt11, chaos: None, debug: true })
 }
 
 fn simulator() -> anyhow::Result<()> {

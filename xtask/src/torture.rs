@@ -14,6 +14,7 @@ use openagents_api::{AskBody, Client, JobView, Listing, Side};
 use openagents_types::{JobInput, JobKind, Param};
 use serde_json::Value;
 
+pub(crate) use self::node::Rail;
 use self::{
     node::{Node, Role, World},
     witness::Witness,
@@ -29,6 +30,12 @@ pub(crate) struct TortureArgs {
     /// Where the randomness begins; printed, so that a failure can be run again
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// How payments reach the providers
+    #[arg(long, value_enum, default_value_t = Rail::Hold)]
+    pub(crate) rail: Rail,
+    /// Instead of killing, buy so many jobs with wallets that time out, lie and change their mind
+    #[arg(long, value_name = "JOBS")]
+    pub(crate) chaos: Option<u32>,
     /// Torture the debug build, which is there sooner and restarts later
     #[arg(long)]
     pub(crate) debug: bool,
@@ -60,6 +67,9 @@ impl Rng {
 
 /// See the module.
 pub(crate) fn run(arguments: &TortureArgs) -> anyhow::Result<()> {
+    if let Some(jobs) = arguments.chaos {
+        return chaos(jobs, arguments.debug);
+    }
     if arguments.debug {
         shell::build_debug()?
     } else {
@@ -69,15 +79,24 @@ pub(crate) fn run(arguments: &TortureArgs) -> anyhow::Result<()> {
     runtime.block_on(kill_many(arguments))
 }
 
+/// The test of the name, with more jobs.
+fn chaos(jobs: u32, debug: bool) -> anyhow::Result<()> {
+    let profile = if debug { "" } else { "--release" };
+    let mut test =
+        shell::command(&format!("cargo test --quiet --workspace {profile} --test chaos -- --nocapture"));
+    test.env("OPENAGENTS_CHAOS_JOBS", jobs.to_string());
+    shell::run(test)
+}
+
 async fn kill_many(arguments: &TortureArgs) -> anyhow::Result<()> {
-    println!("torture: {} kills, seed {}", arguments.kills, arguments.seed);
+    println!("torture: {} kills, seed {}, rail {:?}", arguments.kills, arguments.seed, arguments.rail);
     let mut rng = Rng(arguments.seed);
     let world = World::start(arguments.profile()).await?;
     let witness = Witness::listen(world.relay())?;
     let mut nodes = Vec::new();
     for index in 0..PROVIDERS + CUSTOMERS {
         let role = if index < PROVIDERS { Role::Provider } else { Role::Customer };
-        nodes.push(Node::new(&world, index, role).await?);
+        nodes.push(Node::new(&world, index, role, arguments.rail).await?);
     }
     for node in &mut nodes {
         node.start(&[])?;
@@ -172,11 +191,14 @@ async fn settle(world: &World, nodes: &mut [Node]) -> anyhow::Result<Report> {
     Ok(report)
 }
 
+/// Jobs that somebody waits for. An offer that is over and unpaid waits for nobody, though a plain invoice
+/// keeps it open for ten minutes more, in case of a slow payment.
 async fn open_jobs(nodes: &[Node]) -> anyhow::Result<Vec<JobView>> {
     let mut open = Vec::new();
     for node in nodes {
         open.extend(node.client()?.jobs(&Listing { open: true, ..Listing::default() }).await?);
     }
+    open.retain(|job| job.state != "lapsing");
     Ok(open)
 }
 
@@ -230,8 +252,8 @@ pub(crate) fn sweep() -> anyhow::Result<()> {
 
 async fn sweep_all() -> anyhow::Result<()> {
     let world = World::start("debug").await?;
-    let mut provider = Node::new(&world, 0, Role::Provider).await?;
-    let mut customer = Node::new(&world, 1, Role::Customer).await?;
+    let mut provider = Node::new(&world, 0, Role::Provider, Rail::Hold).await?;
+    let mut customer = Node::new(&world, 1, Role::Customer, Rail::Hold).await?;
     let list = world.home().join("failpoints");
     let listing = [("OPENAGENTS_FAILPOINT_LIST", list.display().to_string())];
     provider.start(&listing)?;

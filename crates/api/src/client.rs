@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     AskBody, Asked, AuditQuery, AuditView, Cleared, JobView, LedgerView, Listing, NewsView, NodeView,
-    Problem, ResultView, TransactionView,
+    Problem, ResultView, TestWalletBody, TransactionView,
 };
 
 /// A node's API at one address.
@@ -164,14 +164,13 @@ impl Client {
         self.read(self.request(Method::GET, &format!("/api/v1/wallet/history?limit={limit}"))).await
     }
 
-    /// Opens a testnet account with so many satoshis; gives its `nostr+walletconnect://` connection,
+    /// Opens a testnet account; gives its `nostr+walletconnect://` connection,
     /// which spends.
     ///
     /// # Errors
     /// The node does not answer, or serves no testnet.
-    pub async fn testnet_wallet(&self, label: &str, sats: u64) -> Result<String, ClientError> {
-        let body = serde_json::json!({ "label": label, "sats": sats });
-        let request = self.request(Method::POST, "/api/v1/testnet/wallets").json(&body);
+    pub async fn testnet_wallet(&self, wanted: &TestWalletBody) -> Result<String, ClientError> {
+        let request = self.request(Method::POST, "/api/v1/testnet/wallets").json(wanted);
         let opened: serde_json::Value = self.read(request).await?;
         Ok(opened["uri"].as_str().unwrap_or_default().to_owned())
     }

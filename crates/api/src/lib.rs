@@ -11,7 +11,7 @@ pub use client::{Client, ClientError};
 pub use view::{
     AskBody, Asked, AuditQuery, AuditView, Cleared, JobView, LedgerLine, LedgerView, Listing, NewsView,
     NodeView, OfferView, Problem, ProviderView, QuoteView, RefusalView, RelayView, ResultView, Side,
-    StepView, TransactionView, WalletView,
+    StepView, TestWalletBody, TransactionView, WalletView,
 };
 
 /// The version of the shapes in this crate, in every answer's `schema_version`.

@@ -231,6 +231,30 @@ pub struct ResultView {
     pub sha256: String,
 }
 
+/// A testnet account to open (`POST /api/v1/testnet/wallets`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestWalletBody {
+    /// What it is called in the audit.
+    #[serde(default = "guest")]
+    pub label: String,
+    /// The test money it starts with, in satoshis.
+    pub sats: u64,
+    /// Whether it is like most wallets, which cannot lock payments.
+    #[serde(default)]
+    pub plain: bool,
+}
+
+fn guest() -> String {
+    "guest".into()
+}
+
+impl Default for TestWalletBody {
+    fn default() -> Self {
+        Self { label: guest(), sats: 0, plain: false }
+    }
+}
+
 /// A job to buy (`POST /api/v1/jobs`).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

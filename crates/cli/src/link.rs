@@ -1,6 +1,6 @@
 //! The way from a command to the home and to the node that runs in it.
 
-use openagents_api::Client;
+use openagents_api::{Client, TestWalletBody};
 use openagents_node::home::Home;
 use serde::Deserialize;
 
@@ -48,7 +48,7 @@ pub(crate) fn not_running() -> Failure {
 }
 
 /// Opens a funded testnet account at the running node: its wallet connection.
-pub(crate) async fn new_testnet_wallet(home: &Home, sats: u64) -> anyhow::Result<String> {
+pub(crate) async fn new_testnet_wallet(home: &Home, wanted: &TestWalletBody) -> anyhow::Result<String> {
     #[derive(Deserialize)]
     struct Opened {
         uri: String,
@@ -57,7 +57,7 @@ pub(crate) async fn new_testnet_wallet(home: &Home, sats: u64) -> anyhow::Result
     #[allow(clippy::disallowed_methods, reason = "talks to our own node on loopback only")]
     let http = reqwest::Client::builder().no_proxy().build()?;
     let request = http.post(format!("{app}/api/v1/testnet/wallets")).bearer_auth(token);
-    let response = request.json(&serde_json::json!({ "sats": sats })).send().await?;
+    let response = request.json(wanted).send().await?;
     if !response.status().is_success() {
         let status = response.status();
         return Err(match response.json::<openagents_api::Problem>().await {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
-use openagents_api::{AskBody, Asked, NodeView, Problem, TransactionView};
+use openagents_api::{AskBody, Asked, NodeView, Problem, TestWalletBody, TransactionView};
 use openagents_types::{JobId, ProviderKey};
 
 use crate::{bus::Bus, store::Reader};
@@ -54,7 +54,7 @@ pub(crate) trait Desk: Send + Sync {
     /// Forgets all checks by the policy; gives their number.
     async fn clear_audit(&self) -> Result<u64, Problem>;
     /// Opens a testnet wallet; gives its connection.
-    async fn testnet_wallet(&self, label: &str, sats: u64) -> Result<String, Problem>;
+    async fn testnet_wallet(&self, wanted: &TestWalletBody) -> Result<String, Problem>;
     /// Where all test money is, if this node serves the testnet.
     async fn testnet_audit(&self) -> Option<serde_json::Value>;
 }

@@ -9,11 +9,11 @@ use std::{
 use async_trait::async_trait;
 use openagents_api::{
     AskBody, Asked, NodeView, OfferView, Problem, ProviderView, RelayView, SCHEMA_VERSION, Side,
-    TransactionView, WalletView,
+    TestWalletBody, TransactionView, WalletView,
 };
 use openagents_engine::{AskOptions, Input, ProviderConfig};
 use openagents_types::{JobId, JobSpec, Millis, Msat, ProviderKey, Timestamp};
-use openagents_wallet::HistoryFilter;
+use openagents_wallet::{HistoryFilter, testnet::Opening};
 
 use crate::{
     acceptable::{Content, Gate, Objection},
@@ -118,7 +118,7 @@ impl Desk for Counter {
         })
     }
 
-    async fn testnet_wallet(&self, label: &str, sats: u64) -> Result<String, Problem> {
+    async fn testnet_wallet(&self, wanted: &TestWalletBody) -> Result<String, Problem> {
         let Some(testnet) = &self.testnet else {
             return Err(Problem {
                 code: "no-testnet".into(),
@@ -127,13 +127,14 @@ impl Desk for Counter {
                 next: "Start it with `openagents up --offline`.".into(),
             });
         };
-        let amount = Msat::from_sat(sats).map_err(|error| Problem {
+        let amount = Msat::from_sat(wanted.sats).map_err(|error| Problem {
             code: "amount".into(),
             message: format!("{error}."),
             money: "No money moved.".into(),
             next: "Ask for fewer sats.".into(),
         })?;
-        testnet.new_account(label, amount).map_err(|error| wallet_silent(&error.to_string()))
+        let opening = Opening { label: &wanted.label, funds: amount, plain: wanted.plain };
+        testnet.new_account(opening).map_err(|error| wallet_silent(&error.to_string()))
     }
 
     async fn testnet_audit(&self) -> Option<serde_json::Value> {

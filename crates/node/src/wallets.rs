@@ -9,7 +9,7 @@ use openagents_types::{DayBudget, Msat, Network};
 use openagents_wallet::{
     Transaction, Wallet,
     nwc::{Connection, Nwc},
-    testnet::{Ledger, Service},
+    testnet::{Ledger, Opening, Service},
 };
 use serde_json::json;
 
@@ -121,15 +121,16 @@ impl Testnet {
     /// The account of this node itself, opened with test money the first time.
     pub(crate) fn own_account(&self, home: &Home) -> Result<Connection, WalletsError> {
         let secret = secret(home, "testnet-account.key")?;
-        Ok(self.service.open_account("this node", OWN_FUNDS, secret, self.relays())?)
+        let opening = Opening { label: "this node", funds: OWN_FUNDS, plain: false };
+        Ok(self.service.open_account(opening, secret, self.relays())?)
     }
 
     /// A new account with test money: its `nostr+walletconnect://` connection, which spends.
     ///
     /// # Errors
     /// The testnet's journal cannot be written.
-    pub fn new_account(&self, label: &str, funds: Msat) -> Result<String, WalletsError> {
-        let connection = self.service.open_account(label, funds, SecretKey::generate(), self.relays())?;
+    pub fn new_account(&self, opening: Opening<'_>) -> Result<String, WalletsError> {
+        let connection = self.service.open_account(opening, SecretKey::generate(), self.relays())?;
         Ok(connection.expose())
     }
 
@@ -151,6 +152,7 @@ impl Testnet {
             "in_flight_msat": audit.in_flight.get(),
             "balances": balances,
             "conserved": audit.conserved,
+            "paid_again": audit.paid_again,
         })
     }
 

@@ -10,7 +10,7 @@ mod ledger;
 mod service;
 
 pub use faults::{Fault, Faults};
-pub use ledger::{Account, Audit, Ledger, LedgerError};
+pub use ledger::{Account, Audit, Ledger, LedgerError, Opening};
 pub use service::Service;
 
 use crate::WalletKind;

@@ -8,7 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use openagents_api::Client;
+use clap::ValueEnum;
+use openagents_api::{Client, TestWalletBody};
 use serde_json::Value;
 
 use crate::shell::program;
@@ -21,6 +22,15 @@ pub(super) const FUNDS_MSAT: i64 = 1_000_000_000;
 pub(super) enum Role {
     Provider,
     Customer,
+}
+
+/// How payments reach providers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rail {
+    /// Locked until delivery, by wallets that hold invoices.
+    Hold,
+    /// Taken first, by wallets that do not; what is not delivered is refunded.
+    Bolt11,
 }
 
 /// Relay and wallets.
@@ -113,13 +123,14 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) async fn new(world: &World, index: usize, role: Role) -> anyhow::Result<Self> {
+    pub(super) async fn new(world: &World, index: usize, role: Role, rail: Rail) -> anyhow::Result<Self> {
         let home = world.home().join(format!("node-{index}"));
         std::fs::create_dir_all(&home)?;
         std::fs::write(home.join("config.toml"), CONFIG)?;
         let label = format!("node-{index}");
         let sats = u64::try_from(FUNDS_MSAT / 1_000)?;
-        let uri = world.client.testnet_wallet(&label, sats).await?;
+        let wanted = TestWalletBody { label: label.clone(), sats, plain: rail == Rail::Bolt11 };
+        let uri = world.client.testnet_wallet(&wanted).await?;
         std::fs::write(home.join("wallet.nwc"), uri)?;
         let binary = program(world.profile, "openagents");
         Ok(Self { role, label, home, binary, relay: world.relay.clone(), process: None, client: None })

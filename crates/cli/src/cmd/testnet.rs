@@ -1,7 +1,7 @@
 //! `openagents testnet`: test money of a node that is a market of its own.
 
 use clap::Subcommand;
-use openagents_api::SCHEMA_VERSION;
+use openagents_api::{SCHEMA_VERSION, TestWalletBody};
 use serde_json::json;
 
 use crate::{args::Global, exit::Exit, link, show};
@@ -27,14 +27,18 @@ pub(crate) enum TestWallet {
         /// How much test money
         #[arg(long, value_name = "N", default_value_t = 1_000)]
         sats: u64,
+        /// Like most wallets, without a way to lock payments: its provider is paid first
+        #[arg(long)]
+        plain: bool,
     },
 }
 
 /// Does it.
 pub(crate) fn run(global: &Global, command: &Testnet) -> anyhow::Result<Exit> {
-    let Testnet::Wallet(TestWallet::New { sats }) = command;
+    let Testnet::Wallet(TestWallet::New { sats, plain }) = command;
     let home = link::home(global)?;
-    let uri = super::wait(link::new_testnet_wallet(&home, *sats))?;
+    let wanted = TestWalletBody { sats: *sats, plain: *plain, ..TestWalletBody::default() };
+    let uri = super::wait(link::new_testnet_wallet(&home, &wanted))?;
     if global.json {
         show::json(&json!({ "schema_version": SCHEMA_VERSION, "uri": uri, "sats": sats }))?;
     } else {

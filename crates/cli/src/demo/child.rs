@@ -10,6 +10,7 @@ use anyhow::Context;
 use openagents_api::Client;
 use openagents_node::{Node, home::write_private};
 use openagents_types::Msat;
+use openagents_wallet::testnet::Opening;
 
 use super::PROVIDER_SATS;
 
@@ -31,7 +32,7 @@ impl Child {
     pub(super) fn new(node: &Node, home: &Path, name: &'static str, price: u64) -> anyhow::Result<Self> {
         let testnet = node.testnet().context("the demo serves test wallets")?;
         let funds = Msat::from_sat(PROVIDER_SATS)?;
-        let connection = testnet.new_account(name, funds)?;
+        let connection = testnet.new_account(Opening { label: name, funds, plain: false })?;
         openagents_node::home::Home::open(Some(home.to_path_buf()))?;
         write_private(&home.join("wallet.nwc"), connection.as_bytes())?;
         let config = CONFIG.replace("NAME", name).replace("PRICE", &price.to_string());

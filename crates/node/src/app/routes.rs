@@ -13,9 +13,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use openagents_api::{AskBody, AuditQuery, AuditView, Cleared, JobView, Listing, Problem, ResultView, Side};
+use openagents_api::{
+    AskBody, AuditQuery, AuditView, Cleared, JobView, Listing, Problem, ResultView, Side, TestWalletBody,
+};
 use openagents_types::JobId;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -314,20 +315,12 @@ async fn events(State(ctx): State<Ctx>, headers: HeaderMap) -> Response {
     }
 }
 
-#[derive(Debug, Deserialize)]
-struct WalletBody {
-    sats: u64,
-    /// What the account is called in the audit.
-    label: Option<String>,
-}
-
 async fn testnet_wallet(
     State(app): State<App>,
-    body: Result<Json<WalletBody>, JsonRejection>,
+    body: Result<Json<TestWalletBody>, JsonRejection>,
 ) -> Result<Json<Value>, Failure> {
     let body = read_json(body)?;
-    let label = body.label.as_deref().unwrap_or("guest");
-    let uri = app.desk.testnet_wallet(label, body.sats).await?;
+    let uri = app.desk.testnet_wallet(&body).await?;
     Ok(Json(json!({ "uri": uri })))
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use openagents_api::{
     AskBody, Asked, JobView, LedgerView, NodeView, OfferView, Problem, ProviderView, RelayView,
-    SCHEMA_VERSION, Side, TransactionView, WalletView,
+    SCHEMA_VERSION, Side, TestWalletBody, TransactionView, WalletView,
 };
 use openagents_engine::Record;
 use openagents_types::{JobId, JobKind, ProviderKey};
@@ -98,8 +98,8 @@ impl Desk for Fake {
         Ok(3)
     }
 
-    async fn testnet_wallet(&self, label: &str, sats: u64) -> Result<String, Problem> {
-        Ok(format!("nostr+walletconnect://{label}?{sats}"))
+    async fn testnet_wallet(&self, wanted: &TestWalletBody) -> Result<String, Problem> {
+        Ok(format!("nostr+walletconnect://{}?{}", wanted.label, wanted.sats))
     }
 
     async fn testnet_audit(&self) -> Option<serde_json::Value> {

@@ -14,7 +14,14 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Line {
     /// An account was opened with test money.
-    Opened { key: String, label: String, funds: u64 },
+    Opened {
+        key: String,
+        label: String,
+        funds: u64,
+        /// Absent in journals from before there was a choice.
+        #[serde(default)]
+        plain: bool,
+    },
     /// An invoice was made.
     Invoiced { account: usize, bolt11: String, preimage: Option<String>, description: String },
     /// A payment was made; held, if the invoice holds.

@@ -85,6 +85,18 @@ struct Bill {
 struct Holder {
     label: String,
     balance: Msat,
+    plain: bool,
+}
+
+/// An account to open.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// What it is called in the audit.
+    pub label: &'a str,
+    /// The test money it starts with.
+    pub funds: Msat,
+    /// Whether it is like most wallets, which cannot lock payments.
+    pub plain: bool,
 }
 
 /// What is where. `balances + in_flight` is what was issued.
@@ -98,6 +110,8 @@ pub struct Audit {
     pub balances: Vec<(String, Msat)>,
     /// Whether it all adds up.
     pub conserved: bool,
+    /// How often a wallet was told to pay what it had paid already, or was paying.
+    pub paid_again: u64,
 }
 
 /// The ledger.
@@ -110,6 +124,7 @@ pub struct Ledger {
     by_text: HashMap<String, PaymentHash>,
     held: BTreeMap<(Timestamp, PaymentHash), ()>,
     issued: Msat,
+    paid_again: u64,
     hold_limit: Millis,
     journal: Journal,
 }
@@ -132,6 +147,7 @@ impl Ledger {
             by_text: HashMap::new(),
             held: BTreeMap::new(),
             issued: Msat::ZERO,
+            paid_again: 0,
             hold_limit: HOLD_LIMIT,
             journal: Journal::default(),
         }
@@ -159,9 +175,9 @@ impl Ledger {
 
     fn replay(&mut self, line: Line) {
         match line {
-            Line::Opened { key, label, funds } => {
+            Line::Opened { key, label, funds, plain } => {
                 if let Ok(key) = PublicKey::from_hex(&key) {
-                    self.enter_account(key, &label, Msat::new(funds));
+                    self.enter_account(key, Opening { label: &label, funds: Msat::new(funds), plain });
                 }
             }
             Line::Invoiced { account, bolt11, preimage, description } => {
@@ -186,21 +202,22 @@ impl Ledger {
         self.journal.write(line).map_err(|error| LedgerError::Journal(error.to_string()))
     }
 
-    /// The account of a client key, opened with `funds` if there is none.
+    /// The account of a client key, opened if there is none.
     ///
     /// # Errors
     /// The journal cannot be written.
-    pub fn open_account(&mut self, key: PublicKey, label: &str, funds: Msat) -> Result<Account, LedgerError> {
+    pub fn open_account(&mut self, key: PublicKey, opening: Opening<'_>) -> Result<Account, LedgerError> {
         if let Some(account) = self.by_key.get(&key) {
             return Ok(*account);
         }
-        self.write(&Line::Opened { key: key.to_hex(), label: label.to_owned(), funds: funds.get() })?;
-        Ok(self.enter_account(key, label, funds))
+        let Opening { label, funds, plain } = opening;
+        self.write(&Line::Opened { key: key.to_hex(), label: label.to_owned(), funds: funds.get(), plain })?;
+        Ok(self.enter_account(key, opening))
     }
 
-    fn enter_account(&mut self, key: PublicKey, label: &str, funds: Msat) -> Account {
+    fn enter_account(&mut self, key: PublicKey, Opening { label, funds, plain }: Opening<'_>) -> Account {
         let account = Account(self.accounts.len());
-        self.accounts.push(Holder { label: label.to_owned(), balance: funds });
+        self.accounts.push(Holder { label: label.to_owned(), balance: funds, plain });
         self.by_key.insert(key, account);
         self.issued = self.issued.saturating_add(funds);
         account
@@ -209,6 +226,11 @@ impl Ledger {
     /// Whose key this is.
     pub fn account(&self, key: &PublicKey) -> Option<Account> {
         self.by_key.get(key).copied()
+    }
+
+    /// Whether an account cannot lock payments.
+    pub fn is_plain(&self, account: Account) -> bool {
+        self.accounts.get(account.0).is_some_and(|holder| holder.plain)
     }
 
     /// What an account could spend.
@@ -310,6 +332,7 @@ impl Ledger {
     ) -> Result<Outgoing, LedgerError> {
         let bill = self.bills.get(&hash).ok_or(LedgerError::UnknownInvoice)?;
         if bill.payer.is_some() {
+            self.paid_again += 1;
             return Err(LedgerError::AlreadyPaid);
         }
         if bill.stage != Stage::Open || bill.invoice.expires_at <= now {
@@ -490,7 +513,7 @@ impl Ledger {
             self.accounts.iter().map(|holder| (holder.label.clone(), holder.balance)).collect();
         let sum: Msat = balances.iter().map(|(_, balance)| *balance).sum();
         let conserved = sum.checked_add(in_flight) == Some(self.issued);
-        Audit { issued: self.issued, in_flight, balances, conserved }
+        Audit { issued: self.issued, in_flight, balances, conserved, paid_again: self.paid_again }
     }
 }
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Account, Audit, Fault, Faults, Ledger, LedgerError,
-    ledger::{incoming_word, outgoing_word},
+    ledger::{Opening, incoming_word, outgoing_word},
 };
 use crate::{
     Incoming, MakeInvoice, Outgoing, WalletError,
@@ -41,6 +41,9 @@ const METHODS: [&str; 9] = [
     "lookup_invoice",
     "list_transactions",
 ];
+
+/// What an account that cannot lock payments does not do.
+const HOLDING: [&str; 3] = ["make_hold_invoice", "settle_hold_invoice", "cancel_hold_invoice"];
 
 /// How many request ids are remembered against replays.
 const REMEMBERED: usize = 100_000;
@@ -119,13 +122,12 @@ impl Service {
     /// The journal cannot be written.
     pub fn open_account(
         &self,
-        label: &str,
-        funds: Msat,
+        opening: Opening<'_>,
         secret: nostr::SecretKey,
         relays: Vec<RelayUrl>,
     ) -> Result<Connection, LedgerError> {
         let key = Keys::new(secret.clone()).public_key();
-        lock(&self.0.ledger).open_account(key, label, funds)?;
+        lock(&self.0.ledger).open_account(key, opening)?;
         Ok(Connection::new(self.0.keys.public_key(), relays, secret))
     }
 
@@ -250,7 +252,10 @@ impl Inner {
     async fn execute(&self, asked: &Asked, method: &str, params: &Value) -> Option<Answer> {
         let (now, account) = ((self.clock)(), asked.client.account);
         Some(match method {
-            "get_info" => Ok(info()),
+            "get_info" => Ok(info(lock(&self.ledger).is_plain(account))),
+            name if HOLDING.contains(&name) && lock(&self.ledger).is_plain(account) => {
+                Err(WalletError::NotImplemented(name.to_owned()))
+            }
             "get_balance" => Ok(json!({ "balance": lock(&self.ledger).balance(account).get() })),
             "make_invoice" | "make_hold_invoice" => self.make_invoice(now, account, params),
             "settle_hold_invoice" => self.settle(account, params).await,
@@ -413,12 +418,14 @@ impl Inner {
     }
 }
 
-fn info() -> Value {
+fn info(plain: bool) -> Value {
+    let methods: Vec<&str> =
+        METHODS.into_iter().filter(|method| !plain || !HOLDING.contains(method)).collect();
     json!({
         "alias": "testnet (test money)",
         "network": "regtest",
-        "methods": METHODS,
-        "notifications": ["payment_received", "hold_invoice_accepted"],
+        "methods": methods,
+        "notifications": if plain { vec!["payment_received"] } else { vec!["payment_received", "hold_invoice_accepted"] },
     })
 }
 

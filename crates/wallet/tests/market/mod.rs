@@ -20,7 +20,7 @@ use openagents_wallet::{
     Incoming, Outgoing, Pay, Wallet, WalletError,
     link::{Link, LinkError},
     nwc::{Connection, Nwc, Patience},
-    testnet::{Ledger, Service},
+    testnet::{Ledger, Opening, Service},
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -191,7 +191,7 @@ fn read(event: &Event) -> String {
 
 fn open(service: &Service, label: &str, secret: u8) -> Connection {
     let relay = RelayUrl::parse("ws://127.0.0.1:1").unwrap();
-    service.open_account(label, FUNDS, key(secret), vec![relay]).unwrap()
+    service.open_account(Opening { label, funds: FUNDS, plain: false }, key(secret), vec![relay]).unwrap()
 }
 
 async fn connect(service: &Service, label: &str, secret: u8, link: &Arc<Loop>) -> Arc<Nwc> {
