@@ -66,14 +66,17 @@ async fn open(client: &Client) -> Vec<JobView> {
 }
 
 /// Waits until at most `left` jobs are open.
-async fn rest(client: &Client, left: usize) {
+async fn rest(client: &Client, other: &Client, left: usize) {
     let begun = Instant::now();
     loop {
         let open = open(client).await;
         if open.len() <= left {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "{} jobs never ended, such as {:#?}", open.len(), open.first());
+        if begun.elapsed() > PATIENCE {
+            let told = other.job(open[0].id).await;
+            panic!("{} jobs never ended, such as {:#?}; the other side says {told:#?}", open.len(), open[0]);
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -111,12 +114,12 @@ async fn no_payment_is_lost_or_sent_twice_whatever_the_wallet_says() {
         body.deadline_ms = Some(90_000);
         buying.ask(&body).await.unwrap();
         if number % 32 == 31 {
-            rest(&buying, AT_ONCE).await;
+            rest(&buying, &selling, AT_ONCE).await;
         }
     }
-    rest(&buying, 0).await;
+    rest(&buying, &selling, 0).await;
     seller.testnet().unwrap().service().set_faults(Faults::none());
-    rest(&selling, 0).await;
+    rest(&selling, &buying, 0).await;
 
     let audit = seller.testnet().unwrap().audit();
     assert_eq!(audit["conserved"], true, "{audit}");

@@ -1,7 +1,10 @@
 //! Money: every call to the wallet, checked once more before anything is sent, and reported in the
 //! engine's words. A call that times out is not reported at all; the engine asks again.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
 use openagents_engine::{Action, Incoming, Input, InvoiceFor, Outgoing};
 use openagents_types::{Invoice, Millis, Msat, Network, PaymentHash, Preimage};
@@ -26,6 +29,7 @@ struct Inner {
     network: Network,
     calls: Semaphore,
     payments: Semaphore,
+    asked: Mutex<HashSet<Question>>,
     tasks: Tasks,
     driver: OnceLock<DriverHandle>,
 }
@@ -34,7 +38,8 @@ impl Till {
     /// A till on this wallet, which pays on this network and on no other.
     pub fn new(wallet: Option<Arc<dyn Wallet>>, network: Network, tasks: Tasks) -> Self {
         let (calls, payments) = (Semaphore::new(CALLS), Semaphore::new(PAYMENTS));
-        Self(Arc::new(Inner { wallet, network, calls, payments, tasks, driver: OnceLock::new() }))
+        let asked = Mutex::default();
+        Self(Arc::new(Inner { wallet, network, calls, payments, asked, tasks, driver: OnceLock::new() }))
     }
 
     /// Whom to report to. Called once, before any money moves.
@@ -47,10 +52,12 @@ impl Till {
         self.0.wallet.clone()
     }
 
-    /// Carries out one of the engine's actions about money.
+    /// Carries out one of the engine's actions about money, unless the wallet has yet to answer to the same.
     pub fn take(&self, action: Action) {
         let inner = self.0.clone();
+        let Some(asking) = Asking::begin(&inner, &action) else { return };
         self.0.tasks.spawn_until_stop(async move {
+            let _asking = asking;
             let lane = if matches!(action, Action::Pay { .. }) { &inner.payments } else { &inner.calls };
             let Ok(_permit) = lane.acquire().await else { return };
             if let Some(input) = inner.carry_out(action).await
@@ -68,6 +75,53 @@ impl Till {
         while let Some(event) = events.recv().await {
             driver.report(heard(event)).await;
         }
+    }
+}
+
+/// What a wallet can be asked for. The engine asks again as long as it hears nothing; a wallet that is silent
+/// is asked once at a time, so that many open payments do not pile up in front of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Question {
+    Invoice(InvoiceFor),
+    Settle(PaymentHash),
+    Cancel(PaymentHash),
+    LookUpIncoming(PaymentHash),
+    LookUpOutgoing(PaymentHash),
+    Pay(PaymentHash),
+}
+
+impl Question {
+    fn of(action: &Action) -> Option<Self> {
+        Some(match action {
+            Action::Invoice { invoice_for, .. } => Self::Invoice(*invoice_for),
+            Action::SettleHold { preimage, .. } => Self::Settle(preimage.hash()),
+            Action::CancelHold(hash) => Self::Cancel(*hash),
+            Action::LookUpIncoming(hash) => Self::LookUpIncoming(*hash),
+            Action::LookUpOutgoing(hash) => Self::LookUpOutgoing(*hash),
+            Action::Pay { invoice, .. } => Self::Pay(invoice.payment_hash),
+            _ => return None,
+        })
+    }
+}
+
+/// A question that waits for its answer, until this is dropped.
+struct Asking {
+    till: Arc<Inner>,
+    question: Question,
+}
+
+impl Asking {
+    /// `None` if it waits already, or if the action is nothing to ask a wallet for.
+    fn begin(till: &Arc<Inner>, action: &Action) -> Option<Self> {
+        let question = Question::of(action)?;
+        let is_new = till.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(question);
+        is_new.then(|| Self { till: till.clone(), question })
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.till.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.question);
     }
 }
 
@@ -242,5 +296,80 @@ fn without_wallet(action: Action) -> Option<Input> {
             Some(Input::Outgoing { hash: invoice.payment_hash, state: Outgoing::Failed { reason } })
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::pending,
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+
+    use async_trait::async_trait;
+    use openagents_wallet::{HistoryFilter, Incoming, Info, Outgoing, Transaction};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// A wallet that takes every question and answers none.
+    #[derive(Default)]
+    struct Silent(AtomicUsize);
+
+    impl Silent {
+        async fn hear<T>(&self) -> T {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            pending().await
+        }
+    }
+
+    #[async_trait]
+    impl Wallet for Silent {
+        async fn info(&self) -> Result<Info, WalletError> {
+            self.hear().await
+        }
+        async fn balance(&self) -> Result<Msat, WalletError> {
+            self.hear().await
+        }
+        async fn make_invoice(&self, _: MakeInvoice) -> Result<Invoice, WalletError> {
+            self.hear().await
+        }
+        async fn settle_hold(&self, _: Preimage) -> Result<(), WalletError> {
+            self.hear().await
+        }
+        async fn cancel_hold(&self, _: PaymentHash) -> Result<(), WalletError> {
+            self.hear().await
+        }
+        async fn pay(&self, _: Pay<'_>) -> Result<Outgoing, WalletError> {
+            self.hear().await
+        }
+        async fn lookup_incoming(&self, _: PaymentHash) -> Result<Incoming, WalletError> {
+            self.hear().await
+        }
+        async fn lookup_outgoing(&self, _: PaymentHash) -> Result<Outgoing, WalletError> {
+            self.hear().await
+        }
+        async fn history(&self, _: HistoryFilter) -> Result<Vec<Transaction>, WalletError> {
+            self.hear().await
+        }
+        fn events(&self) -> mpsc::Receiver<WalletEvent> {
+            mpsc::channel(1).1
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_wallet_is_asked_the_same_once_at_a_time() {
+        let wallet = Arc::new(Silent::default());
+        let till = Till::new(Some(wallet.clone()), Network::Regtest, Tasks::new());
+        let hash = |n: u8| PaymentHash::from_bytes([n; 32]);
+        for _ in 0..1_000 {
+            till.take(Action::LookUpIncoming(hash(1)));
+            till.take(Action::LookUpOutgoing(hash(1)));
+            till.take(Action::LookUpIncoming(hash(2)));
+            till.take(Action::CancelHold(hash(1)));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(wallet.0.load(Ordering::Relaxed), 4);
     }
 }

@@ -63,7 +63,8 @@ fn client(up: &Value) -> anyhow::Result<Client> {
     Ok(Client::new(up["app"].as_str().context("app")?, token.trim())?)
 }
 
-/// Settings for a node in a hurry, without limits on how much one key may ask.
+/// Settings for a node in a hurry, without limits on how much one key may ask. Offers that nobody takes are waited
+/// for at the end, so they stand for as short as customers take them.
 const CONFIG: &str = "
 listen = \"127.0.0.1:0\"
 [limits]
@@ -73,6 +74,7 @@ relay_messages = { burst = 0, per_second = 0 }
 [provider]
 base_msat = 1000
 recheck_ms = 300
+quote_lifetime_s = 45
 [customer]
 recheck_ms = 300
 ";
