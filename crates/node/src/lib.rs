@@ -20,7 +20,7 @@ pub mod failpoint;
 pub mod guests;
 pub mod home;
 pub mod identity;
-mod judge;
+pub mod judge;
 mod link;
 mod moderation;
 pub mod relays;
