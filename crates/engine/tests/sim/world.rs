@@ -292,7 +292,7 @@ impl World {
         let delay = self.rng.between(20, 3_000);
         if self.trouble(10) {
             let retryable = self.rng.chance(50);
-            let fault = RunFault { message: "the model stumbled".into(), retryable };
+            let fault = RunFault { code: "failed".into(), message: "the model stumbled".into(), retryable };
             self.answer(node, delay, Input::RunFailed { job, fault });
         } else if !self.trouble(5) {
             let content = format!("done by {node}");
