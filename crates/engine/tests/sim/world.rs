@@ -283,7 +283,7 @@ impl World {
                 self.answer(node, delay, Input::Resolved { job, outcome });
             }
             Action::Run { job, .. } => self.work(node, job),
-            Action::Stop(_) | Action::Show { .. } | Action::Unfollow(_) => {}
+            Action::Stop(_) | Action::Show { .. } | Action::Hear { .. } | Action::Unfollow(_) => {}
             wallet => self.wallet(node, delay, wallet),
         }
     }
