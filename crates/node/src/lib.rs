@@ -12,6 +12,7 @@ pub mod audit;
 mod bus;
 mod clock;
 pub mod config;
+mod decline;
 mod desk;
 pub mod device;
 mod documents;
