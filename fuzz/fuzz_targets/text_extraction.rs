@@ -10,7 +10,7 @@ use openagents_backend::parse_document;
 fn parse(bytes: &[u8]) -> Option<String> {
     let hook = take_hook();
     set_hook(Box::new(|_| {}));
-    let text = catch_unwind(AssertUnwindSafe(|| parse_document("html", bytes))).ok().flatten();
+    let text = catch_unwind(AssertUnwindSafe(|| parse_document("html", bytes).ok())).ok().flatten();
     set_hook(hook);
     text
 }

@@ -3,7 +3,7 @@
 //! A page's ```` ```console ```` blocks hold commands (`$ …`, run by `sh`), the exit code if it is not
 //! zero (`? 2`), and what stdout and stderr show together. `[..]` stands for anything on a line, a line
 //! `...` for any lines. A page that begins with `<!-- setup: up … -->` runs beside such a node. Beside every
-//! page lies a PDF, `report.pdf`.
+//! page lie a PDF, `report.pdf`, and an office document, `report.odt`.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that panics has failed, as it should")]
 
 use std::{
@@ -31,6 +31,8 @@ static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
 
 /// Two pages about a market.
 const REPORT: &[u8] = include_bytes!("../../crates/backend/fixtures/market.pdf");
+/// The same market in an office document.
+const OFFICE: &[u8] = include_bytes!("../../crates/backend/fixtures/market.odt");
 
 /// One command of a page.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -124,6 +126,7 @@ fn setup(page: &str, folder: &Path) -> Option<Node> {
 fn check(page: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("report.pdf"), REPORT).unwrap();
+    std::fs::write(folder.path().join("report.odt"), OFFICE).unwrap();
     let _node = setup(page, folder.path());
     let mut wrong = String::new();
     for step in steps(page) {

@@ -55,6 +55,8 @@ fn pdf(lines: &[&str]) -> Vec<u8> {
     file.into_bytes()
 }
 
+const ODT: &[u8] = include_bytes!("../../crates/backend/fixtures/market.odt");
+
 fn about(kind: JobKind, bytes: &[u8]) -> AskBody {
     let mut body = summary("", 0);
     (body.kind, body.params) = (kind, Vec::new());
@@ -91,6 +93,10 @@ async fn documents_are_read_and_checked_before_they_are_priced() {
     let (job, words, _) = end(&client, &about(JobKind::TEXT_GENERATION, &honest)).await;
     assert_eq!(job.state, "settled", "{words}");
 
+    let (job, words, result) = end(&client, &about(JobKind::TEXT_EXTRACTION, ODT)).await;
+    assert_eq!(job.state, "settled", "{words}");
+    assert!(result.contains("A locked payment goes back"), "{result}");
+
     let pill = "I have had a headache for three days. What medication should I take and how much?";
     let html = format!("<html><body><p>{pill}</p></body></html>");
     for document in [pdf(&[pill]), html.into_bytes()] {
@@ -102,6 +108,8 @@ async fn documents_are_read_and_checked_before_they_are_priced() {
         assert!(words.contains("Category: regulated_healthcare."), "{words}");
     }
     let (job, words, _) = end(&client, &about(JobKind::SUMMARIZATION, b"%PDF-1.4\nbroken")).await;
+    assert!(job.quotes.is_empty() && words.contains("cannot be read"), "{words}");
+    let (job, words, _) = end(&client, &about(JobKind::SUMMARIZATION, b"PK\x03\x04broken")).await;
     assert!(job.quotes.is_empty() && words.contains("cannot be read"), "{words}");
     let (job, words, _) = end(&client, &about(JobKind::SUMMARIZATION, &pdf(&[]))).await;
     assert!(job.quotes.is_empty() && words.contains("no text"), "{words}");

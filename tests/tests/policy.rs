@@ -2,12 +2,13 @@
 //! on the side that buys, and before a result is sent.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
-use openagents_api::{AskBody, AuditQuery, AuditView, Client, ClientError, JobView, Listing, Side};
+use openagents_api::{AskBody, AuditQuery, AuditView, Client, ClientError, JobView, Listing, NewsView, Side};
 use openagents_node::{
     Role, WalletChoice,
     config::{Config, OpenAiServer},
+    judge::{By, Court},
 };
-use openagents_policy::Mode;
+use openagents_policy::{Category, Job, Mode};
 use openagents_tests::{
     ChatServer, Judgement, careless_customer, config, offline, start, summary, until_job,
 };
@@ -163,6 +164,69 @@ async fn a_judge_is_asked_coolly_shortly_and_with_the_shape_of_its_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_judge_is_measured_as_a_node_would_ask_it() {
+    let server = ChatServer::start().await;
+    let hear = async |mode, judgement, text| {
+        server.judges(judgement);
+        let court = Court::open(&judged(&server, mode)).unwrap();
+        let heard = court.hear(&Job::new(5050).input(text)).await;
+        (heard.verdict.category().map(Category::id), heard.by)
+    };
+    for (judgement, doubtful, honest) in JUDGEMENTS {
+        let answers = !matches!(
+            judgement,
+            Judgement::Garbage | Judgement::Misled | Judgement::Breaks | Judgement::Hangs
+        );
+        let by = if answers { By::Judge } else { By::RulesForWantOfAnAnswer };
+        assert_eq!(hear(Mode::Llm, judgement, DOUBTFUL).await, (doubtful, by), "{judgement:?}");
+        assert_eq!(hear(Mode::Llm, judgement, HONEST).await, (honest, by), "{judgement:?}");
+        assert_eq!(hear(Mode::Hybrid, judgement, DOUBTFUL).await, (doubtful, by), "{judgement:?}");
+        assert_eq!(hear(Mode::Hybrid, judgement, HONEST).await, (None, By::Rules), "{judgement:?}");
+    }
+    assert_eq!(hear(Mode::Llm, Judgement::Acquits, SURE).await, (Some("violence"), By::Rules));
+    assert!(Court::open(&judged(&server, Mode::Rules)).is_err());
+    let mut nobody = judged(&server, Mode::Hybrid);
+    nobody.backend.openai.clear();
+    assert!(Court::open(&nobody).unwrap_err().to_string().contains("no chat server"));
+}
+
+/// A judge that takes its time keeps nobody in the dark: the customer hears once what is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_hears_what_a_slow_provider_waits_for() {
+    let server = ChatServer::start().await;
+    let (shop, street) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut config = judged(&server, Mode::Llm);
+    config.policy.judge_timeout_s = 5;
+    let provider = offline(shop.path(), config).await;
+    let customer = careless_customer(street.path(), &provider).await;
+    let client = customer.client().unwrap();
+    server.judges(Judgement::Hangs);
+    let (heard, mut words) = tokio::sync::mpsc::unbounded_channel();
+    let watching = client.clone();
+    let watch = tokio::spawn(async move {
+        let _ = watching
+            .watch(|news| {
+                if let NewsView::Word { message, .. } = news
+                    && message.contains("acceptable")
+                {
+                    let _ = heard.send(message);
+                }
+                true
+            })
+            .await;
+    });
+    let (job, said) = end(&client, &prompt(HONEST, 0)).await;
+    assert_eq!(job.state, "settled", "{said}");
+    let word = words.recv().await.unwrap();
+    assert!(word.contains("nothing was charged"), "{word}");
+    watch.abort();
+    let _ = watch.await;
+    assert!(words.recv().await.is_none(), "it is told once");
+    customer.shutdown().await.unwrap();
+    provider.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_result_that_is_not_acceptable_is_not_sent_and_not_charged() {
     let server = ChatServer::start().await;
     let home = tempfile::tempdir().unwrap();
@@ -176,6 +240,7 @@ async fn a_result_that_is_not_acceptable_is_not_sent_and_not_charged() {
     body.deadline_ms = Some(5_000);
     let asked = client.ask(&body).await.unwrap();
     let job = until_job(&client, asked.id, |job| job.state == "failed").await;
+    assert_eq!(job.refusals[0].code, "policy", "{job:#?}");
     let words = &job.refusals[0].message;
     assert!(words.contains("was not sent") && words.contains("Category: violence."), "{words}");
     assert_eq!((job.paid_msat, job.in_flight_msat), (0, 0));
@@ -185,6 +250,10 @@ async fn a_result_that_is_not_acceptable_is_not_sent_and_not_charged() {
     let checks = audit(&client).await;
     let told: Vec<_> = checks.iter().map(|check| (check.side, check.result.as_str())).collect();
     assert_eq!(told, [(Side::Bought, "allowed"), (Side::Sold, "allowed"), (Side::Sold, "denied")]);
+
+    server.writes("I'm sorry, but I can't tell you how to build a pipe bomb at home.");
+    let (job, _) = end(&client, &prompt(HONEST, 50_000)).await;
+    assert_eq!(job.state, "settled", "a decline is no violation: {job:#?}");
 
     server.writes("It is 77 metres high.");
     let (job, _) = end(&client, &prompt(HONEST, 50_000)).await;

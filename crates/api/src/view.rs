@@ -381,6 +381,15 @@ pub enum NewsView {
         /// The text to append.
         text: String,
     },
+    /// A provider says something about a job that is under way, such as what it waits for.
+    Word {
+        /// The job.
+        id: JobId,
+        /// Whose word.
+        provider: ProviderKey,
+        /// What it says, for a person; a stranger wrote it.
+        message: String,
+    },
     /// The watcher fell behind; read everything again.
     Lagged,
 }

@@ -1,4 +1,4 @@
-//! Text extraction (kind 5000): HTML, PDF and plain files to text.
+//! Text extraction (kind 5000): HTML, PDF, office documents and plain files to text.
 //!
 //! Parsers of foreign formats run in a child process: this program started again with one word, no
 //! environment, limits on memory and time, and, where the system offers it, no files and no network.
@@ -23,12 +23,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Backend, BackendError, BackendKind, Built, Health, Output, Rejection, Settings, Work, bad_param,
-    is_harmful, param,
+    is_harmful, office, param,
 };
 
 /// The row of [`crate::BACKENDS`].
 pub(crate) const KIND: BackendKind =
-    BackendKind { name: "extraction", about: "text (5000) from HTML, PDF and plain files", build };
+    BackendKind { name: "extraction", about: "text (5000) from HTML, PDF, office and plain files", build };
 
 fn build(_: &Settings) -> Vec<Built> {
     vec![Ok(Arc::new(Extraction::this_program()))]
@@ -59,6 +59,58 @@ enum Format {
     Text,
     Html,
     Pdf,
+    Office,
+}
+
+impl Format {
+    /// The parser's name, as the child is told it; `None` where there is nothing to parse.
+    const fn parser(self) -> Option<&'static str> {
+        match self {
+            Self::Text => None,
+            Self::Html => Some("html"),
+            Self::Pdf => Some("pdf"),
+            Self::Office => Some("office"),
+        }
+    }
+}
+
+/// Why a document has no text for us. Fit for the customer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Its parser gave up.
+    #[error("the document cannot be read; it may be damaged or too complex")]
+    Damaged,
+    /// An archive of something else.
+    #[error(
+        "the input is an archive, and none of the office documents that are read (docx, pptx, odt, odp, ods)"
+    )]
+    NoDocument,
+    /// A bomb, or a very long document.
+    #[error("the document unpacks to more than is read")]
+    TooMuch,
+}
+
+impl Unreadable {
+    /// What the child ends with.
+    const fn exit(self) -> u8 {
+        match self {
+            Self::Damaged => 1,
+            Self::NoDocument => 5,
+            Self::TooMuch => 6,
+        }
+    }
+
+    /// What is meant by it. A child that was killed has no code: its document was too complex.
+    fn of(exit: Option<i32>) -> Self {
+        let meant = |it: &Self| exit == Some(i32::from(it.exit()));
+        [Self::NoDocument, Self::TooMuch].into_iter().find(meant).unwrap_or(Self::Damaged)
+    }
+}
+
+impl From<Unreadable> for BackendError {
+    fn from(why: Unreadable) -> Self {
+        Self::BadInput(why.to_string())
+    }
 }
 
 impl Extraction {
@@ -74,7 +126,7 @@ impl Extraction {
 
     /// Whether an input has to be parsed before its text can be read.
     pub fn is_document(input: &ResolvedInput) -> bool {
-        matches!(sniff(input), Ok(Format::Html | Format::Pdf))
+        sniff(input).is_ok_and(|format| format.parser().is_some())
     }
 
     /// The text of an input.
@@ -90,21 +142,20 @@ impl Extraction {
         if stop.is_cancelled() {
             return Err(BackendError::Cancelled);
         }
-        let format = sniff(input)?;
-        let text = match format {
-            Format::Text => String::from_utf8_lossy(&input.bytes).into_owned(),
-            Format::Html | Format::Pdf => self.parsed(format, &input.bytes, stop).await?,
+        let text = match sniff(input)?.parser() {
+            None => String::from_utf8_lossy(&input.bytes).into_owned(),
+            Some(parser) => self.parsed(parser, &input.bytes, stop).await?,
         };
         Ok(text.chars().filter(|c| !is_harmful(*c)).collect())
     }
 
     async fn parsed(
         &self,
-        format: Format,
+        parser: &str,
         bytes: &[u8],
         stop: &CancellationToken,
     ) -> Result<String, BackendError> {
-        let parse = self.child(format, bytes);
+        let parse = self.child(parser, bytes);
         tokio::select! {
             biased;
             () = stop.cancelled() => Err(BackendError::Cancelled),
@@ -112,13 +163,11 @@ impl Extraction {
         }
     }
 
-    async fn child(&self, format: Format, bytes: &[u8]) -> Result<String, BackendError> {
-        let broken =
-            || BackendError::BadInput("the document cannot be read; it may be damaged or too complex".into());
+    async fn child(&self, parser: &str, bytes: &[u8]) -> Result<String, BackendError> {
         let program = self.program.as_ref().ok_or(BackendError::Died)?;
         let mut child = Command::new(program)
             .arg(CHILD_WORD)
-            .arg(if format == Format::Pdf { "pdf" } else { "html" })
+            .arg(parser)
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -141,26 +190,33 @@ impl Extraction {
         read.map_err(|_| BackendError::Died)?;
         let status = child.wait().await.map_err(|_| BackendError::Died)?;
         if !status.success() {
-            return Err(broken());
+            return Err(Unreadable::of(status.code()).into());
         }
-        String::from_utf8(text).map_err(|_| broken())
+        String::from_utf8(text).map_err(|_| Unreadable::Damaged.into())
     }
 }
 
 /// The most that is read from the child, in bytes.
 const LARGE_READ: u64 = 32 << 20;
 
+/// The MIME type of a document that says what it is by its bytes: a PDF or an office document.
+pub fn document_type(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.starts_with(b"%PDF-") { Some("application/pdf") } else { office::mime(bytes) }
+}
+
 fn sniff(input: &ResolvedInput) -> Result<Format, BackendError> {
     let head = &input.bytes[..input.bytes.len().min(1_024)];
     let start = String::from_utf8_lossy(head).trim_start().to_lowercase();
     if head.starts_with(b"%PDF-") {
         Ok(Format::Pdf)
+    } else if office::is_archive(head) {
+        Ok(Format::Office)
     } else if start.starts_with("<!doctype html") || start.starts_with("<html") || input.mime == "text/html" {
         Ok(Format::Html)
     } else if std::str::from_utf8(&input.bytes).is_ok_and(|text| !text.contains('\0')) {
         Ok(Format::Text)
     } else {
-        Err(BackendError::BadInput("the input is neither text, HTML nor PDF".into()))
+        Err(BackendError::BadInput("the input is neither text, HTML, PDF nor an office document".into()))
     }
 }
 
@@ -237,20 +293,25 @@ pub fn extract_child_main(format: &str) -> ExitCode {
         return ExitCode::from(4);
     }
     match parse_document(format, &bytes) {
-        Some(text) if std::io::stdout().write_all(text.as_bytes()).is_ok() => ExitCode::SUCCESS,
-        Some(_) | None => ExitCode::FAILURE,
+        Ok(text) if std::io::stdout().write_all(text.as_bytes()).is_ok() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(why) => ExitCode::from(why.exit()),
     }
 }
 
-/// The text of a document whose format is `html` or `pdf`; `None` if it cannot be read. The parsers
-/// behind it may panic or run long: strangers' documents are read in the child only.
-pub fn parse_document(format: &str, bytes: &[u8]) -> Option<String> {
+/// The text of a document whose format is `html`, `pdf` or `office`. The parsers behind it may panic or
+/// run long: strangers' documents are read in the child only.
+///
+/// # Errors
+/// It cannot be read.
+pub fn parse_document(format: &str, bytes: &[u8]) -> Result<String, Unreadable> {
     let text = match format {
-        "pdf" => pdf_extract::extract_text_from_mem(bytes).ok(),
-        "html" => html2text::config::plain().string_from_read(bytes, 100).ok(),
-        _ => None,
+        "pdf" => pdf_extract::extract_text_from_mem(bytes).map_err(|_| Unreadable::Damaged),
+        "html" => html2text::config::plain().string_from_read(bytes, 100).map_err(|_| Unreadable::Damaged),
+        "office" => office::text(bytes),
+        _ => Err(Unreadable::Damaged),
     };
-    text.as_deref().map(tidy)
+    text.map(|text| tidy(&text))
 }
 
 /// Text without control characters and without long runs of blank lines.

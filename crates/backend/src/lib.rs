@@ -9,6 +9,7 @@ mod chat;
 pub mod conformance;
 mod extraction;
 mod extractive;
+mod office;
 mod openai;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use chat::{Chat, Question};
-pub use extraction::{Extraction, extract_child_main, parse_document};
+pub use extraction::{Extraction, Unreadable, document_type, extract_child_main, parse_document};
 pub use extractive::Extractive;
 pub use openai::{OpenAi, OpenAiSettings, Reading};
 

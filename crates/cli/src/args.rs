@@ -98,7 +98,7 @@ pub(crate) enum Command {
     /// Turns a document on stdin into text; started by the node, with little memory and time.
     #[command(name = "__extract", hide = true)]
     Extract {
-        /// `pdf` or `html`
+        /// `pdf`, `html` or `office`
         format: String,
     },
 }

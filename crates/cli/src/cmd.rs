@@ -15,21 +15,19 @@ pub(crate) mod relay;
 pub(crate) mod testnet;
 pub(crate) mod wallet;
 
-use std::future::Future;
+use std::{future::Future, process::ExitCode};
 
 use crate::{
     args::{Command, Program},
-    demo,
-    exit::Exit,
-    up,
+    demo, up,
 };
 
 /// Runs the command.
-pub(crate) fn run(program: Program) -> anyhow::Result<Exit> {
+pub(crate) fn run(program: Program) -> anyhow::Result<ExitCode> {
     let global = &program.global;
     // HTTP clients cannot be made before this.
     openagents_node::install_tls();
-    match program.command {
+    let exit = match program.command {
         Command::Up(args) => up::run(global, &args),
         Command::Demo(args) => demo::run(global, &args),
         Command::Ask(args) => ask::run(global, &args),
@@ -46,17 +44,10 @@ pub(crate) fn run(program: Program) -> anyhow::Result<Exit> {
         Command::Paths => paths::run(global),
         Command::Completions(args) => completions::run(&args),
         Command::Help(args) => help::run(&args),
-        Command::Extract { format } => Ok(extract(&format)),
-    }
-}
-
-/// The node only looks whether its child succeeded; what the child wrote is checked by the node.
-fn extract(format: &str) -> Exit {
-    if openagents_backend::extract_child_main(format) == std::process::ExitCode::SUCCESS {
-        Exit::Ok
-    } else {
-        Exit::Error
-    }
+        // What a child of the node ends with says why it has no text, in codes of its own.
+        Command::Extract { format } => return Ok(openagents_backend::extract_child_main(&format)),
+    };
+    exit.map(ExitCode::from)
 }
 
 /// Waits for a command that talks to the network.

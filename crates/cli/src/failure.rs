@@ -56,7 +56,8 @@ pub(crate) fn report(error: &anyhow::Error, json: bool) -> Exit {
     exit
 }
 
-fn describe(error: &anyhow::Error) -> Problem {
+/// What happened, where the money is, and what to do next.
+pub(crate) fn describe(error: &anyhow::Error) -> Problem {
     if let Some(ClientError::Refused(problem)) = error.downcast_ref() {
         return problem.clone();
     }

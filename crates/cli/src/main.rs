@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     show::log_to_stderr(&program.global);
     let json = program.global.json;
     match cmd::run(program) {
-        Ok(exit) => exit.into(),
+        Ok(exit) => exit,
         Err(error) => failure::report(&error, json).into(),
     }
 }

@@ -1,6 +1,6 @@
 //! Everything an engine can ask of its driver.
 
-use openagents_types::{Draft, Invoice, JobId, JobKind, Millis, Msat, PaymentHash, Preimage};
+use openagents_types::{Draft, Invoice, JobId, JobKind, Millis, Msat, PaymentHash, Preimage, ProviderKey};
 use serde::{Deserialize, Serialize};
 
 use crate::{Ask, Entry, Job, PaymentRow, Standing};
@@ -80,6 +80,15 @@ pub enum Action {
         job: JobId,
         /// The text to append.
         text: String,
+    },
+    /// Tell the customer's owner a provider's word on a job that is under way. It promises nothing.
+    Hear {
+        /// The job.
+        job: JobId,
+        /// Whose word.
+        provider: ProviderKey,
+        /// What it says, for a person.
+        message: String,
     },
     /// A job of the customer's half needs no more answers: drop its subscription.
     Unfollow(JobId),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use openagents_registry::Fault;
-use openagents_types::{Draft, Invoice, JobId, JobRequest, Msat, Notice, Terms, Timestamp};
+use openagents_types::{Draft, InputType, Invoice, JobId, JobRequest, Msat, Notice, Terms, Timestamp};
 
 use crate::{
     Action, Actions, Direction, InputSize, InvoiceFor, Job, PaymentRow, Record,
@@ -86,6 +86,15 @@ impl ProviderDesk {
             (Some(bid), Some(least)) if bid < least => bid_too_low(bid, least),
             _ => Verdict::Admit,
         }
+    }
+
+    /// Breaks the silence of a job whose inputs or whose judge take a while. It is no promise to do it.
+    pub(crate) fn announce_wait(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
+        if let Some(Job { state: State::Resolving, request, .. }) = self.jobs.get(&id) {
+            let message = format!("{}; there is no price yet, and nothing was charged", awaited(request));
+            out.push(Action::Announce { job: id, draft: Draft::Notice(Notice::Processing { message }) });
+        }
+        self.reschedule(now, id);
     }
 
     pub(crate) fn resolved(
@@ -174,6 +183,18 @@ impl ProviderDesk {
         }));
         out.publish(id, Draft::Quote { invoice: invoice.clone(), expires_at, eta, terms });
         self.move_to(now, id, State::Offered { invoice, terms, expires_at }, out);
+    }
+}
+
+/// What a job waits for before it has a price, as far as its request tells.
+fn awaited(request: &JobRequest) -> &'static str {
+    let holds = |wanted| request.inputs.iter().any(|input| input.input_type == wanted);
+    if holds(InputType::Job) {
+        "waiting for the result of an earlier job"
+    } else if holds(InputType::Url) || holds(InputType::Event) {
+        "its inputs are being fetched and read"
+    } else {
+        "it is being checked whether this job is acceptable here"
     }
 }
 

@@ -48,6 +48,8 @@ pub struct ProviderConfig {
     pub recheck: Millis,
     /// How long a job may run in silence before the customer is told that it does.
     pub silence: Millis,
+    /// How long a job's inputs may be fetched and checked before the customer is told what is waited for.
+    pub resolving_silence: Millis,
 }
 
 impl ProviderConfig {
@@ -69,6 +71,8 @@ impl ProviderConfig {
             attempts: 2,
             recheck: Millis::from_secs(5),
             silence: Millis(500),
+            // Most pages and answers are there by then.
+            resolving_silence: Millis::from_secs(3),
         }
     }
 

@@ -68,7 +68,7 @@ impl ProviderDesk {
         if fault.retryable && attempts < self.config.attempts && !self.is_too_late(now, id) {
             self.enqueue(now, id, funds, rank, attempts, out);
         } else {
-            self.fail(now, id, Why::new("failed", fault.message), out);
+            self.fail(now, id, Why { code: fault.code, message: fault.message }, out);
         }
     }
 

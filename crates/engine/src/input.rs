@@ -154,6 +154,8 @@ pub enum Outgoing {
 /// Why work on a job failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFault {
+    /// For the customer's program: [`openagents_types::refusal::FAILED`], or a code that says more.
+    pub code: String,
     /// For the customer: what happened, without internals.
     pub message: String,
     /// Whether another attempt could succeed.

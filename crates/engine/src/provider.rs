@@ -123,6 +123,7 @@ impl ProviderDesk {
             State::Resolving if now >= received_at.after(self.config.job_timeout) => {
                 self.refuse(now, id, Why::new("timeout", "the inputs could not be read in time"), out);
             }
+            State::Resolving => self.announce_wait(now, id, out),
             State::Invoicing { .. } if now >= changed_at.after(self.config.quote_lifetime) => {
                 self.refuse(now, id, Why::new("wallet", "the provider's wallet does not answer"), out);
             }
@@ -152,7 +153,12 @@ impl ProviderDesk {
         let deadline = job.request.expires_at.unwrap_or(Timestamp::NEVER);
         let again = now.after(self.config.recheck);
         match &job.state {
-            State::Resolving => job.received_at.after(self.config.job_timeout),
+            State::Resolving => {
+                // A word is due once: when its time has come, only the end is waited for.
+                let (word, end) = (self.config.resolving_silence, self.config.job_timeout);
+                let word = job.received_at.after(word);
+                if now < word { word.min(job.received_at.after(end)) } else { job.received_at.after(end) }
+            }
             State::Invoicing { .. } => again.min(job.changed_at.after(self.config.quote_lifetime)),
             State::Offered { expires_at, .. } => {
                 if now < *expires_at {

@@ -5,10 +5,12 @@
 use std::{fmt, sync::Arc};
 
 use openagents_api::Side;
-use openagents_policy::{AuditEntry, Category, Check, Job, JudgePrompts, Mode, Policy, Ruled, Verdict};
+use openagents_policy::{
+    AuditEntry, Category, Check, Job, JudgePrompts, Mode, Policy, Ruled, Verdict, judge_request,
+};
 use openagents_types::{InputType, JobInput, JobKind, Param, ResolvedInput};
 
-use crate::{audit::AuditLog, clock, judge::Judge};
+use crate::{audit::AuditLog, clock, decline::fulfilling, judge::Judge};
 
 /// What a job holds, as far as it is known: inputs that were fetched count with their content.
 #[derive(Clone, Copy, Debug)]
@@ -73,10 +75,7 @@ impl Gate {
 
     /// What the rules say of a job.
     pub(crate) fn rule<'a>(&self, side: Side, content: Content<'a>) -> Ruling<'a> {
-        self.rule_on(side, job(content))
-    }
-
-    fn rule_on<'a>(&self, side: Side, job: Job<'a>) -> Ruling<'a> {
+        let job = job(content);
         match self.0.policy.check(&job) {
             Check::Done(verdict) => Ruling::Done(self.note(side, &job, verdict)),
             Check::AskJudge(prompts, ruled) => Ruling::Open(Box::new(Doubt { side, job, prompts, ruled })),
@@ -108,16 +107,22 @@ impl Gate {
     /// # Errors
     /// Why not.
     pub(crate) async fn release(&self, kind: JobKind, result: &str) -> Result<(), Objection> {
-        match self.rule_on(Side::Sold, named(kind).result(result)) {
-            Ruling::Done(outcome) => outcome,
-            Ruling::Open(doubt) => self.settle(&doubt).await,
+        // The rules read what fulfils; a judge knows a decline when it reads one, and reads all.
+        let whole = named(kind).result(result);
+        match self.0.policy.check(&named(kind).result(fulfilling(result))) {
+            Check::Done(verdict) => self.note(Side::Sold, &whole, verdict),
+            Check::AskJudge(_, ruled) => {
+                let prompts = judge_request(&whole);
+                self.settle(&Doubt { side: Side::Sold, job: whole, prompts, ruled }).await
+            }
         }
     }
 
     /// Whether a piece of what is being made may be sent before the whole is there: the rules alone are content with
     /// all that was made `so_far`. This is no check of its own, so nothing is noted.
     pub(crate) fn may_stream(&self, kind: JobKind, so_far: &str) -> bool {
-        matches!(self.0.policy.check(&named(kind).result(so_far)), Check::Done(verdict) if verdict.may_run())
+        let fulfilling = named(kind).result(fulfilling(so_far));
+        matches!(self.0.policy.check(&fulfilling), Check::Done(verdict) if verdict.may_run())
     }
 
     /// Writes a verdict down and tells what follows from it.

@@ -1,6 +1,6 @@
 //! News for whoever watches this node: pages, `openagents ask`, tests.
 
-use openagents_types::{JobId, Timestamp};
+use openagents_types::{JobId, ProviderKey, Timestamp};
 use tokio::sync::broadcast;
 
 /// Something changed.
@@ -30,6 +30,15 @@ pub enum News {
         job: JobId,
         /// The text to append.
         text: String,
+    },
+    /// A provider's word on a job of the customer's half.
+    Word {
+        /// The job.
+        job: JobId,
+        /// Whose word.
+        provider: ProviderKey,
+        /// What it says.
+        message: String,
     },
 }
 

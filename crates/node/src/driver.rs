@@ -20,7 +20,9 @@ use std::{
 use nostr::Keys;
 use openagents_engine::{Action, Ask, AskOptions, Config, Engine, Input, Record, RunFault, job::State};
 use openagents_protocol::{Keyring, Verified};
-use openagents_types::{Draft, EventId, JobId, JobKind, JobSpec, Millis, Msat, ProviderKey, Timestamp};
+use openagents_types::{
+    Draft, EventId, JobId, JobKind, JobSpec, Millis, Msat, ProviderKey, Timestamp, refusal,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::batch::Pending;
@@ -404,7 +406,8 @@ impl Driver {
             None => {
                 let message =
                     String::from("the result cannot be sent: it is empty or larger than relays carry");
-                Input::RunFailed { job, fault: RunFault { message, retryable: false } }
+                let code = refusal::FAILED.into();
+                Input::RunFailed { job, fault: RunFault { code, message, retryable: false } }
             }
         }
     }

@@ -7,10 +7,15 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use openagents_backend::{BackendError, BuildError, Chat, Question};
-use openagents_policy::{AnswerFault, JudgePrompt, JudgePrompts, Judgement, read_answer};
+use openagents_policy::{
+    AnswerFault, Check, Job, JudgePrompt, JudgePrompts, Judgement, Policy, Verdict, read_answer,
+};
 use tokio::{sync::Semaphore, time::Instant};
 
-use crate::config::JudgeSettings;
+use crate::{
+    config::{Config, ConfigError, JudgeSettings},
+    offers::OffersError,
+};
 
 /// Questions that are asked at once, whoever asks: a model server has other work, and strangers' jobs come for nothing.
 const AT_ONCE: usize = 4;
@@ -73,5 +78,74 @@ fn word(fault: &AnswerFault) -> &str {
         AnswerFault::Contradiction(what) => what,
         AnswerFault::Echo => "it repeats its instructions",
         AnswerFault::NoAnswer(why) => why,
+    }
+}
+
+/// A policy and its judge without a node around them, for whoever wants to measure them.
+#[derive(Debug)]
+pub struct Court {
+    policy: Policy,
+    judge: Judge,
+}
+
+/// Why there is no judge to ask.
+#[derive(Debug, thiserror::Error)]
+pub enum CourtError {
+    /// The mode needs none.
+    #[error("policy.mode is \"rules\", which asks no judge")]
+    RulesAlone,
+    /// None is configured.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its server's key cannot be read.
+    #[error(transparent)]
+    Server(#[from] OffersError),
+}
+
+/// A verdict, and what it stands on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Who came to it.
+    pub by: By,
+}
+
+/// Who came to a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The rules, which left nothing open.
+    Rules,
+    /// The rules and the judge, who answered every question.
+    Judge,
+    /// The rules, because an answer was missing or no good.
+    RulesForWantOfAnAnswer,
+}
+
+impl Court {
+    /// The policy and the judge that a node with these settings would have.
+    ///
+    /// # Errors
+    /// The settings name no judge.
+    pub fn open(config: &Config) -> Result<Self, CourtError> {
+        let settings = config.judge()?.ok_or(CourtError::RulesAlone)?;
+        Ok(Self {
+            policy: Policy::new(config.policy.clone()),
+            judge: Judge::new(settings).map_err(OffersError::from)?,
+        })
+    }
+
+    /// What is said of a job, as a node would come to it.
+    pub async fn hear(&self, job: &Job<'_>) -> Heard {
+        let (prompts, ruled) = match self.policy.check(job) {
+            Check::Done(verdict) => return Heard { verdict, by: By::Rules },
+            Check::AskJudge(prompts, ruled) => (prompts, ruled),
+        };
+        let answers = self.judge.answers(&prompts).await;
+        let by = match answers.iter().all(Result::is_ok) {
+            true => By::Judge,
+            false => By::RulesForWantOfAnAnswer,
+        };
+        Heard { verdict: self.policy.conclude(&ruled, &answers), by }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use openagents_api::Side;
 use openagents_backend::{Backend, Output, Work};
 use openagents_engine::{Input, InputSize, RunFault, job::Why};
-use openagents_types::{InputType, JobId, JobKind, JobRequest, Millis, Param, ResolvedInput};
+use openagents_types::{InputType, JobId, JobKind, JobRequest, Millis, Param, ResolvedInput, refusal};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -180,11 +180,15 @@ impl Inner {
 
     async fn work(&self, request: &JobRequest, limit: Millis, stop: CancellationToken) -> Option<Input> {
         let job = request.id;
-        let failed =
-            |message: String, retryable| Input::RunFailed { job, fault: RunFault { message, retryable } };
+        let failed = |message: String, retryable| {
+            let code = refusal::FAILED.into();
+            Input::RunFailed { job, fault: RunFault { code, message, retryable } }
+        };
         let inputs = match self.inputs(request).await {
             Ok(inputs) => inputs,
-            Err(message) => return Some(failed(message, false)),
+            Err(Why { code, message }) => {
+                return Some(Input::RunFailed { job, fault: RunFault { code, message, retryable: false } });
+            }
         };
         let Some(backend) = self.backends.get(&request.kind).cloned() else {
             return Some(failed("the backend is gone".into(), false));
@@ -203,16 +207,16 @@ impl Inner {
     }
 
     /// What was fetched before. After a restart it is fetched, and checked, again: it may be another.
-    async fn inputs(&self, request: &JobRequest) -> Result<Vec<ResolvedInput>, String> {
+    async fn inputs(&self, request: &JobRequest) -> Result<Vec<ResolvedInput>, Why> {
         if let Some(inputs) = lock(&self.fetched).remove(&request.id) {
             return Ok(inputs);
         }
         if is_all_text(request) {
             // Checked with the request, which has not changed.
-            return self.resolver.resolve(&request.inputs).await.map_err(|error| error.to_string());
+            return self.resolver.resolve(&request.inputs).await.map_err(|error| unfit(error.to_string()));
         }
         let checked = self.acceptable_inputs(request).await;
-        checked.map(|(inputs, _)| inputs).map_err(|why| why.message)
+        checked.map(|(inputs, _)| inputs)
     }
 
     /// The result of a job whose result may be sent. One that may not fails the job, and its payment goes back.
@@ -223,7 +227,8 @@ impl Inner {
             && let Err(objection) = self.gate.release(request.kind, &output.content).await
         {
             let message = format!("the result is not acceptable and was not sent. {objection}");
-            return Input::RunFailed { job, fault: RunFault { message, retryable: false } };
+            let code = refusal::POLICY.into();
+            return Input::RunFailed { job, fault: RunFault { code, message, retryable: false } };
         }
         Input::Finished { job, content: output.content, usage: output.usage }
     }
@@ -283,7 +288,7 @@ fn wants_json(request: &JobRequest) -> bool {
 }
 
 fn unacceptable(objection: &Objection) -> Why {
-    Why { code: "policy".into(), message: format!("{objection} Nothing was charged.") }
+    Why { code: refusal::POLICY.into(), message: format!("{objection} Nothing was charged.") }
 }
 
 fn unfit(message: String) -> Why {

@@ -157,8 +157,8 @@ pub fn evaluate(policy: &Policy, rows: &[Row]) -> Table {
 }
 
 impl Table {
-    /// Counts one row.
-    pub(crate) fn add(&mut self, row: &Row, verdict: &Verdict) {
+    /// Counts one row, whoever came to its verdict.
+    pub fn add(&mut self, row: &Row, verdict: &Verdict) {
         let said = match verdict.category() {
             Some(category) if !row.is_honest() && row.takes(category) => row.label(),
             Some(category) => category.id(),

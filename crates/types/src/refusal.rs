@@ -1,11 +1,17 @@
 //! The codes of refusals that say whose fault it was: what both the rules of the market and its programs go by.
 
 /// Codes of providers that mean the job itself: no provider would do it as it is.
-const ABOUT_THE_JOB: &[&str] = &["input", "input-too-large", "invalid", "policy"];
+const ABOUT_THE_JOB: &[&str] = &["input", "input-too-large", "invalid", POLICY];
 
 /// Codes with which a customer turns an offer down.
 const OF_CUSTOMERS: &[&str] =
     &["amount", "above-bid", "network", "expiring", "uninvited", "again", DAILY_LIMIT];
+
+/// The code of work that did not come to an end.
+pub const FAILED: &str = "failed";
+
+/// The code of a job, or of a result, that the acceptable-use policy of a provider refuses.
+pub const POLICY: &str = "policy";
 
 /// The code of an offer that the customer's budget for the day does not cover.
 pub const DAILY_LIMIT: &str = "daily-limit";

@@ -124,7 +124,8 @@ impl Said {
                 Input::Finished { job: sold(job), content: "result".into(), usage: Usage::default() }
             }
             Self::RunFailed { job, retryable } => {
-                Input::RunFailed { job: sold(job), fault: RunFault { message: "broken".into(), retryable } }
+                let fault = RunFault { code: "failed".into(), message: "broken".into(), retryable };
+                Input::RunFailed { job: sold(job), fault }
             }
             Self::Ask { .. } => Input::Ask(Box::new(self.ask(now))),
             Self::Withdraw { job } => Input::Withdraw { job: bought(job), reason: "no more".into() },

@@ -36,7 +36,7 @@ pub(crate) struct AskArgs {
     /// The kind of work: a number, or text-extraction, summarization, text-generation
     #[arg(long, value_parser = kind)]
     kind: Option<JobKind>,
-    /// Send this file (text, HTML or PDF); `-` is standard input. Repeat for several
+    /// Send this file (text, HTML, PDF, docx, odt, pptx); `-` is standard input. Repeat for several
     #[arg(long, value_name = "FILE")]
     file: Vec<String>,
     /// Let the provider fetch this address. Repeat for several

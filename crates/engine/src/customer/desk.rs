@@ -194,6 +194,13 @@ impl CustomerDesk {
             {
                 out.push(Action::Show { job: ask.id, text: feedback.content.clone() });
             }
+            // News, and no acceptance: whoever says it has offered nothing yet.
+            (Status::Processing, Phase::Collecting { .. } | Phase::Waiting)
+                if is_heard(&ask, feedback.provider) =>
+            {
+                let (provider, message) = (feedback.provider, feedback.message.clone());
+                out.push(Action::Hear { job: ask.id, provider, message });
+            }
             (Status::Error, Phase::Collecting { .. }) => {
                 self.note_refusal(&mut ask, refusal_of(feedback));
                 if ask.spec.provider == Some(feedback.provider) {

@@ -302,7 +302,7 @@ impl World {
                 self.answer(node, delay, Input::Resolved { job, outcome });
             }
             Action::Run { job, .. } => self.work(node, job),
-            Action::Stop(_) | Action::Show { .. } | Action::Unfollow(_) => {}
+            Action::Stop(_) | Action::Show { .. } | Action::Hear { .. } | Action::Unfollow(_) => {}
             wallet => self.wallet(node, delay, wallet),
         }
     }
@@ -311,7 +311,7 @@ impl World {
         let delay = self.rng.between(20, 3_000);
         if self.trouble(10) {
             let retryable = self.rng.chance(50);
-            let fault = RunFault { message: "the model stumbled".into(), retryable };
+            let fault = RunFault { code: "failed".into(), message: "the model stumbled".into(), retryable };
             self.answer(node, delay, Input::RunFailed { job, fault });
         } else if !self.trouble(5) {
             let content = format!("done by {node}");

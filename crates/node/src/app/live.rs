@@ -78,6 +78,7 @@ fn event(number: usize, news: &NewsView) -> Event {
     let name = match news {
         NewsView::Job { .. } => "job",
         NewsView::Piece { .. } => "piece",
+        NewsView::Word { .. } => "word",
         NewsView::Lagged => "lagged",
     };
     let data = serde_json::to_string(news).unwrap_or_default();
@@ -93,5 +94,6 @@ fn view(news: News) -> NewsView {
             NewsView::Job { id: job, side: Side::Bought, state: word.into(), at: at.millis() }
         }
         News::Piece { job, text } => NewsView::Piece { id: job, text },
+        News::Word { job, provider, message } => NewsView::Word { id: job, provider, message },
     }
 }

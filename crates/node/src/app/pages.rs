@@ -7,6 +7,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use openagents_api::{JobView, Listing, NodeView, Side};
+use openagents_policy::Category;
 use openagents_types::JobKind;
 
 use super::{App, routes, view};
@@ -69,6 +70,13 @@ struct Offer {
     price: String,
 }
 
+/// What the acceptable-use policy refused.
+#[derive(Debug)]
+struct Refused {
+    total: u64,
+    by_category: Vec<(&'static str, u64)>,
+}
+
 #[derive(Debug)]
 struct Stage {
     word: String,
@@ -115,6 +123,7 @@ struct HomeBody {
     jobs: Vec<Row>,
     lines: Vec<Movement>,
     net: Amount,
+    refused: Option<Refused>,
     node: NodeView,
 }
 
@@ -204,6 +213,7 @@ async fn home_body(app: &App) -> Result<HomeBody, routes::Failure> {
         jobs: jobs.into_iter().map(|job| Row::new(now, job)).collect(),
         lines: ledger.lines.iter().map(|line| Movement::new(now, line)).collect(),
         net: Amount::signed(ledger.net_msat),
+        refused: Refused::of(app.reader.denied()?),
         node,
     })
 }
@@ -298,6 +308,16 @@ impl Row {
             Side::Sold => "Sell",
             Side::Bought => "Buy",
         }
+    }
+}
+
+impl Refused {
+    /// Nothing where nothing was refused.
+    fn of(denied: Vec<(Category, u64)>) -> Option<Self> {
+        let total = denied.iter().map(|(_, count)| count).sum();
+        let by_category =
+            denied.into_iter().map(|(category, count)| (category.display_name(), count)).collect();
+        (total > 0).then_some(Self { total, by_category })
     }
 }
 

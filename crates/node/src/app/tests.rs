@@ -12,11 +12,13 @@ use openagents_api::{
     SCHEMA_VERSION, Side, TestWalletBody, TransactionView, WalletView,
 };
 use openagents_engine::Record;
+use openagents_policy::{AuditEntry, Category};
 use openagents_types::{JobId, JobKind, ProviderKey};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 
 use super::{App, Desk, Facts, router, view};
 use crate::{
+    audit::Audited,
     bus::{Bus, News},
     store::{Batch, Reader, Store},
 };
@@ -118,10 +120,14 @@ struct Site {
 
 impl Site {
     async fn with(records: Vec<Record>) -> Self {
+        Self::holding(&Batch { records, ..Batch::default() }).await
+    }
+
+    async fn holding(batch: &Batch) -> Self {
         crate::install_tls();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.db");
-        Store::open(&path).unwrap().commit(&Batch { records, ..Batch::default() }).unwrap();
+        Store::open(&path).unwrap().commit(batch).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let (bus, fake) = (Bus::new(), Arc::new(Fake::default()));
@@ -304,6 +310,36 @@ async fn an_empty_node_says_what_to_do_next() {
     assert_well_formed(&html, "the empty page");
     assert!(html.contains("openagents ask --kind 5001"));
     assert!(html.contains("No money has moved."));
+}
+
+#[tokio::test]
+async fn the_first_page_counts_what_the_policy_refused_by_category() {
+    let check = |side, result: &str, category| {
+        let entry = AuditEntry {
+            time: samples::THEN.secs(),
+            kind: 5050,
+            result: result.into(),
+            reason: samples::HOSTILE.into(),
+            category,
+            content: "0badcafe".into(),
+        };
+        Audited { side, entry }
+    };
+    let audit = vec![
+        check(Side::Sold, "denied", Some(Category::Fraud)),
+        check(Side::Sold, "denied", Some(Category::Violence)),
+        check(Side::Bought, "denied", Some(Category::Violence)),
+        check(Side::Sold, "flagged", Some(Category::Violence)),
+        check(Side::Sold, "allowed", None),
+    ];
+    let html = Site::holding(&Batch { audit, ..Batch::default() }).await.page("/").await;
+    assert_well_formed(&html, "the page of refusals");
+    assert_harmless(&html, "the page of refusals");
+    assert!(html.contains("3 jobs refused by the policy"), "{html}");
+    let row = |name: &str, count: u64| format!("<span>{name}</span> <span class=\"amount\">{count}</span>");
+    let places = [row("Violence", 2), row("Fraud", 1)].map(|row| html.find(&row));
+    assert!(matches!(places, [Some(most), Some(fewer)] if most < fewer), "{html}");
+    assert!(!Site::full().await.page("/").await.contains("refused by the policy"));
 }
 
 #[tokio::test]

@@ -188,6 +188,9 @@ impl Driver {
             }
             Action::Stop(job) => self.workers.stop(job),
             Action::Show { job, text } => self.bus.tell(News::Piece { job, text }),
+            Action::Hear { job, provider, message } => {
+                self.bus.tell(News::Word { job, provider, message });
+            }
             Action::Unfollow(job) => {
                 self.relays.unfollow(job);
                 if let Some(keys) = self.ask_keys.remove(&job) {

@@ -1,7 +1,7 @@
 //! The rows of checks: one each, nothing of what a customer wrote, and no more than are of use.
 
 use openagents_api::{AuditView, Side};
-use openagents_policy::AuditEntry;
+use openagents_policy::{AuditEntry, Category};
 use rusqlite::{Connection, Row, Transaction, params};
 
 use super::StoreError;
@@ -61,6 +61,18 @@ pub(super) fn read(db: &Connection, since: u64, after: i64, limit: u32) -> Resul
     let mut statement = db.prepare_cached(sql)?;
     let rows = statement.query_map(params![after, since, limit.min(PAGE)], row)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// How many checks were denied in each category, the most first.
+pub(super) fn denied(db: &Connection) -> Result<Vec<(Category, u64)>, StoreError> {
+    let sql = "SELECT category, COUNT(*) FROM audit WHERE result = 'denied' AND category IS NOT NULL
+               GROUP BY category ORDER BY COUNT(*) DESC, category";
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement
+        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
+    // A category that this version does not know has no name to show.
+    Ok(rows.into_iter().filter_map(|(id, count)| Some((id.parse().ok()?, count))).collect())
 }
 
 fn row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {

@@ -4,6 +4,7 @@
 use std::{path::Path, sync::Mutex};
 
 use openagents_engine::{Ask, Job};
+use openagents_policy::Category;
 use openagents_types::{EventId, JobId};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
@@ -173,6 +174,14 @@ impl Reader {
     /// The database cannot be read.
     pub fn audit(&self, since: u64, after: i64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
         self.with(|db| audit::read(db, since, after, limit))
+    }
+
+    /// How many of the checks that are kept were denied, by category, the most first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn denied(&self) -> Result<Vec<(Category, u64)>, StoreError> {
+        self.with(audit::denied)
     }
 
     /// What the market did to our wallet, in millisatoshis: the sum of all movements.

@@ -96,6 +96,7 @@ fn checks_are_read_back_in_order_from_a_time_and_page_by_page_until_they_are_cle
     assert_eq!(read(20, 0, 10), checks[1..]);
     let first = reader.audit(0, 0, 2).unwrap();
     assert_eq!(read(0, first[1].seq, 2), checks[2..]);
+    assert_eq!(reader.denied().unwrap(), [(Category::Fraud, 1)]);
     assert_eq!(store.clear_audit().unwrap(), 3);
     assert!(read(0, 0, 10).is_empty());
 }

@@ -2,7 +2,7 @@
 //! after the other for one sum.
 
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
-use openagents_api::{AskBody, Client, JobView, SCHEMA_VERSION};
+use openagents_api::{AskBody, Client, JobView, Problem, SCHEMA_VERSION};
 use openagents_registry::{Builder, Fault};
 use openagents_types::{InputType, JobInput, JobKind, Msat, Param, Timestamp};
 use serde::Serialize;
@@ -11,7 +11,13 @@ use super::{
     follow::{self, Bought, ForPrograms},
     input, kind, param,
 };
-use crate::{args::Global, exit::Exit, failure::Failure, show, stop::Stop};
+use crate::{
+    args::Global,
+    exit::Exit,
+    failure::{self, Failure},
+    show,
+    stop::Stop,
+};
 
 /// What `--param` and `--then` say. A parameter belongs to the last `--then` before it, or to the first
 /// job if there is none.
@@ -131,19 +137,23 @@ pub(super) async fn buy(
         body.bid_msat = chain.left().get();
         chain.announce(&body);
         let streams = chain.is_last() && follow::may_stream(global);
-        let bought = follow::until_bought(client, &body, streams).await;
-        let bought = bought.or_else(|error| chain.ended(global, Err(error)))?;
+        let bought = match follow::until_bought(client, &body, streams).await {
+            Ok(bought) => bought,
+            Err(error) => return chain.broken_off(global, error),
+        };
         let exit = bought.exit;
         chain.done.push((body.kind, bought));
         let Some(step) = later.next().filter(|_| exit == Exit::Ok) else {
-            return chain.ended(global, Ok(exit));
+            return chain.ended(global, exit);
         };
         if has_come(stop.next()).await {
-            return chain.ended(global, Ok(Exit::Interrupted));
+            return chain.ended(global, Exit::Interrupted);
         }
         body = step.body(&first);
-        let inputs = chain.hand_over(client, first.encrypt).await;
-        body.inputs = inputs.or_else(|error| chain.ended(global, Err(error)))?;
+        body.inputs = match chain.hand_over(client, first.encrypt).await {
+            Ok(inputs) => inputs,
+            Err(error) => return chain.broken_off(global, error),
+        };
     }
 }
 
@@ -174,6 +184,9 @@ struct ChainAnswer<'a> {
     paid_msat: u64,
     fee_msat: u64,
     in_flight_msat: u64,
+    /// Why a step could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Problem>,
 }
 
 #[derive(Serialize)]
@@ -234,27 +247,45 @@ impl Chain {
     }
 
     /// Says how the chain ended and what it cost; prints what it was for.
-    fn ended<'a, T>(&'a self, global: &Global, outcome: anyhow::Result<T>) -> anyhow::Result<T> {
+    fn ended(&self, global: &Global, exit: Exit) -> anyhow::Result<Exit> {
         show::talk(&self.words());
-        let result = self.done.last().map(|(_, bought)| bought).filter(|_| self.is_delivered());
         if global.json {
-            let step = |(kind, bought): &'a (JobKind, Bought)| StepAnswer {
-                kind: *kind,
-                answer: bought.for_programs(),
-            };
-            show::json(&ChainAnswer {
-                schema_version: SCHEMA_VERSION,
-                steps: self.done.iter().map(step).collect(),
-                steps_wanted: self.length,
-                result: result.and_then(|bought| bought.result.as_deref()),
-                paid_msat: self.sum(|job| job.paid_msat),
-                fee_msat: self.sum(|job| job.fee_msat),
-                in_flight_msat: self.sum(|job| job.in_flight_msat),
-            })?;
-        } else if let Some(bought) = result {
+            show::json(&self.answer(None))?;
+        } else if let Some(bought) = self.result() {
             bought.show()?;
         }
-        outcome
+        Ok(exit)
+    }
+
+    /// The same where a step could not even be asked. Programs get one object, with the error in it.
+    fn broken_off(&self, global: &Global, error: anyhow::Error) -> anyhow::Result<Exit> {
+        show::talk(&self.words());
+        if !global.json {
+            return Err(error);
+        }
+        let exit = failure::report(&error, false);
+        show::json(&self.answer(Some(failure::describe(&error))))?;
+        Ok(exit)
+    }
+
+    fn result(&self) -> Option<&Bought> {
+        self.done.last().map(|(_, bought)| bought).filter(|_| self.is_delivered())
+    }
+
+    fn answer(&self, error: Option<Problem>) -> ChainAnswer<'_> {
+        let steps = self.done.iter();
+        ChainAnswer {
+            schema_version: SCHEMA_VERSION,
+            steps: steps
+                .map(|(kind, bought)| StepAnswer { kind: *kind, answer: bought.for_programs() })
+                .collect(),
+            steps_wanted: self.length,
+            result: self.result().and_then(|bought| bought.result.as_deref()),
+            paid_msat: self.sum(|job| job.paid_msat),
+            fee_msat: self.sum(|job| job.fee_msat),
+            in_flight_msat: self.sum(|job| job.in_flight_msat),
+            error,
+        }
     }
 
     fn words(&self) -> String {

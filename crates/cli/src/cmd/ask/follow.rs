@@ -3,7 +3,7 @@
 use std::{convert::Infallible, io::IsTerminal, time::Duration};
 
 use openagents_api::{AskBody, Client, ClientError, JobView, NewsView};
-use openagents_types::{JobId, Msat};
+use openagents_types::{JobId, Msat, ProviderKey};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::{
@@ -36,6 +36,9 @@ const SILENCE: Duration = Duration::from_secs(15);
 
 /// News that may wait; the node is asked anyway, so none is precious.
 const BACKLOG: usize = 1_024;
+
+/// How many words of providers are shown for one job: anybody can send them.
+const WORDS: usize = 16;
 
 /// What became of a job that was asked.
 pub(super) struct Bought {
@@ -192,6 +195,8 @@ struct Following<'a> {
     streams: bool,
     streamed: String,
     said: String,
+    /// What providers said.
+    words: Vec<String>,
     bid: Msat,
     /// The job as it was last seen.
     seen: Option<JobView>,
@@ -208,6 +213,7 @@ impl<'a> Following<'a> {
             streams,
             streamed: String::new(),
             said: String::new(),
+            words: Vec::new(),
             bid: Msat::new(body.bid_msat),
             seen: None,
             interrupted: false,
@@ -246,7 +252,11 @@ impl<'a> Following<'a> {
     fn concerns(&mut self, news: NewsView) -> std::io::Result<bool> {
         match news {
             NewsView::Piece { id, text } if id == self.id => self.piece(&text).map(|()| false),
-            NewsView::Piece { .. } => Ok(false),
+            NewsView::Word { id, provider, message } if id == self.id => {
+                self.word(provider, &message);
+                Ok(false)
+            }
+            NewsView::Piece { .. } | NewsView::Word { .. } => Ok(false),
             NewsView::Job { id, .. } => Ok(id == self.id),
             NewsView::Lagged => Ok(true),
         }
@@ -258,6 +268,15 @@ impl<'a> Following<'a> {
             show::piece(&printable(text))?;
         }
         Ok(())
+    }
+
+    /// What a provider says while it is waited for: once, and no more than a person would read.
+    fn word(&mut self, provider: ProviderKey, message: &str) {
+        let line = format!("  {}… says: {}", &provider.to_hex()[..8], one_line(message, 200));
+        if !message.trim().is_empty() && self.words.len() < WORDS && !self.words.contains(&line) {
+            show::talk(&line);
+            self.words.push(line);
+        }
     }
 
     /// One line for each new state.

@@ -1,9 +1,10 @@
-//! Files as job inputs. NIP-90 knows text and addresses: text goes as it is, a PDF as a `data:` address
-//! (RFC 2397) that the provider reads without a network.
+//! Files as job inputs. NIP-90 knows text and addresses: text goes as it is, a PDF or an office document as
+//! a `data:` address (RFC 2397) that the provider reads without a network.
 
 use std::{io::Read, path::Path};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use openagents_backend::document_type;
 use openagents_types::JobInput;
 
 use crate::failure::Failure;
@@ -36,8 +37,8 @@ fn limited(source: impl Read) -> std::io::Result<Vec<u8>> {
 
 fn input(path: &str, bytes: Vec<u8>) -> anyhow::Result<JobInput> {
     let name = Path::new(path).file_name().map(|name| name.to_string_lossy().into_owned());
-    let mut input = if bytes.starts_with(b"%PDF-") {
-        JobInput::url(format!("data:application/pdf;base64,{}", STANDARD.encode(bytes)))
+    let mut input = if let Some(mime) = document_type(&bytes) {
+        JobInput::url(format!("data:{mime};base64,{}", STANDARD.encode(bytes)))
     } else {
         let bytes = whole_characters(bytes);
         match String::from_utf8(bytes) {
@@ -62,7 +63,9 @@ fn whole_characters(mut bytes: Vec<u8>) -> Vec<u8> {
 
 fn not_text(path: &str) -> Failure {
     Failure::usage(
-        format!("{path} is neither text in UTF-8, nor HTML, nor PDF"),
+        format!(
+            "{path} is neither text in UTF-8, nor HTML, PDF or an office document (docx, pptx, odt, odp, ods)"
+        ),
         "convert it first, or put it on a web server and use --url",
     )
 }
@@ -75,7 +78,7 @@ pub(super) fn fits(inputs: &[JobInput]) -> Result<(), Failure> {
     }
     Err(Failure::usage(
         format!(
-            "the inputs are larger than a request can carry ({} KiB of text, {} KiB of PDF)",
+            "the inputs are larger than a request can carry ({} KiB of text, {} KiB of documents)",
             LARGEST >> 10,
             (LARGEST * 3 / 4) >> 10
         ),
@@ -92,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_and_html_go_as_they_are_and_pdf_as_a_data_address() {
+    fn text_and_html_go_as_they_are_and_documents_as_data_addresses() {
         let text = input("a/notes.txt", b"hello".to_vec()).unwrap();
         assert_eq!(
             (text.data.as_str(), text.input_type, text.marker.as_deref()),
@@ -105,11 +108,14 @@ mod tests {
             (pdf.data.as_str(), pdf.input_type),
             ("data:application/pdf;base64,JVBERi0xLjcg/w==", InputType::Url)
         );
+        let odt = b"PK\x03\x04\0\0mimetypeapplication/vnd.oasis.opendocument.textPK".to_vec();
+        let odt = input("a.odt", odt).unwrap();
+        assert!(odt.data.starts_with("data:application/vnd.oasis.opendocument.text;base64,UEsDB"), "{odt:?}");
     }
 
     #[test]
     fn what_is_no_text_is_refused_with_a_way_out() {
-        for bytes in [vec![0xff, 0xfe], b"a\0b".to_vec()] {
+        for bytes in [vec![0xff, 0xfe], b"a\0b".to_vec(), b"PK\x03\x04 archive".to_vec()] {
             let error = input("x.bin", bytes).unwrap_err().to_string();
             assert!(error.contains("x.bin") && error.contains("--url"), "{error}");
         }
