@@ -177,7 +177,7 @@ impl Desk {
             }
             Situation::Failed => {
                 self.wallet_says(self.paid());
-                let fault = RunFault { retryable: false, message: "no such model".into() };
+                let fault = RunFault { code: "failed".into(), message: "no such model".into(), retryable: false };
                 self.hear(Input::RunFailed { job: JOB, fault });
             }
             Situation::Delivered => {
