@@ -166,7 +166,17 @@ fn directories(home: &Home) -> Check {
 
 /// The files that spend or sign, which nobody else may read.
 fn secrets(home: &Home) -> Check {
-    let names = ["device.key", "api.token", "wallet.nwc", "testnet.key", "testnet-account.key"];
+    let names = [
+        "device.key",
+        "api.token",
+        "wallet.nwc",
+        "testnet.key",
+        "testnet-account.key",
+        "seed/mainnet/seed.json",
+        "seed/testnet/seed.json",
+        "seed/signet/seed.json",
+        "seed/regtest/seed.json",
+    ];
     let open = names.iter().map(|name| home.data_file(name)).find(|path| is_open(path));
     match open {
         Some(path) => Check::fail(

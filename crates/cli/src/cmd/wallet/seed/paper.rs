@@ -17,9 +17,9 @@ const SHEET: &str = include_str!("paper.html");
 pub(super) fn write(home: &Home, network: Network, path: &Path, blank: bool) -> anyhow::Result<Exit> {
     let status = Seeds::new(home).status(network)?.ok_or(SeedError::Missing(network))?;
     let rows = if blank {
-        rows((0..status.words).map(|_| ""))
+        rows(&vec![""; status.words])
     } else {
-        rows(super::unlock(home, network)?.mnemonic.words())
+        rows(&super::unlock(home, network)?.mnemonic.words().collect::<Vec<_>>())
     };
     let sheet = Zeroizing::new(
         SHEET
@@ -42,8 +42,15 @@ pub(super) fn write(home: &Home, network: Network, path: &Path, blank: bool) -> 
     Ok(Exit::Ok)
 }
 
-fn rows<'a>(words: impl Iterator<Item = &'a str>) -> Zeroizing<String> {
-    Zeroizing::new(words.map(|word| format!("<li><span>{word}</span></li>\n")).collect())
+/// Two columns, read downwards, as rows of a table: a page break takes no number from its word.
+fn rows(words: &[&str]) -> Zeroizing<String> {
+    let (left, right) = words.split_at(words.len().div_ceil(2));
+    let cell = |place: usize, word: &str| format!("<th>{}.</th><td>{word}</td>", place + 1);
+    let row = |place: usize| {
+        let second = right.get(place).map_or_else(String::new, |word| cell(left.len() + place, word));
+        format!("<tr>{}{second}</tr>\n", cell(place, left[place]))
+    };
+    Zeroizing::new((0..left.len()).map(row).collect())
 }
 
 /// Writes a file that is not there yet, readable for its owner alone, and syncs it.
