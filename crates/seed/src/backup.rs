@@ -225,6 +225,16 @@ mod tests {
 
     proptest! {
         #[test]
+        fn any_text_is_opened_or_refused(text in "(?s).{0,300}", digits in "[0-9a-f]{194}", cut in 0..200_usize) {
+            prop_assert!(open(&text, PASSWORD).is_err());
+            // Few rounds, so that the cipher is reached in no time.
+            let whole = format!("0001{digits}");
+            let part = whole.get(..cut).unwrap_or(&whole);
+            prop_assert!(open(&format!("{NAME}{VERSION}:{whole}"), PASSWORD).is_err());
+            prop_assert!(open(&format!("{NAME}{VERSION}:{part}"), PASSWORD).is_err());
+        }
+
+        #[test]
         fn what_is_sealed_opens(entropy: [u8; 32], short: bool, seconds: u32, which in 0..4_u8, random: [u8; 40], password: String) {
             let entropy = if short { &entropy[..16] } else { &entropy[..] };
             let content = Content {

@@ -299,6 +299,8 @@ impl fmt::Display for Fingerprint {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Test vectors of BIP39 (TREZOR's, English): entropy, words, seed with the passphrase "TREZOR".
@@ -359,6 +361,24 @@ mod tests {
         ),
     ];
 
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(?s).{0,300}") {
+            prop_assert!(Mnemonic::parse(&text).is_err());
+        }
+
+        #[test]
+        fn any_words_of_the_list_are_read_or_refused_and_what_is_read_writes_the_same(
+            places in proptest::collection::vec(0..2048_usize, 12),
+        ) {
+            let phrase = places.iter().map(|place| list::all()[*place]).collect::<Vec<_>>().join(" ");
+            match Mnemonic::parse(&phrase) {
+                Ok(mnemonic) => prop_assert_eq!(mnemonic.phrase().as_str(), phrase),
+                Err(error) => prop_assert!(matches!(error, WordsError::Checksum(_)), "{error}"),
+            }
+        }
+    }
+
     fn parse(text: &str) -> Mnemonic {
         Mnemonic::parse(text).expect("these words are right")
     }
@@ -404,8 +424,8 @@ mod tests {
         let error = Mnemonic::parse(typed).expect_err("three words are wrong");
         assert_eq!(
             error.to_string(),
-            "not in the list of BIP39: word 2 \"winer\" (perhaps winner, diner, winter), word 11 \"qqqqqqqqqqqq\", \
-             word 12 \"yelow\" (perhaps yellow, below); correct what you wrote and try again"
+            "not in the list of BIP39: word 2 \"winer\" (perhaps wine, winner, winter), word 11 \"qqqqqqqqqqqq\", \
+             word 12 \"yelow\" (perhaps yellow, below, allow); correct what you wrote and try again"
         );
         assert_eq!(format!("{error:?}"), "Unknown(3 words)");
     }
