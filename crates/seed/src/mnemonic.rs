@@ -373,7 +373,7 @@ mod tests {
         ) {
             let phrase = places.iter().map(|place| list::all()[*place]).collect::<Vec<_>>().join(" ");
             match Mnemonic::parse(&phrase) {
-                Ok(mnemonic) => prop_assert_eq!(mnemonic.phrase().as_str(), phrase),
+                Ok(mnemonic) => prop_assert_eq!(mnemonic.phrase().to_string(), phrase),
                 Err(error) => prop_assert!(matches!(error, WordsError::Checksum(_)), "{error}"),
             }
         }
