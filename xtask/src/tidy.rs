@@ -22,17 +22,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("backend", &["types"]),
     ("api", &["types"]),
     ("keyring", &[]),
+    ("seed", &["types"]),
     ("relay", &["types", "protocol"]),
     (
         "node",
         &[
             "types", "protocol", "registry", "policy", "engine", "wallet", "backend", "api", "relay",
-            "keyring",
+            "keyring", "seed",
         ],
     ),
     (
         "cli",
-        &["types", "protocol", "registry", "policy", "wallet", "backend", "api", "relay", "node", "keyring"],
+        &[
+            "types", "protocol", "registry", "policy", "wallet", "backend", "api", "relay", "node",
+            "keyring", "seed",
+        ],
     ),
     ("bench", &["types", "protocol", "wallet"]),
     (
@@ -110,7 +114,13 @@ fn arrows(complaints: &mut Vec<String>) -> anyhow::Result<()> {
         }
     }
     let graph = graph(&metadata);
-    for name in ["openagents-types", "openagents-registry", "openagents-policy", "openagents-engine"] {
+    for name in [
+        "openagents-types",
+        "openagents-registry",
+        "openagents-policy",
+        "openagents-engine",
+        "openagents-seed",
+    ] {
         for seen in reach(&graph, name) {
             if IMPURE.contains(&seen.as_str()) {
                 complaints.push(format!("{name} must not see {seen}, at any depth"));
@@ -185,9 +195,16 @@ fn product_file(name: &str, text: &str) -> Vec<String> {
     if !may_spawn && (text.contains("tokio::spawn(") || text.contains("task::spawn(")) {
         complaints.push(format!("{name}: starts a task; use runtime.rs"));
     }
-    let pure = ["crates/types/", "crates/registry/", "crates/policy/", "crates/engine/", "crates/protocol/"]
-        .iter()
-        .any(|start| name.starts_with(start));
+    let pure = [
+        "crates/types/",
+        "crates/registry/",
+        "crates/policy/",
+        "crates/engine/",
+        "crates/protocol/",
+        "crates/seed/",
+    ]
+    .iter()
+    .any(|start| name.starts_with(start));
     for clock in ["SystemTime::now", "Instant::now", "Timestamp::now"] {
         if pure && text.contains(clock) {
             complaints.push(format!("{name}: reads a clock; time is an input"));

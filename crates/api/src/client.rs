@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     AskBody, Asked, AuditQuery, AuditView, Cleared, JobView, LedgerView, Listing, NewsView, NodeView,
-    Problem, ResultView, TestWalletBody, TransactionView,
+    Problem, ResultView, SeedsView, TestWalletBody, TransactionView,
 };
 
 /// A node's API at one address.
@@ -162,6 +162,14 @@ impl Client {
     /// The node does not answer, or has no wallet.
     pub async fn history(&self, limit: u32) -> Result<Vec<TransactionView>, ClientError> {
         self.read(self.request(Method::GET, &format!("/api/v1/wallet/history?limit={limit}"))).await
+    }
+
+    /// The money seeds of the node's home: which there are, and whether they are backed up.
+    ///
+    /// # Errors
+    /// The node does not answer, or cannot read them.
+    pub async fn seeds(&self) -> Result<SeedsView, ClientError> {
+        self.read(self.request(Method::GET, "/api/v1/wallet/seed/status")).await
     }
 
     /// Opens a testnet account; gives its `nostr+walletconnect://` connection,

@@ -10,8 +10,8 @@ mod view;
 pub use client::{Client, ClientError};
 pub use view::{
     AskBody, Asked, AuditQuery, AuditView, Cleared, JobView, LedgerLine, LedgerView, Listing, NewsView,
-    NodeView, OfferView, Problem, ProviderView, QuoteView, RefusalView, RelayView, ResultView, Side,
-    StepView, TestWalletBody, TransactionView, WalletView,
+    NodeView, OfferView, Problem, ProviderView, QuoteView, RefusalView, RelayView, ResultView, SeedView,
+    SeedsView, Side, StepView, TestWalletBody, TransactionView, WalletView,
 };
 
 /// The version of the shapes in this crate, in every answer's `schema_version`.

@@ -84,6 +84,34 @@ pub struct WalletView {
     pub escrow: bool,
 }
 
+/// The money seeds of a node's home (`GET /api/v1/wallet/seed/status`). No word of one is ever told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SeedsView {
+    /// [`crate::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// One for each network that has one.
+    pub seeds: Vec<SeedView>,
+}
+
+/// A money seed, from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeedView {
+    /// Whose money it keeps: `mainnet`, `testnet`, `signet` or `regtest`.
+    pub network: String,
+    /// The fingerprint of its master key (BIP32).
+    pub fingerprint: String,
+    /// How many words it has.
+    pub words: usize,
+    /// When it was made or first taken in.
+    pub created_at: u64,
+    /// What unlocks it: `keyring`, `device-key` or `passphrase`.
+    pub storage: String,
+    /// When its owner last showed that they could restore it; `None` if it is not backed up.
+    pub verified_at: Option<u64>,
+    /// How: `quiz`, `words` or `backup`.
+    pub verified_by: Option<String>,
+}
+
 /// A movement in the wallet's own history.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TransactionView {

@@ -6,7 +6,9 @@ use std::io::ErrorKind;
 use openagents_api::{ClientError, Problem, SCHEMA_VERSION};
 use openagents_node::{
     NodeError, config::ConfigError, device::DeviceError, home::HomeError, identity::IdentityError,
+    seeds::SeedError,
 };
+use openagents_seed::{WordsError, backup::OpenError};
 use openagents_wallet::nwc::ConnectionError;
 use serde_json::json;
 
@@ -79,12 +81,14 @@ fn exit(error: &anyhow::Error) -> Exit {
         of_node(error)
     } else if let Some(error) = error.downcast_ref::<IdentityError>() {
         of_identity(error)
+    } else if let Some(error) = error.downcast_ref::<SeedError>() {
+        of_seed(error)
     } else if error.is::<ConfigError>()
         || error.is::<HomeError>()
         || error.is::<openagents_relay::RelayUrlError>()
     {
         Exit::Config
-    } else if error.is::<ConnectionError>() {
+    } else if error.is::<ConnectionError>() || error.is::<WordsError>() {
         Exit::Auth
     } else {
         Exit::Error
@@ -116,11 +120,22 @@ fn of_identity(error: &IdentityError) -> Exit {
         IdentityError::Home(_) | IdentityError::Device(DeviceError::Home(_) | DeviceError::Switch(_)) => {
             Exit::Config
         }
+        IdentityError::Seed(error) => of_seed(error),
         IdentityError::Locked
         | IdentityError::Device(_)
         | IdentityError::NotASecret
         | IdentityError::NoPassphrase
         | IdentityError::EmptyPassphrase => Exit::Auth,
+        _ => Exit::Error,
+    }
+}
+
+fn of_seed(error: &SeedError) -> Exit {
+    match error {
+        SeedError::Identity(error) => of_identity(error),
+        SeedError::Missing(_) | SeedError::Locked(_) | SeedError::Backup(OpenError::Locked) => Exit::Auth,
+        SeedError::Read { .. } | SeedError::Newer(_) => Exit::Config,
+        SeedError::OtherNetwork(_) => Exit::Usage,
         _ => Exit::Error,
     }
 }
@@ -133,6 +148,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use openagents_types::Network;
+
     use super::*;
 
     #[test]
@@ -150,6 +167,11 @@ mod tests {
             (IdentityError::Locked.into(), Exit::Auth),
             (IdentityError::Device(DeviceError::Lost).into(), Exit::Auth),
             (IdentityError::Device(DeviceError::Switch("of".into())).into(), Exit::Config),
+            (SeedError::Missing(Network::Mainnet).into(), Exit::Auth),
+            (SeedError::Backup(OpenError::Locked).into(), Exit::Auth),
+            (SeedError::Backup(OpenError::Damaged).into(), Exit::Error),
+            (SeedError::Newer("seed.json".into()).into(), Exit::Config),
+            (WordsError::Count(3).into(), Exit::Auth),
             (HomeError::Unknown.into(), Exit::Config),
             (anyhow::anyhow!("odd"), Exit::Error),
         ];

@@ -3,16 +3,19 @@
 
 use std::{
     io::{IsTerminal, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
 use zeroize::Zeroizing;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, show};
 
 /// The most that is read; keys and connections are far shorter. In bytes.
 const LONGEST: u64 = 16 << 10;
+
+/// A password with fewer characters than this is warned about.
+const SHORT: usize = 12;
 
 /// Where the secret is.
 #[derive(Debug, Args)]
@@ -26,6 +29,11 @@ pub(crate) struct SecretSource {
 }
 
 impl SecretSource {
+    /// Whether it is said where the secret is.
+    pub(crate) const fn is_given(&self) -> bool {
+        self.stdin || self.file.is_some()
+    }
+
     /// The secret; typed at the terminal if nothing else was said.
     pub(crate) fn read(&self, what: &str) -> anyhow::Result<Zeroizing<String>> {
         let text = match &self.file {
@@ -43,6 +51,55 @@ impl SecretSource {
             None => return Err(not_said(what).into()),
         };
         Ok(Zeroizing::new(text.trim().to_owned()))
+    }
+}
+
+/// A password for a file: where it is, or typed unseen.
+#[derive(Debug, Args)]
+pub(crate) struct PasswordSource {
+    /// Read the password from this file
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl PasswordSource {
+    /// The password of something that is there.
+    pub(crate) fn read(&self, what: &str) -> anyhow::Result<Zeroizing<String>> {
+        match &self.password_file {
+            Some(path) => Self::of_file(path),
+            None if std::io::stdin().is_terminal() => {
+                Ok(Zeroizing::new(rpassword::prompt_password(format!("{what} (not shown): "))?))
+            }
+            None => Err(Failure::usage(
+                format!("{what} is needed, and nobody is at a terminal to type it"),
+                "give it with --password-file FILE",
+            )
+            .into()),
+        }
+    }
+
+    /// A new password, typed twice where it is typed.
+    pub(crate) fn choose(&self, what: &str) -> anyhow::Result<Zeroizing<String>> {
+        let chosen = self.read(what)?;
+        if chosen.is_empty() {
+            return Err(Failure::usage("the password is empty", "choose one of a few words").into());
+        }
+        if self.password_file.is_none() && self.read("the same once more")? != chosen {
+            return Err(Failure::usage("the two are not the same", "type it again, twice").into());
+        }
+        if chosen.chars().count() < SHORT {
+            show::talk(
+                "this password is short: whoever has the file may guess it; four random words are safer",
+            );
+        }
+        Ok(chosen)
+    }
+
+    /// A line break at the end is no part of it; spaces are.
+    fn of_file(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+        let unreadable = |error| unreadable(&path.display().to_string(), &error);
+        let text = limited(std::fs::File::open(path).map_err(unreadable)?).map_err(unreadable)?;
+        Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
     }
 }
 

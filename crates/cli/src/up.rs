@@ -11,7 +11,7 @@ use openagents_relay::RelayUrl;
 use openagents_types::Network;
 use openagents_wallet::nwc::Connection;
 
-use crate::{args::Global, exit::Exit, failure::Failure, link, show, stop::Stop};
+use crate::{args::Global, cmd::wallet::seed, exit::Exit, failure::Failure, link, show, stop::Stop};
 
 /// How long relays may take to answer before it is said that none does.
 const ALONE: Duration = Duration::from_secs(6);
@@ -61,12 +61,14 @@ pub(crate) fn run(global: &Global, args: &UpArgs) -> anyhow::Result<Exit> {
 async fn serve(global: &Global, args: &UpArgs, options: Options) -> anyhow::Result<Exit> {
     // Heard from the first moment on, so that a stop during start is not lost.
     let stop = Stop::listen()?;
+    let home = options.home.clone();
     let node = Node::bind(options).await?;
     if global.json {
         show::json(node.up())?;
     } else {
         show::line(&welcome(node.up(), &node.app_link(), args))?;
     }
+    seed::remind(&home);
     let client = node.client()?;
     let run = node.run(stop.wait());
     tokio::pin!(run);

@@ -110,8 +110,11 @@ fn a_copied_home_is_worth_nothing_without_its_keyring() {
 #[ignore = "runs beside a keyring of its own"]
 fn inside_a_copied_home() {
     done(&["identity", "create"]);
+    done(&["wallet", "seed", "create"]);
     assert_eq!(storage(), "keyring");
     unlocked_by("keyring");
+    let words = done(&["wallet", "seed", "show", "--force-stdout"]);
+    assert!(done(&["wallet", "seed", "status"]).contains("keyring"));
     let line = device_key(&home());
     assert!(line.starts_with("keyring:"), "{line}");
 
@@ -126,6 +129,12 @@ fn inside_a_copied_home() {
         .env("OPENAGENTS_HOME", &copied);
     let told = says(alone.args(["doctor", "--offline"]), 1);
     assert!(told.contains("FAIL  identity  no keyring is in reach (there is no session bus)"), "{told}");
+    let mut seed = program();
+    seed.env_remove("DBUS_SESSION_BUS_ADDRESS")
+        .env("XDG_RUNTIME_DIR", away.path())
+        .env("OPENAGENTS_HOME", &copied);
+    let told = says(seed.args(["wallet", "seed", "show", "--force-stdout"]), 4);
+    assert!(told.contains("it holds this home's secret") && !told.contains(words.trim()), "{told}");
 
     // Beside another keyring, in the same place.
     let mut elsewhere = clean(session(away.path()));

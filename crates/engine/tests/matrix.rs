@@ -177,7 +177,8 @@ impl Desk {
             }
             Situation::Failed => {
                 self.wallet_says(self.paid());
-                let fault = RunFault { code: "failed".into(), message: "no such model".into(), retryable: false };
+                let fault =
+                    RunFault { code: "failed".into(), message: "no such model".into(), retryable: false };
                 self.hear(Input::RunFailed { job: JOB, fault });
             }
             Situation::Delivered => {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
-use openagents_api::{AskBody, Asked, NodeView, Problem, TestWalletBody, TransactionView};
+use openagents_api::{AskBody, Asked, NodeView, Problem, SeedView, TestWalletBody, TransactionView};
 use openagents_types::{JobId, ProviderKey};
 
 use crate::{bus::Bus, store::Reader};
@@ -42,6 +42,8 @@ pub(crate) trait Facts: Send + Sync {
     async fn provider_key(&self) -> Option<ProviderKey>;
     /// The wallet's own history.
     async fn history(&self, limit: u32) -> Result<Vec<TransactionView>, Problem>;
+    /// Which money seeds the home has. Their words are nobody's business here.
+    async fn seeds(&self) -> Result<Vec<SeedView>, Problem>;
 }
 
 /// What can be asked for.

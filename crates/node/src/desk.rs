@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use openagents_api::{
-    AskBody, Asked, NodeView, OfferView, Problem, ProviderView, RelayView, SCHEMA_VERSION, Side,
+    AskBody, Asked, NodeView, OfferView, Problem, ProviderView, RelayView, SCHEMA_VERSION, SeedView, Side,
     TestWalletBody, TransactionView, WalletView,
 };
 use openagents_engine::{AskOptions, Input, ProviderConfig};
@@ -21,9 +21,11 @@ use crate::{
     clock,
     config::Config,
     driver::{AskRefused, DriverHandle, Order},
+    home::Home,
     identity::Identity,
     node::Up,
     relays::Relays,
+    seeds::{SeedError, Seeds},
     store::Reader,
     till::Till,
     wallets::Testnet,
@@ -35,6 +37,7 @@ const WALLET_PATIENCE: Duration = Duration::from_secs(3);
 /// See the module.
 pub(crate) struct Counter {
     pub(crate) up: Up,
+    pub(crate) home: Home,
     pub(crate) started_at: Timestamp,
     pub(crate) identity: Arc<Identity>,
     pub(crate) config: Config,
@@ -79,6 +82,11 @@ impl Facts for Counter {
             Ok(Err(error)) => Err(wallet_silent(&error.to_string())),
             Err(_) => Err(wallet_silent("it did not answer in time")),
         }
+    }
+
+    async fn seeds(&self) -> Result<Vec<SeedView>, Problem> {
+        let seeds = Seeds::new(&self.home).all();
+        Ok(seeds.map_err(|error| seeds_unreadable(&error))?.iter().map(SeedView::from).collect())
     }
 }
 
@@ -218,6 +226,15 @@ impl Counter {
         let side = |word: &str| if word == "sold" { Side::Sold } else { Side::Bought };
         let counts = self.reader.counts().unwrap_or_default();
         counts.into_iter().map(|(word, state, count)| (side(&word), state, count)).collect()
+    }
+}
+
+fn seeds_unreadable(error: &SeedError) -> Problem {
+    Problem {
+        code: "seed".into(),
+        message: format!("The money seeds cannot be read: {error}."),
+        money: "Money is where it was.".into(),
+        next: "Run `openagents wallet seed status`.".into(),
     }
 }
 

@@ -25,6 +25,7 @@ use crate::{
     device::{Device, DeviceError, Place},
     failpoint,
     home::{Home, HomeError, write_private},
+    seeds::{SealedBy, SeedError, Seeds},
 };
 
 /// scrypt's cost for a passphrase that a person chose: 2^16 rounds, some 100 ms (NIP-49).
@@ -183,6 +184,9 @@ pub enum IdentityError {
          that OPENAGENTS_PASSPHRASE_FILE names, or restore device.key from your backup"
     )]
     Locked,
+    /// A money seed, which the same secret seals, cannot be unlocked or sealed.
+    #[error(transparent)]
+    Seed(#[from] Box<SeedError>),
     /// The text is not a secret key.
     #[error("not a secret key; it begins with nsec1 or has 64 hexadecimal digits")]
     NotASecret,
@@ -251,8 +255,8 @@ impl<'a> Identities<'a> {
         Ok(Identity { keys, name: file.name, created_at: file.created_at })
     }
 
-    /// Waits until no other command writes identities; nobody else does until the file is dropped.
-    fn alone(&self) -> Result<std::fs::File, IdentityError> {
+    /// Waits until no other command writes identities or money seeds; nobody else does until the file is dropped.
+    pub(crate) fn alone(&self) -> Result<std::fs::File, IdentityError> {
         let path = self.home.data_file("identities.lock");
         let unusable = |reason| HomeError::Io { path: path.clone(), reason };
         let file = std::fs::File::create(&path).map_err(unusable)?;
@@ -369,33 +373,47 @@ impl<'a> Identities<'a> {
     /// # Errors
     /// A file was damaged.
     pub fn storage(&self, file: &IdentityFile) -> Result<Storage, IdentityError> {
-        Ok(match (file.seal()?, Device::new(self.home).place()?) {
-            (Seal::Passphrase, _) => Storage::Passphrase,
-            (Seal::Device, Some(Place::Keyring)) => Storage::Keyring,
-            (Seal::Device, _) => Storage::DeviceKey,
-        })
+        match file.seal()? {
+            Seal::Passphrase => Ok(Storage::Passphrase),
+            Seal::Device => self.device_storage(),
+        }
     }
 
-    /// Makes `storage` what unlocks every identity of this home. Each step leaves all of them
-    /// unlockable; cut short, it is to be called again.
+    /// Makes `storage` what unlocks every identity and every money seed of this home. Each step leaves all of
+    /// them unlockable; cut short, it is to be called again.
     ///
     /// # Errors
-    /// A node uses the home, an identity cannot be unlocked as it is, or the new place cannot be used.
+    /// A node uses the home, one of them cannot be unlocked as it is, or the new place cannot be used.
     pub fn protect(&self, storage: Storage) -> Result<(), IdentityError> {
         let _no_node = self.home.lock()?;
         let _alone = self.alone()?;
         // Before anything changes: what cannot be unlocked now could not be afterwards.
         let unlocked = |file| self.unlock(&file).map(|identity| (file, identity.keys));
         let all = self.list()?.into_iter().map(unlocked).collect::<Result<Vec<_>, _>>()?;
+        let keeper = self.seeds();
+        let seeds = keeper.unlock_all().map_err(Box::new)?;
         let device = Device::new(self.home);
+        let by_device = |secret: &Secret| {
+            self.reseal(&all, Seal::Device, secret.expose())?;
+            Ok(keeper.reseal(&seeds, SealedBy::Device, secret.expose()).map_err(Box::new)?)
+        };
         match storage {
             Storage::Passphrase => {
                 let passphrase = self.passphrase()?.ok_or(IdentityError::NoPassphrase)?;
                 self.reseal(&all, Seal::Passphrase, &passphrase)?;
+                keeper.reseal(&seeds, SealedBy::Passphrase, &passphrase).map_err(Box::new)?;
                 Ok(device.forget()?)
             }
-            Storage::Keyring => self.reseal(&all, Seal::Device, device.keep_in(Place::Keyring)?.expose()),
-            Storage::DeviceKey => self.reseal(&all, Seal::Device, device.keep_in(Place::File)?.expose()),
+            Storage::Keyring => by_device(&device.keep_in(Place::Keyring)?),
+            Storage::DeviceKey => by_device(&device.keep_in(Place::File)?),
+        }
+    }
+
+    /// The money seeds, which the same secrets seal.
+    fn seeds(&self) -> Seeds<'a> {
+        match &self.passphrase {
+            Some(passphrase) => Seeds::new(self.home).with_passphrase(passphrase.clone()),
+            None => Seeds::new(self.home),
         }
     }
 
@@ -413,7 +431,7 @@ impl<'a> Identities<'a> {
     }
 
     /// The owner's passphrase, if one was given.
-    fn passphrase(&self) -> Result<Option<Zeroizing<String>>, IdentityError> {
+    pub(crate) fn passphrase(&self) -> Result<Option<Zeroizing<String>>, IdentityError> {
         let given = match (&self.passphrase, std::env::var_os("OPENAGENTS_PASSPHRASE_FILE")) {
             (Some(given), _) => given.clone(),
             (None, Some(path)) => passphrase_file(PathBuf::from(path))?,
@@ -422,8 +440,20 @@ impl<'a> Identities<'a> {
         if given.is_empty() { Err(IdentityError::EmptyPassphrase) } else { Ok(Some(given)) }
     }
 
-    fn device_secret(&self) -> Result<Secret, IdentityError> {
+    /// The device secret, made if there is none.
+    pub(crate) fn device_secret(&self) -> Result<Secret, IdentityError> {
         Ok(Device::new(self.home).get_or_make()?)
+    }
+
+    /// The device secret, if there is one.
+    pub(crate) fn known_device_secret(&self) -> Result<Option<Secret>, IdentityError> {
+        Ok(Device::new(self.home).get()?)
+    }
+
+    /// Where the device secret is. Asks no keyring.
+    pub(crate) fn device_storage(&self) -> Result<Storage, IdentityError> {
+        let place = Device::new(self.home).place()?;
+        Ok(if place == Some(Place::Keyring) { Storage::Keyring } else { Storage::DeviceKey })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Node::bind`] opens every port and restores every open job; [`Node::run`] serves until told to
 //! stop, then lets running work finish. In reading order: [`home`], [`config`], [`identity`] and
-//! [`device`] say where and who we are; [`store`] is what survives; the [`driver`] owns the engine; [`relays`],
+//! [`device`] say where and who we are, [`seeds`] what its money is derived from; [`store`] is what survives; the [`driver`] owns the engine; [`relays`],
 //! [`till`] and [`workers`] are its hands; `server` and `app` are what others see.
 
 mod acceptable;
@@ -27,6 +27,7 @@ mod moderation;
 pub mod relays;
 pub mod resolve;
 pub mod runtime;
+pub mod seeds;
 mod server;
 pub mod store;
 pub mod till;

@@ -319,6 +319,7 @@ impl Builder {
         let up = self.up(embedded.as_ref(), provider.as_ref(), till.wallet().map(|_| network));
         let counter = Counter {
             up: up.clone(),
+            home: self.options.home.clone(),
             started_at: clock::now(),
             identity: identity.clone(),
             config: self.options.config.clone(),

@@ -8,6 +8,7 @@ use openagents_node::{
     config::{Config, OpenAiServer},
     home::Home,
     identity::{Identities, IdentityError},
+    seeds::{SeedStatus, Seeds},
 };
 use openagents_relay::RelayUrl;
 use openagents_types::Msat;
@@ -15,7 +16,7 @@ use openagents_wallet::nwc::Connection;
 use serde::Serialize;
 use serde_json::json;
 
-use super::relay;
+use super::{relay, wallet::seed::reminder};
 use crate::{
     args::Global,
     exit::Exit,
@@ -105,6 +106,7 @@ fn told(check: &Check, colour: bool) -> String {
 
 async fn examine(home: &Home, offline: bool) -> Vec<Check> {
     let mut checks = vec![clock(), directories(home), secrets(home), identity(home)];
+    checks.extend(seeds(home));
     let config = match Config::load(home) {
         Ok(config) => {
             checks.push(Check::ok("config", "the settings are valid"));
@@ -164,7 +166,17 @@ fn directories(home: &Home) -> Check {
 
 /// The files that spend or sign, which nobody else may read.
 fn secrets(home: &Home) -> Check {
-    let names = ["device.key", "api.token", "wallet.nwc", "testnet.key", "testnet-account.key"];
+    let names = [
+        "device.key",
+        "api.token",
+        "wallet.nwc",
+        "testnet.key",
+        "testnet-account.key",
+        "seed/mainnet/seed.json",
+        "seed/testnet/seed.json",
+        "seed/signet/seed.json",
+        "seed/regtest/seed.json",
+    ];
     let open = names.iter().map(|name| home.data_file(name)).find(|path| is_open(path));
     match open {
         Some(path) => Check::fail(
@@ -204,6 +216,26 @@ fn identity(home: &Home) -> Check {
             Check::fail("identity", error.to_string(), "openagents identity use NAME, or restore device.key")
         }
     }
+}
+
+/// The money seeds; a home without one needs none.
+fn seeds(home: &Home) -> Vec<Check> {
+    let all = match Seeds::new(home).all() {
+        Ok(all) => all,
+        Err(error) => {
+            let text = error.to_string();
+            let (what, fix) = text.split_once("; ").unwrap_or((&text, "openagents wallet seed status"));
+            return vec![Check::fail("seed", what, fix)];
+        }
+    };
+    let check = |seed: &SeedStatus| match reminder(seed) {
+        None => Check::ok("seed", format!("{} {} is backed up", seed.network, seed.fingerprint)),
+        Some(text) => {
+            let (what, fix) = text.split_once("; ").unwrap_or((&text, "openagents wallet seed verify"));
+            Check::warn("seed", what, fix)
+        }
+    };
+    all.iter().map(check).collect()
 }
 
 fn running(node: &Result<NodeView, String>) -> Check {

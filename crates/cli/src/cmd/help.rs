@@ -18,7 +18,7 @@ pub(crate) struct HelpArgs {
 /// What the environment can say.
 const ENVIRONMENT: &str = "\
 OPENAGENTS_HOME                 keep everything in this directory
-OPENAGENTS_PASSPHRASE_FILE      a file with the passphrase that unlocks identities
+OPENAGENTS_PASSPHRASE_FILE      a file with the passphrase that unlocks identities and money seeds
 OPENAGENTS_KEYRING              off: never use the system's keyring
 OPENAGENTS_LOG                  what to log, such as info or openagents_node=debug
 NO_COLOR, CLICOLOR_FORCE        no colour, or colour even into a pipe

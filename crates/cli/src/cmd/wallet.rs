@@ -1,5 +1,7 @@
 //! `openagents wallet`: connect a Lightning wallet over NIP-47, and look into it.
 
+pub(crate) mod seed;
+
 use clap::{Args, Subcommand};
 use openagents_api::{SCHEMA_VERSION, TransactionView, WalletView};
 use openagents_node::home::{Home, write_private};
@@ -32,6 +34,9 @@ pub(crate) enum Wallet {
         #[arg(long, default_value_t = 20, value_name = "N")]
         limit: u32,
     },
+    /// Make, show, prove and restore the words behind a wallet of this node
+    #[command(subcommand)]
+    Seed(seed::Seed),
 }
 
 /// How to connect.
@@ -58,6 +63,7 @@ pub(crate) fn run(global: &Global, command: &Wallet) -> anyhow::Result<Exit> {
         Wallet::Connect(args) => connect(global, &home, args),
         Wallet::Balance => balance(global, &home),
         Wallet::History { limit } => history(global, &home, *limit),
+        Wallet::Seed(command) => seed::run(global, command),
     }
 }
 
@@ -92,6 +98,7 @@ fn connected(info: Option<&Info>) -> String {
 }
 
 fn balance(global: &Global, home: &Home) -> anyhow::Result<Exit> {
+    seed::remind(home);
     let client = link::connect(home)?;
     let wallet = super::wait(async { Ok(client.node().await?.wallet) })?.ok_or_else(no_wallet)?;
     if global.json {

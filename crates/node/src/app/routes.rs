@@ -14,7 +14,8 @@ use axum::{
     routing::{get, post},
 };
 use openagents_api::{
-    AskBody, AuditQuery, AuditView, Cleared, JobView, Listing, Problem, ResultView, Side, TestWalletBody,
+    AskBody, AuditQuery, AuditView, Cleared, JobView, Listing, Problem, ResultView, SCHEMA_VERSION,
+    SeedsView, Side, TestWalletBody,
 };
 use openagents_types::JobId;
 use serde_json::{Value, json};
@@ -69,6 +70,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/jobs/{id}/result", get(result))
         .route("/api/v1/ledger", get(ledger))
         .route("/api/v1/wallet/history", get(history))
+        .route("/api/v1/wallet/seed/status", get(seeds))
         .route("/api/v1/events", get(events))
         .route("/api/v1/policy/audit", get(audit).delete(clear_audit))
         .route("/api/v1/testnet/wallets", post(testnet_wallet))
@@ -300,6 +302,10 @@ async fn history(
     query: ListQuery,
 ) -> Result<Json<Vec<openagents_api::TransactionView>>, Failure> {
     Ok(Json(app.facts.history(listing(&query)?.limit.unwrap_or(50)).await?))
+}
+
+async fn seeds(State(app): State<App>) -> Result<Json<SeedsView>, Failure> {
+    Ok(Json(SeedsView { schema_version: SCHEMA_VERSION, seeds: app.facts.seeds().await? }))
 }
 
 async fn events(State(ctx): State<Ctx>, headers: HeaderMap) -> Response {

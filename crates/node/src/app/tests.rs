@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use openagents_api::{
     AskBody, Asked, JobView, LedgerView, NodeView, OfferView, Problem, ProviderView, RelayView,
-    SCHEMA_VERSION, Side, TestWalletBody, TransactionView, WalletView,
+    SCHEMA_VERSION, SeedView, Side, TestWalletBody, TransactionView, WalletView,
 };
 use openagents_engine::Record;
 use openagents_policy::{AuditEntry, Category};
@@ -81,6 +81,18 @@ impl Facts for Fake {
             money: "No money moved.".into(),
             next: "Connect one.".into(),
         })
+    }
+
+    async fn seeds(&self) -> Result<Vec<SeedView>, Problem> {
+        Ok(vec![SeedView {
+            network: "mainnet".into(),
+            fingerprint: "73c5da0a".into(),
+            words: 12,
+            created_at: samples::THEN.millis(),
+            storage: "keyring".into(),
+            verified_at: None,
+            verified_by: None,
+        }])
     }
 }
 
@@ -418,6 +430,7 @@ async fn nothing_private_is_told_and_nothing_changes_without_the_token() {
         (Method::GET, "/api/v1/events"),
         (Method::GET, "/api/v1/ledger"),
         (Method::GET, "/api/v1/wallet/history"),
+        (Method::GET, "/api/v1/wallet/seed/status"),
         (Method::POST, "/api/v1/jobs"),
         (Method::POST, "/api/v1/testnet/wallets"),
         (Method::GET, "/api/v1/policy/audit"),
