@@ -1,6 +1,6 @@
 //! Everything an engine can ask of its driver.
 
-use openagents_types::{Draft, Invoice, JobId, JobKind, Millis, Msat, PaymentHash, Preimage};
+use openagents_types::{Draft, Invoice, JobId, JobKind, Millis, Msat, PaymentHash, Preimage, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{Ask, Entry, Job, PaymentRow, Standing};
@@ -53,6 +53,11 @@ pub enum Action {
     LookUpIncoming(PaymentHash),
     /// Ask how a payment by us stands.
     LookUpOutgoing(PaymentHash),
+    /// Ask what was sent since a time; report what no record names as [`crate::Input::Sent`].
+    ReadSent {
+        /// Since when.
+        since: Timestamp,
+    },
     /// Pay, unless the wallet knows this hash already. Report how it then stands.
     Pay {
         /// What to pay.
@@ -138,6 +143,11 @@ impl Actions {
 
     pub(crate) fn publish(&mut self, job: JobId, draft: Draft) {
         self.push(Action::Publish { job, draft });
+    }
+
+    /// Takes out what would send money.
+    pub(crate) fn take_payments(&mut self) -> Vec<Action> {
+        self.0.extract_if(.., |action| matches!(action, Action::Pay { .. })).collect()
     }
 
     pub(crate) fn as_slice(&self) -> &[Action] {

@@ -28,6 +28,10 @@ pub struct Job {
     pub state: State,
     /// Where it has stood, oldest first.
     pub steps: Vec<Step>,
+    /// Payments that were found in the wallet and in no record, and that may have been its refund;
+    /// while there are any, no other refund is paid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<PaymentHash>,
 }
 
 /// A state that a job entered.
