@@ -145,9 +145,15 @@ impl Actions {
         self.push(Action::Publish { job, draft });
     }
 
-    /// Takes out what would send money.
-    pub(crate) fn take_payments(&mut self) -> Vec<Action> {
-        self.0.extract_if(.., |action| matches!(action, Action::Pay { .. })).collect()
+    /// Takes out what sends money or asks about money sent, each with the payment's name.
+    pub(crate) fn take_payments(&mut self) -> Vec<(PaymentHash, Action)> {
+        let hash = |action: &Action| match action {
+            Action::Pay { invoice, .. } => Some(invoice.payment_hash),
+            Action::LookUpOutgoing(hash) => Some(*hash),
+            _ => None,
+        };
+        let taken = self.0.extract_if(.., |action| hash(action).is_some());
+        taken.filter_map(|action| Some((hash(&action)?, action))).collect()
     }
 
     pub(crate) fn as_slice(&self) -> &[Action] {

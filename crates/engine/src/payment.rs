@@ -237,7 +237,14 @@ impl ProviderDesk {
     /// A locked payment is ours although the record of its job says that the work is not done. Only our
     /// preimage takes it, and that leaves us only after the result is out: the record is older than that,
     /// restored from a backup. To work again would deliver twice, to fail would pay back what was earned.
-    fn was_delivered(&mut self, now: Timestamp, id: JobId, hash: PaymentHash, amount: Msat, out: &mut Actions) {
+    fn was_delivered(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        hash: PaymentHash,
+        amount: Msat,
+        out: &mut Actions,
+    ) {
         self.earn(now, id, hash, amount, out);
         self.stop_work(id, out);
         let outcome = Outcome::Settled { paid: amount };

@@ -7,7 +7,7 @@
 //! by its hash, as an offer that lies before us or as a refund's destination, and is then followed
 //! like any other; or it stays a doubt, and the jobs it may have been for are never paid again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use openagents_types::{JobId, Millis, Msat, PaymentHash, Quote, Terms, Timestamp};
 
@@ -20,6 +20,9 @@ use crate::{
 
 /// How far the wallet's clock may be behind ours.
 const CLOCK_SLACK: Millis = Millis::from_secs(60);
+
+/// How often the wallet is asked before it counts as one that never says.
+const TRIES: u32 = 5;
 
 /// A payment that the wallet has sent and no record names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +49,11 @@ pub enum Sent {
 pub(crate) struct Reconciling {
     /// The jobs that the records left open, and when each began.
     open: BTreeMap<JobId, Timestamp>,
-    /// Payments decided meanwhile; none of them was sent.
+    /// Payments decided or to be asked about meanwhile. Asking waits as well: an answer from before a
+    /// payment was sent must not arrive after it.
     held: BTreeMap<PaymentHash, Action>,
+    /// How often the wallet was asked.
+    asked: u32,
     /// When to ask again.
     again: Timestamp,
 }
@@ -74,7 +80,7 @@ impl Engine {
         }
         self.customer.unreconciled = open.keys().copied().collect();
         let again = now.after(self.customer.config.recheck);
-        let reconciling = Reconciling { open, held: BTreeMap::new(), again };
+        let reconciling = Reconciling { open, held: BTreeMap::new(), asked: 1, again };
         out.push(Action::ReadSent { since: reconciling.since() });
         self.reconciling = Some(reconciling);
     }
@@ -82,18 +88,22 @@ impl Engine {
     /// Asks once more if no answer came.
     pub(crate) fn go_on_reconciling(&mut self, now: Timestamp, out: &mut Actions) {
         let recheck = self.customer.config.recheck;
-        if let Some(reconciling) = self.reconciling.as_mut().filter(|r| now >= r.again) {
-            reconciling.again = now.after(recheck);
-            out.push(Action::ReadSent { since: reconciling.since() });
+        let Some(reconciling) = self.reconciling.as_mut().filter(|r| now >= r.again) else { return };
+        if reconciling.asked >= TRIES {
+            return self.reconcile(now, Sent::Withheld, out);
         }
+        reconciling.asked += 1;
+        reconciling.again = now.after(recheck);
+        out.push(Action::ReadSent { since: reconciling.since() });
     }
 
-    /// Keeps payments back until the wallet has spoken.
+    /// Keeps payments, and questions about them, back until the wallet has spoken.
     pub(crate) fn hold_back(&mut self, out: &mut Actions) {
         if let Some(reconciling) = &mut self.reconciling {
-            for payment in out.take_payments() {
-                if let Action::Pay { invoice, .. } = &payment {
-                    reconciling.held.entry(invoice.payment_hash).or_insert(payment);
+            for (hash, action) in out.take_payments() {
+                let kept = reconciling.held.entry(hash).or_insert_with(|| action.clone());
+                if matches!(kept, Action::LookUpOutgoing(_)) {
+                    *kept = action;
                 }
             }
         }
@@ -108,13 +118,11 @@ impl Engine {
             self.customer.unreconciled.clear();
             self.match_up(now, &open, sent, out);
         }
-        for (hash, payment) in held {
-            if self.still_pays(hash) {
-                out.push(payment);
+        for (hash, action) in held {
+            match action {
+                Action::Pay { first: true, .. } if self.still_pays(hash) => out.push(action),
+                _ => out.push(Action::LookUpOutgoing(hash)),
             }
-        }
-        if let Some(desk) = &mut self.provider {
-            desk.look_after_refunds(now, out);
         }
         self.customer.choose_again(now, open.keys().copied(), out);
     }
@@ -144,9 +152,9 @@ impl Engine {
     /// Whether a payment that was held back is still to be sent.
     fn still_pays(&self, hash: PaymentHash) -> bool {
         let refunds = |desk: &ProviderDesk| {
-            desk.job_for(hash).and_then(|id| desk.jobs.get(&id)).is_some_and(|job| {
-                job.state.claim_hash() == Some(hash) && !job.doubts_refund_to(hash)
-            })
+            desk.job_for(hash)
+                .and_then(|id| desk.jobs.get(&id))
+                .is_some_and(|job| job.state.claim_hash() == Some(hash) && !job.doubts_refund_to(hash))
         };
         self.customer.still_pays(hash) || self.provider.as_ref().is_some_and(refunds)
     }
@@ -191,7 +199,8 @@ impl CustomerDesk {
     fn doubt(&mut self, now: Timestamp, id: JobId, sent: &[SentPayment], out: &mut Actions) {
         let Some(mut ask) = self.take(id) else { return };
         let bid = ask.spec.bid;
-        ask.doubts = sent.iter().filter(|payment| payment.amount <= bid).map(|payment| payment.hash).collect();
+        ask.doubts =
+            sent.iter().filter(|payment| payment.amount <= bid).map(|payment| payment.hash).collect();
         if ask.doubts.is_empty() { self.put(ask) } else { self.keep(now, ask, out) }
     }
 
@@ -212,15 +221,6 @@ impl ProviderDesk {
         if !job.doubts.is_empty() {
             let state = job.state.clone();
             self.move_to(now, id, state, out);
-        }
-    }
-
-    /// Asks again how refunds stand whose payment was held back.
-    fn look_after_refunds(&mut self, now: Timestamp, out: &mut Actions) {
-        let refunding = self.jobs.values().filter(|job| matches!(job.state, State::Refunding { .. }));
-        let ids: BTreeSet<JobId> = refunding.map(Job::id).collect();
-        for id in ids {
-            self.nudge(now, id, out);
         }
     }
 }

@@ -102,7 +102,11 @@ impl ProviderDesk {
         let Some(job) = self.jobs.get(&id) else { return };
         let Job { state: State::RefundOwed { hash, amount, why }, request, doubts, .. } = job else { return };
         let known = self.by_hash.contains_key(&claim.payment_hash);
-        if known || request.customer != by || claim.amount != *amount || job.doubts_refund_to(claim.payment_hash) {
+        if known
+            || request.customer != by
+            || claim.amount != *amount
+            || job.doubts_refund_to(claim.payment_hash)
+        {
             return;
         }
         // Found in the wallet after a restart: this is where the refund went.

@@ -183,7 +183,8 @@ impl Bank {
     /// Payments by `payer` since `since` that arrived or may yet; whole seconds, as wallets tell them.
     pub(crate) fn sent(&self, payer: usize, since: Timestamp) -> Vec<SentPayment> {
         let bills = self.bills.values().filter(|bill| bill.payer == Some(payer));
-        let sent = bills.filter(|bill| bill.sent_at >= since.millis()).filter(|bill| self.is_live(payer, bill));
+        let sent =
+            bills.filter(|bill| bill.sent_at >= since.millis()).filter(|bill| self.is_live(payer, bill));
         sent.map(|bill| SentPayment {
             hash: bill.invoice.payment_hash,
             amount: bill.invoice.amount,

@@ -245,7 +245,7 @@ impl World {
             return self.die(node);
         }
         let todo = self.nodes[node].commit(actions);
-        if self.weather == Weather::Backups && self.trouble(3) {
+        if self.weather == Weather::Backups && self.trouble(8) {
             self.nodes[node].back_up();
         }
         for (job, draft) in todo.publish {
@@ -276,7 +276,7 @@ impl World {
         self.nodes[node].engine = None;
         self.nodes[node].life += 1;
         let copies = self.nodes[node].backups();
-        if copies > 0 && self.rng.chance(40) {
+        if copies > 0 && self.rng.chance(60) {
             self.report.restores += 1;
             let which = self.rng.between(0, copies as u64 - 1) as usize;
             self.nodes[node].restore_backup(which);
@@ -625,8 +625,10 @@ impl World {
     /// all the same, and whoever lost nothing knows everything.
     fn assert_books_are_true(&mut self) {
         for (index, node) in self.nodes.iter().enumerate() {
-            self.report.doubted += node.disk.asks.values().filter(|ask| !ask.doubts.is_empty()).count() as u64;
-            self.report.doubted += node.disk.jobs.values().filter(|job| !job.doubts.is_empty()).count() as u64;
+            self.report.doubted +=
+                node.disk.asks.values().filter(|ask| !ask.doubts.is_empty()).count() as u64;
+            self.report.doubted +=
+                node.disk.jobs.values().filter(|job| !job.doubts.is_empty()).count() as u64;
             self.report.delivered += node.disk.contents.len() as u64;
             for entry in &node.disk.entries {
                 let bill = &self.bank.bills[&entry.hash];
