@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     AskBody, Asked, AuditQuery, AuditView, Cleared, JobView, LedgerView, Listing, NewsView, NodeView,
-    Problem, ResultView, TransactionView,
+    Problem, ReconcileView, ResultView, TransactionView,
 };
 
 /// A node's API at one address.
@@ -162,6 +162,14 @@ impl Client {
     /// The node does not answer, or has no wallet.
     pub async fn history(&self, limit: u32) -> Result<Vec<TransactionView>, ClientError> {
         self.read(self.request(Method::GET, &format!("/api/v1/wallet/history?limit={limit}"))).await
+    }
+
+    /// Asks the wallet about every payment whose end is not known, and compares it with the books.
+    ///
+    /// # Errors
+    /// The node does not answer, has no wallet, or the wallet does not answer.
+    pub async fn reconcile(&self) -> Result<ReconcileView, ClientError> {
+        self.read(self.request(Method::POST, "/api/v1/wallet/reconcile")).await
     }
 
     /// Opens a testnet account with so many satoshis; gives its `nostr+walletconnect://` connection,

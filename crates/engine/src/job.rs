@@ -284,6 +284,25 @@ impl State {
         }
     }
 
+    /// What a payment that belongs to the job comes to, while it is not over whether it becomes ours.
+    pub const fn awaited(&self) -> Option<Msat> {
+        match self {
+            Self::Offered { invoice, .. } => Some(invoice.amount),
+            Self::Queued { funds: Funds::Held { amount, .. }, .. }
+            | Self::Running { funds: Funds::Held { amount, .. }, .. }
+            | Self::Lapsing { amount, .. }
+            | Self::Delivered { amount, .. } => Some(*amount),
+            Self::Resolving
+            | Self::Invoicing { .. }
+            | Self::Queued { funds: Funds::Free | Funds::Paid { .. }, .. }
+            | Self::Running { funds: Funds::Free | Funds::Paid { .. }, .. }
+            | Self::Returning { .. }
+            | Self::RefundOwed { .. }
+            | Self::Refunding { .. }
+            | Self::Closed { .. } => None,
+        }
+    }
+
     /// The payment of a refund, if one is under way.
     pub const fn claim_hash(&self) -> Option<PaymentHash> {
         match self {

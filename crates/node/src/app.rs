@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
-use openagents_api::{AskBody, Asked, NodeView, Problem, TransactionView};
+use openagents_api::{AskBody, Asked, NodeView, Problem, ReconcileView, TransactionView};
 use openagents_types::{JobId, ProviderKey};
 
 use crate::{bus::Bus, store::Reader};
@@ -51,6 +51,8 @@ pub(crate) trait Desk: Send + Sync {
     async fn ask(&self, body: AskBody) -> Result<Asked, Problem>;
     /// Takes a job back.
     async fn cancel(&self, id: JobId) -> Result<(), Problem>;
+    /// Asks the wallet about every payment whose end is not known, and compares it with the books.
+    async fn reconcile(&self) -> Result<ReconcileView, Problem>;
     /// Forgets all checks by the policy; gives their number.
     async fn clear_audit(&self) -> Result<u64, Problem>;
     /// Opens a testnet wallet; gives its connection.

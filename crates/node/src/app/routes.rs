@@ -68,6 +68,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/jobs/{id}/result", get(result))
         .route("/api/v1/ledger", get(ledger))
         .route("/api/v1/wallet/history", get(history))
+        .route("/api/v1/wallet/reconcile", post(reconcile))
         .route("/api/v1/events", get(events))
         .route("/api/v1/policy/audit", get(audit).delete(clear_audit))
         .route("/api/v1/testnet/wallets", post(testnet_wallet))
@@ -299,6 +300,10 @@ async fn history(
     query: ListQuery,
 ) -> Result<Json<Vec<openagents_api::TransactionView>>, Failure> {
     Ok(Json(app.facts.history(listing(&query)?.limit.unwrap_or(50)).await?))
+}
+
+async fn reconcile(State(app): State<App>) -> Result<Json<openagents_api::ReconcileView>, Failure> {
+    Ok(Json(app.desk.reconcile().await?))
 }
 
 async fn events(State(ctx): State<Ctx>, headers: HeaderMap) -> Response {

@@ -123,6 +123,7 @@ pub(super) fn sold(n: u8, state: State) -> Job {
         changed_at: THEN,
         state,
         steps,
+        doubts: vec![],
     }
 }
 

@@ -1,0 +1,30 @@
+//! `openagents wallet balance`: what the wallet holds, and what of it is under way.
+
+use openagents_api::{SCHEMA_VERSION, WalletView};
+use openagents_node::home::Home;
+use openagents_types::Msat;
+use serde_json::json;
+
+use crate::{args::Global, exit::Exit, failure::Failure, link, show, text::one_line};
+
+/// Does it.
+pub(super) fn run(global: &Global, home: &Home) -> anyhow::Result<Exit> {
+    let client = link::connect(home)?;
+    let wallet = crate::cmd::wait(async { Ok(client.node().await?.wallet) })?.ok_or_else(no_wallet)?;
+    if global.json {
+        show::json(&json!({ "schema_version": SCHEMA_VERSION, "wallet": wallet }))?;
+        return Ok(Exit::Ok);
+    }
+    show::line(&holds(&wallet))?;
+    Ok(Exit::Ok)
+}
+
+fn holds(wallet: &WalletView) -> String {
+    let balance =
+        wallet.balance_msat.map_or_else(|| "does not answer".into(), |msat| Msat::new(msat).to_string());
+    format!("{balance}  {} on {}", one_line(&wallet.alias, 60), one_line(&wallet.network, 20))
+}
+
+fn no_wallet() -> Failure {
+    Failure::new(Exit::Refused, "this node has no wallet", "connect one with `openagents wallet connect`")
+}
