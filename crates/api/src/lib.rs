@@ -10,8 +10,8 @@ mod view;
 pub use client::{Client, ClientError};
 pub use view::{
     AskBody, Asked, AuditQuery, AuditView, Cleared, DifferenceView, JobView, LedgerLine, LedgerView, Listing,
-    NewsView, NodeView, OfferView, Problem, ProviderView, QuoteView, ReconcileView, ReconciledView,
-    RefusalView, RelayView, ResultView, Side, StepView, TransactionView, WalletView,
+    MovementView, NewsView, NodeView, OfferView, Problem, ProviderView, QuoteView, ReconcileView,
+    ReconciledView, RefusalView, RelayView, ResultView, Side, StepView, TransactionView, WalletView,
 };
 
 /// The version of the shapes in this crate, in every answer's `schema_version`.

@@ -103,6 +103,29 @@ pub struct TransactionView {
     pub at: u64,
 }
 
+/// A movement of money in the books, or a payment that did not move any.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovementView {
+    /// When.
+    pub at: u64,
+    /// The job.
+    pub job: JobId,
+    /// Which half it belongs to.
+    pub side: Side,
+    /// The job's kind.
+    pub kind: Option<JobKind>,
+    /// The key of the customer or provider on the other side, in hexadecimal.
+    pub counterparty: Option<String>,
+    /// `earned`, `spent`, `fee`, `refund-paid` or `refund-received`.
+    pub movement: String,
+    /// How much; negative if it left us.
+    pub msat: i64,
+    /// `settled`; `pending` if it is under way or locked, `failed` if it came back: these moved nothing.
+    pub state: String,
+    /// The payment's name.
+    pub hash: String,
+}
+
 /// What books and wallet say about each other (`POST /api/v1/wallet/reconcile`).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReconcileView {

@@ -284,6 +284,14 @@ impl State {
         }
     }
 
+    /// What is locked for us.
+    pub const fn locked(&self) -> Option<Msat> {
+        match self {
+            Self::Offered { .. } | Self::Lapsing { .. } => None,
+            _ => self.awaited(),
+        }
+    }
+
     /// What a payment that belongs to the job comes to, while it is not over whether it becomes ours.
     pub const fn awaited(&self) -> Option<Msat> {
         match self {

@@ -4,6 +4,7 @@
 mod archive;
 mod guard;
 mod live;
+mod movements;
 mod pages;
 mod routes;
 #[cfg(test)]

@@ -18,11 +18,7 @@ pub(crate) enum Wallet {
     /// What the wallet holds
     Balance,
     /// What went in and out, newest first
-    History {
-        /// How many
-        #[arg(long, default_value_t = 20, value_name = "N")]
-        limit: u32,
-    },
+    History(history::HistoryArgs),
     /// Compare the books with the wallet, and settle what the books do not know the end of
     Reconcile(reconcile::ReconcileArgs),
 }
@@ -33,7 +29,7 @@ pub(crate) fn run(global: &Global, command: &Wallet) -> anyhow::Result<Exit> {
     match command {
         Wallet::Connect(args) => connect::run(global, &home, args),
         Wallet::Balance => balance::run(global, &home),
-        Wallet::History { limit } => history::run(global, &home, *limit),
+        Wallet::History(args) => history::run(global, &home, args),
         Wallet::Reconcile(_) => reconcile::run(global, &home),
     }
 }

@@ -169,17 +169,20 @@ impl Reader {
         self.with(|db| {
             let sql = "SELECT at, job, hash, movement, amount FROM ledger ORDER BY at DESC LIMIT ?1";
             let mut statement = db.prepare_cached(sql)?;
-            let rows = statement.query_map(params![limit.min(PAGE)], |row| {
-                let movement: String = row.get(3)?;
-                let amount: i64 = row.get(4)?;
-                Ok(LedgerRow {
-                    at: row.get::<_, i64>(0)?.unsigned_abs(),
-                    job: JobId::from_bytes(row.get(1)?),
-                    hash: hex::encode(row.get::<_, [u8; 32]>(2)?),
-                    msat: if adds(&movement) { amount } else { -amount },
-                    movement,
-                })
-            })?;
+            let rows = statement.query_map(params![limit.min(PAGE)], ledger_row)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// All movements of money, newest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn whole_ledger(&self) -> Result<Vec<LedgerRow>, StoreError> {
+        self.with(|db| {
+            let sql = "SELECT at, job, hash, movement, amount FROM ledger ORDER BY at DESC, hash, movement";
+            let mut statement = db.prepare_cached(sql)?;
+            let rows = statement.query_map([], ledger_row)?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
     }
@@ -242,6 +245,18 @@ impl Reader {
             Ok(rows.collect::<Result<_, _>>()?)
         })
     }
+}
+
+fn ledger_row(row: &Row<'_>) -> rusqlite::Result<LedgerRow> {
+    let movement: String = row.get(3)?;
+    let amount: i64 = row.get(4)?;
+    Ok(LedgerRow {
+        at: row.get::<_, i64>(0)?.unsigned_abs(),
+        job: JobId::from_bytes(row.get(1)?),
+        hash: hex::encode(row.get::<_, [u8; 32]>(2)?),
+        msat: if adds(&movement) { amount } else { -amount },
+        movement,
+    })
 }
 
 fn adds(movement: &str) -> bool {

@@ -1,7 +1,7 @@
 //! `openagents wallet balance`: what the wallet holds, and what of it is under way.
 
 use openagents_api::{SCHEMA_VERSION, WalletView};
-use openagents_node::home::Home;
+use openagents_node::{Archive, home::Home};
 use openagents_types::Msat;
 use serde_json::json;
 
@@ -11,12 +11,24 @@ use crate::{args::Global, exit::Exit, failure::Failure, link, show, text::one_li
 pub(super) fn run(global: &Global, home: &Home) -> anyhow::Result<Exit> {
     let client = link::connect(home)?;
     let wallet = crate::cmd::wait(async { Ok(client.node().await?.wallet) })?.ok_or_else(no_wallet)?;
+    let pending = pending(home)?;
     if global.json {
-        show::json(&json!({ "schema_version": SCHEMA_VERSION, "wallet": wallet }))?;
+        let pending = pending.get();
+        show::json(&json!({ "schema_version": SCHEMA_VERSION, "wallet": wallet, "pending_msat": pending }))?;
         return Ok(Exit::Ok);
     }
     show::line(&holds(&wallet))?;
+    if !pending.is_zero() {
+        show::line(&format!("{pending}  pending, funds safe: settled on delivery, or they come back"))?;
+    }
     Ok(Exit::Ok)
+}
+
+/// What the books know to be locked or under way, in either direction.
+fn pending(home: &Home) -> anyhow::Result<Msat> {
+    let movements = Archive::open(home)?.map(|archive| archive.movements()).transpose()?.unwrap_or_default();
+    let pending = movements.iter().filter(|movement| movement.state == "pending");
+    Ok(pending.map(|movement| Msat::new(movement.msat.unsigned_abs())).sum())
 }
 
 fn holds(wallet: &WalletView) -> String {
