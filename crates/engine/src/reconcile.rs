@@ -13,7 +13,7 @@ use openagents_types::{JobId, Millis, Msat, PaymentHash, Quote, Terms, Timestamp
 
 use crate::{
     Action, Actions, Engine, Job,
-    customer::{Ask, CustomerDesk, Phase},
+    customer::{Ask, Attempt, CustomerDesk, Money, Phase},
     job::{Funds, State},
     provider::ProviderDesk,
 };
@@ -71,7 +71,8 @@ impl Reconciling {
 impl Engine {
     /// Asks what was paid lately, if anything restored may pay or be paid back.
     pub(crate) fn begin_reconciling(&mut self, now: Timestamp, out: &mut Actions) {
-        let asks = self.customer.asks.values().map(|ask| (ask.id, ask.asked_at));
+        let asks = self.customer.asks.values().filter(|ask| ask.may_pay());
+        let asks = asks.map(|ask| (ask.id, ask.asked_at));
         let jobs = self.provider.iter().flat_map(|desk| desk.jobs.values());
         let jobs = jobs.filter(|job| job.may_owe().is_some()).map(|job| (job.id(), job.received_at));
         let open: BTreeMap<JobId, Timestamp> = asks.chain(jobs).collect();
@@ -222,6 +223,14 @@ impl ProviderDesk {
             let state = job.state.clone();
             self.move_to(now, id, state, out);
         }
+    }
+}
+
+impl Ask {
+    /// Whether something may still be sent for the job: it has not ended, or a payment of it is uncertain.
+    fn may_pay(&self) -> bool {
+        let uncertain = |attempt: &Attempt| matches!(attempt.money, Money::Pending | Money::Doubtful);
+        !matches!(self.phase, Phase::Closed { .. }) || self.attempts.iter().any(uncertain)
     }
 }
 

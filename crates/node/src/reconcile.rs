@@ -72,8 +72,10 @@ impl Reconciliation<'_> {
         let mut heard: HashMap<Name, Heard> = HashMap::new();
         for _ in 0..ROUNDS {
             let open = self.open()?;
-            for name in before.keys().filter(|name| open.contains_key(name) && asks_again(heard.get(name))) {
-                if let Some(answer) = self.ask(*name, &before[name]).await {
+            for (name, payment) in before.iter().filter(|(name, _)| open.contains_key(*name)) {
+                if asks_again(heard.get(name))
+                    && let Some(answer) = self.ask(*name, payment).await
+                {
                     heard.insert(*name, answer);
                 }
             }

@@ -22,9 +22,10 @@ const CALLS: usize = 256;
 /// stand in the way of the calls that settle them.
 const PAYMENTS: usize = 4_096;
 
-/// How a wallet's history is read: payments a page, and pages at most.
-const PAGE: u32 = 100;
-const PAGES: u32 = 200;
+/// How a wallet's history is read: payments a page, so that a page with its invoices fits into what NIP-44 encrypts
+/// (65,535 bytes), and pages at most.
+const PAGE: u32 = 50;
+const PAGES: u32 = 400;
 
 /// The node's wallet. Clones share it.
 #[derive(Clone)]

@@ -18,8 +18,8 @@ use crate::{
 /// How many digits of a name are shown in tables.
 const SHORT: usize = 12;
 
-/// How many the wallet is asked for when some will be left out.
-const MANY: u32 = 500;
+/// How many the wallet is asked for when some will be left out: as many as one answer holds.
+const MANY: u32 = 150;
 
 /// What of the history is wanted.
 #[derive(Debug, Args)]
