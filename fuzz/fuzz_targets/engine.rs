@@ -12,7 +12,7 @@ use libfuzzer_sys::{
     arbitrary::{Arbitrary, Unstructured},
     fuzz_target,
 };
-use openagents_engine::{Action, Engine, Input};
+use openagents_engine::{Action, Engine, Input, Sent};
 use openagents_types::{Millis, Timestamp};
 
 /// The most steps of one world.
@@ -98,7 +98,9 @@ impl World {
         }
         let records = self.books.open_records();
         let config = cast::config(self.escrow);
-        let (engine, owed) = Engine::restore(self.now, config, records);
+        let (mut engine, mut owed) = Engine::restore(self.now, config, records);
+        // The wallet has sent nothing that the books do not name.
+        owed.extend(engine.handle(self.now, Input::Sent(Sent::Told(Vec::new()))));
         self.books.same(&self.engine, &engine);
         self.books.restated(&self.engine, &owed);
         self.engine = engine;

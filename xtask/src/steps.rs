@@ -27,6 +27,9 @@ const STEPS: &[Step] = &[
     ("simulator", simulator),
     ("fuzz", || fuzz::run(&FuzzArgs::brief())),
     ("torture", torture_both),
+    ("backups", || {
+        torture::run(&TortureArgs { stale_backups: Some(40), ..TortureArgs::kills(0, 1, Rail::Hold) })
+    }),
     ("failpoints", torture::sweep),
     ("release", shell::build_release),
     ("demo", demo),
@@ -119,8 +122,8 @@ fn tests() -> anyhow::Result<()> {
 
 /// Kills on either rail.
 fn torture_both() -> anyhow::Result<()> {
-    torture::run(&TortureArgs { kills: 150, seed: 1, rail: Rail::Hold, chaos: None, debug: true })?;
-    torture::run(&TortureArgs { kills: 50, seed: 2, rail: Rail::Bolt11, chaos: None, debug: true })
+    torture::run(&TortureArgs::kills(150, 1, Rail::Hold))?;
+    torture::run(&TortureArgs::kills(50, 2, Rail::Bolt11))
 }
 
 fn simulator() -> anyhow::Result<()> {

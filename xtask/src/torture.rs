@@ -2,6 +2,7 @@
 //! counts every satoshi. The relay and the wallets live in one process that is never killed: they
 //! stand for the world.
 
+mod backups;
 mod node;
 mod witness;
 
@@ -39,9 +40,17 @@ pub(crate) struct TortureArgs {
     /// Torture the debug build, which is there sooner and restarts later
     #[arg(long)]
     pub(crate) debug: bool,
+    /// Put so many old backups of databases back instead, and count second payments
+    #[arg(long, value_name = "N", conflicts_with = "kills")]
+    pub(crate) stale_backups: Option<u32>,
 }
 
 impl TortureArgs {
+    /// So many kills of the debug build.
+    pub(crate) const fn kills(kills: u32, seed: u64, rail: Rail) -> Self {
+        Self { kills, seed, rail, chaos: None, debug: true, stale_backups: None }
+    }
+
     fn profile(&self) -> &'static str {
         if self.debug { "debug" } else { "release" }
     }
@@ -76,7 +85,10 @@ pub(crate) fn run(arguments: &TortureArgs) -> anyhow::Result<()> {
         shell::build_release()?
     }
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(kill_many(arguments))
+    match arguments.stale_backups {
+        Some(restores) => runtime.block_on(backups::run(arguments, restores)),
+        None => runtime.block_on(kill_many(arguments)),
+    }
 }
 
 /// The test of the name, with more jobs.
@@ -210,6 +222,12 @@ async fn count(world: &World, nodes: &[Node]) -> anyhow::Result<Report> {
         let moved = balance(&audit, &node.label)? - node::FUNDS_MSAT;
         let books = node.client()?.ledger(1).await?.net_msat;
         ensure!(moved == books, "{}: its wallet moved {moved} msat, its books say {books}", node.label);
+        let exported = node.exported_net()?;
+        ensure!(
+            exported == books,
+            "{}: an export comes to {exported} msat, the ledger to {books}",
+            node.label
+        );
         for job in all_jobs(node.client()?, Side::Bought).await? {
             let delivered = job.result_sha256.is_some();
             ensure!(

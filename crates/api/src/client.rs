@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     AskBody, Asked, AuditQuery, AuditView, Cleared, JobView, LedgerView, Listing, NewsView, NodeView,
-    Problem, ResultView, SeedsView, TestWalletBody, TransactionView,
+    Problem, ReconcileView, ResultView, SeedsView, TestWalletBody, TransactionView,
 };
 
 /// A node's API at one address.
@@ -170,6 +170,14 @@ impl Client {
     /// The node does not answer, or cannot read them.
     pub async fn seeds(&self) -> Result<SeedsView, ClientError> {
         self.read(self.request(Method::GET, "/api/v1/wallet/seed/status")).await
+    }
+
+    /// Asks the wallet about every payment whose end is not known, and compares it with the books.
+    ///
+    /// # Errors
+    /// The node does not answer, has no wallet, or the wallet does not answer.
+    pub async fn reconcile(&self) -> Result<ReconcileView, ClientError> {
+        self.read(self.request(Method::POST, "/api/v1/wallet/reconcile")).await
     }
 
     /// Opens a testnet account; gives its `nostr+walletconnect://` connection,

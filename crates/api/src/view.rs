@@ -131,6 +131,86 @@ pub struct TransactionView {
     pub at: u64,
 }
 
+/// A movement of money in the books, or a payment that did not move any.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovementView {
+    /// When.
+    pub at: u64,
+    /// The job.
+    pub job: JobId,
+    /// Which half it belongs to.
+    pub side: Side,
+    /// The job's kind.
+    pub kind: Option<JobKind>,
+    /// The key of the customer or provider on the other side, in hexadecimal.
+    pub counterparty: Option<String>,
+    /// `earned`, `spent`, `fee`, `refund-paid` or `refund-received`.
+    pub movement: String,
+    /// How much; negative if it left us.
+    pub msat: i64,
+    /// `settled`; `pending` if it is under way or locked, `failed` if it came back: these moved nothing.
+    pub state: String,
+    /// The payment's name.
+    pub hash: String,
+}
+
+/// What books and wallet say about each other (`POST /api/v1/wallet/reconcile`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReconcileView {
+    /// [`crate::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Each payment whose end the books did not know, and what became of it.
+    pub payments: Vec<ReconciledView>,
+    /// What books and wallet say differently; nothing is done about it.
+    pub differences: Vec<DifferenceView>,
+    /// How many payments were compared.
+    pub compared: usize,
+    /// Whether nothing differs.
+    pub agree: bool,
+}
+
+/// A payment whose end the books did not know.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReconciledView {
+    /// The payment's name.
+    pub hash: String,
+    /// The job.
+    pub job: JobId,
+    /// Which half it belongs to.
+    pub side: Side,
+    /// `in` or `out`.
+    pub direction: String,
+    /// How much, without fees.
+    pub amount_msat: u64,
+    /// How it stood in the books.
+    pub books: String,
+    /// How it stands in the wallet; `no answer` if that is not known.
+    pub wallet: String,
+    /// `settled`, `returned`, `sent again` or `still pending`.
+    pub done: String,
+}
+
+/// Something that books and wallet say differently.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DifferenceView {
+    /// `not-in-books`, `not-in-wallet`, `amount` or `not-booked`.
+    pub what: String,
+    /// The payment's name.
+    pub hash: String,
+    /// `in` or `out`.
+    pub direction: String,
+    /// What the books say it was, if they know it.
+    pub books_msat: Option<u64>,
+    /// What the wallet says it was, if it knows it.
+    pub wallet_msat: Option<u64>,
+    /// The job, if the books know it.
+    pub job: Option<JobId>,
+    /// What it was for, in the wallet's words.
+    pub description: String,
+    /// When.
+    pub at: u64,
+}
+
 /// Which half of the market a job belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

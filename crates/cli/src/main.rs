@@ -3,6 +3,7 @@
 
 mod args;
 mod cmd;
+mod dates;
 mod demo;
 mod exit;
 mod failure;

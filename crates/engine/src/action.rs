@@ -1,6 +1,8 @@
 //! Everything an engine can ask of its driver.
 
-use openagents_types::{Draft, Invoice, JobId, JobKind, Millis, Msat, PaymentHash, Preimage, ProviderKey};
+use openagents_types::{
+    Draft, Invoice, JobId, JobKind, Millis, Msat, PaymentHash, Preimage, ProviderKey, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Ask, Entry, Job, PaymentRow, Standing};
@@ -53,6 +55,11 @@ pub enum Action {
     LookUpIncoming(PaymentHash),
     /// Ask how a payment by us stands.
     LookUpOutgoing(PaymentHash),
+    /// Ask what was sent since a time; report what no record names as [`crate::Input::Sent`].
+    ReadSent {
+        /// Since when.
+        since: Timestamp,
+    },
     /// Pay, unless the wallet knows this hash already. Report how it then stands.
     Pay {
         /// What to pay.
@@ -147,6 +154,17 @@ impl Actions {
 
     pub(crate) fn publish(&mut self, job: JobId, draft: Draft) {
         self.push(Action::Publish { job, draft });
+    }
+
+    /// Takes out what sends money or asks about money sent, each with the payment's name.
+    pub(crate) fn take_payments(&mut self) -> Vec<(PaymentHash, Action)> {
+        let hash = |action: &Action| match action {
+            Action::Pay { invoice, .. } => Some(invoice.payment_hash),
+            Action::LookUpOutgoing(hash) => Some(*hash),
+            _ => None,
+        };
+        let taken = self.0.extract_if(.., |action| hash(action).is_some());
+        taken.filter_map(|action| Some((hash(&action)?, action))).collect()
     }
 
     pub(crate) fn as_slice(&self) -> &[Action] {

@@ -38,8 +38,14 @@ impl ProviderDesk {
             }
         };
         let admitted = !state.is_closed();
-        let job =
-            Job { request: Arc::new(request), received_at: now, changed_at: now, state, steps: Vec::new() };
+        let job = Job {
+            request: Arc::new(request),
+            received_at: now,
+            changed_at: now,
+            state,
+            steps: Vec::new(),
+            doubts: Vec::new(),
+        };
         self.open(now, job, out);
         if admitted {
             out.push(Action::Resolve(id));

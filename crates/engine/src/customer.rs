@@ -51,6 +51,10 @@ pub struct Ask {
     pub delivery: Option<Delivery>,
     /// Where it stands.
     pub phase: Phase,
+    /// Payments that were found in the wallet and in no record, and that may have been for this job;
+    /// while there are any, no offer is chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<PaymentHash>,
     /// Where it has stood, oldest first.
     pub steps: Vec<Step>,
 }
@@ -207,6 +211,7 @@ impl Ask {
             attempts: Vec::new(),
             delivery: None,
             phase: Phase::Collecting { until: now },
+            doubts: Vec::new(),
             steps: Vec::new(),
         }
     }

@@ -5,7 +5,7 @@ use openagents_types::{
     Usage,
 };
 
-use crate::{Ask, InvoiceFor, Record, job::Why};
+use crate::{Ask, InvoiceFor, Record, Sent, job::Why};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -94,6 +94,8 @@ pub enum Input {
         /// How it stands.
         state: Outgoing,
     },
+    /// What the wallet has sent lately and no record names.
+    Sent(Sent),
     /// A record from the store that a payment named although its job had left memory.
     Recall(Box<Record>),
     /// Time has passed.

@@ -28,6 +28,10 @@ pub struct Job {
     pub state: State,
     /// Where it has stood, oldest first.
     pub steps: Vec<Step>,
+    /// Payments that were found in the wallet and in no record, and that may have been its refund;
+    /// while there are any, no other refund is paid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<PaymentHash>,
 }
 
 /// A state that a job entered.
@@ -277,6 +281,33 @@ impl State {
             | Self::RefundOwed { hash, .. }
             | Self::Refunding { hash, .. } => Some(*hash),
             Self::Closed { hash, .. } => *hash,
+        }
+    }
+
+    /// What is locked for us.
+    pub const fn locked(&self) -> Option<Msat> {
+        match self {
+            Self::Offered { .. } | Self::Lapsing { .. } => None,
+            _ => self.awaited(),
+        }
+    }
+
+    /// What a payment that belongs to the job comes to, while it is not over whether it becomes ours.
+    pub const fn awaited(&self) -> Option<Msat> {
+        match self {
+            Self::Offered { invoice, .. } => Some(invoice.amount),
+            Self::Queued { funds: Funds::Held { amount, .. }, .. }
+            | Self::Running { funds: Funds::Held { amount, .. }, .. }
+            | Self::Lapsing { amount, .. }
+            | Self::Delivered { amount, .. } => Some(*amount),
+            Self::Resolving
+            | Self::Invoicing { .. }
+            | Self::Queued { funds: Funds::Free | Funds::Paid { .. }, .. }
+            | Self::Running { funds: Funds::Free | Funds::Paid { .. }, .. }
+            | Self::Returning { .. }
+            | Self::RefundOwed { .. }
+            | Self::Refunding { .. }
+            | Self::Closed { .. } => None,
         }
     }
 

@@ -12,7 +12,7 @@
 //!
 //! The provider's half: [`admission`] decides what may come in, [`bidding`] what it costs,
 //! [`payment`] what money that arrived means, [`queue`] who is next, [`delivery`] what happens to
-//! the work and [`refund`] how money goes back; [`job`] has the states. The customer's half is
+//! the work and [`refund`] how money goes back; [`job`] has the states. [`reconcile`] is what comes first after a start. The customer's half is
 //! [`customer`], with [`choice`] between offers.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should"))]
@@ -30,6 +30,7 @@ mod ledger;
 pub mod payment;
 mod provider;
 pub mod queue;
+pub mod reconcile;
 pub mod refund;
 mod schedule;
 
@@ -42,8 +43,9 @@ pub use customer::{Ask, AskOptions};
 pub use input::{Incoming, Input, InputSize, Outgoing, RunFault};
 pub use job::Job;
 pub use ledger::{Direction, Entry, Movement, PaymentRow};
+pub use reconcile::{Sent, SentPayment};
 
-use crate::{customer::CustomerDesk, provider::ProviderDesk};
+use crate::{customer::CustomerDesk, provider::ProviderDesk, reconcile::Reconciling};
 
 /// One node's view of the market: its provider half, if it sells, and its customer half.
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub struct Engine {
     customer: CustomerDesk,
     /// The job that the next payment is about, if it had left memory.
     recalled: Option<openagents_types::JobId>,
+    /// What waits until the wallet has said what it paid lately.
+    reconciling: Option<Reconciling>,
 }
 
 impl Engine {
@@ -61,6 +65,7 @@ impl Engine {
             provider: config.provider.map(ProviderDesk::new),
             customer: CustomerDesk::new(config.customer),
             recalled: None,
+            reconciling: None,
         }
     }
 
@@ -84,10 +89,12 @@ impl Engine {
             }
         }
         let mut out = Actions::default();
+        engine.begin_reconciling(now, &mut out);
         if let Some(desk) = &mut engine.provider {
             desk.restate(now, &mut out);
         }
         engine.customer.restate(now, &mut out);
+        engine.hold_back(&mut out);
         (engine, out.into_vec())
     }
 
@@ -112,7 +119,9 @@ impl Engine {
             Input::Incoming { hash, state } => self.incoming(now, hash, state, out),
             Input::Invoiced { invoice_for, outcome } => self.invoiced(now, invoice_for, outcome, out),
             Input::Recall(record) => self.recall(*record),
+            Input::Sent(sent) => self.reconcile(now, sent, out),
             Input::Tick => {
+                self.go_on_reconciling(now, out);
                 if let Some(desk) = &mut self.provider {
                     desk.tick(now, out);
                 }
@@ -131,6 +140,7 @@ impl Engine {
             }
         }
         self.customer.count(now, out);
+        self.hold_back(out);
     }
 
     /// Whether an input offers an invoice to one half that the other half has in hand: a price that is
@@ -224,7 +234,8 @@ impl Engine {
     /// When [`Input::Tick`] is due, if ever.
     pub fn next_wake(&self) -> Option<Timestamp> {
         let provider = self.provider.as_ref().and_then(ProviderDesk::next_wake);
-        [provider, self.customer.next_wake()].into_iter().flatten().min()
+        let reconciling = self.reconciling.as_ref().map(Reconciling::wake);
+        [provider, self.customer.next_wake(), reconciling].into_iter().flatten().min()
     }
 
     /// A job on the provider's desk.

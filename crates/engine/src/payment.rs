@@ -8,7 +8,7 @@
 //!
 //! A payment is matched by its hash and by nothing else; equal amounts or times prove nothing.
 
-use openagents_types::{Draft, JobId, Msat, PaymentHash, Timestamp};
+use openagents_types::{Draft, JobId, Msat, PaymentHash, Terms, Timestamp};
 
 use crate::{
     Action, Actions, Entry, Incoming, Job, Movement, Record,
@@ -30,6 +30,9 @@ impl ProviderDesk {
     pub(crate) fn incoming(&mut self, now: Timestamp, hash: PaymentHash, state: Incoming, out: &mut Actions) {
         let Some(id) = self.job_for(hash) else { return };
         let Some(job) = self.jobs.get(&id) else { return };
+        if let (Incoming::Settled { amount }, true) = (state, is_locked(&job.state)) {
+            return self.was_delivered(now, id, hash, amount, out);
+        }
         match job.state.clone() {
             State::Offered { expires_at, .. } => self.while_offered(now, id, expires_at, state, out),
             State::Lapsing { hash, amount, until, why } => {
@@ -192,12 +195,7 @@ impl ProviderDesk {
             Incoming::Cancelled | Incoming::Expired | Incoming::Unknown => {
                 self.returned(now, id, hash, why, out);
             }
-            // Only our preimage can settle, so this wallet settled what it was told to cancel.
-            Incoming::Settled { amount } => {
-                self.earn(now, id, hash, amount, out);
-                self.owe(now, id, hash, amount, why, out);
-            }
-            Incoming::Open | Incoming::Held { .. } => {}
+            Incoming::Open | Incoming::Held { .. } | Incoming::Settled { .. } => {}
         }
     }
 
@@ -237,8 +235,42 @@ impl ProviderDesk {
         }
     }
 
+    /// A locked payment is ours although the record of its job says that the work is not done. Only our
+    /// preimage takes it, and that leaves us only after the result is out: the record is older than that,
+    /// restored from a backup. To work again would deliver twice, to fail would pay back what was earned.
+    fn was_delivered(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        hash: PaymentHash,
+        amount: Msat,
+        out: &mut Actions,
+    ) {
+        self.earn(now, id, hash, amount, out);
+        self.stop_work(id, out);
+        let outcome = Outcome::Settled { paid: amount };
+        self.move_to(now, id, State::Closed { outcome, hash: Some(hash) }, out);
+        self.start_waiting(now, out);
+    }
+
     fn earn(&self, now: Timestamp, id: JobId, hash: PaymentHash, amount: Msat, out: &mut Actions) {
         out.save(Record::Entry(Entry { at: now, job: id, hash, movement: Movement::Earned, amount }));
+    }
+}
+
+/// Whether the payment of a job can be ours only if the job was delivered.
+const fn is_locked(state: &State) -> bool {
+    match state {
+        State::Offered { terms, .. } => matches!(terms, Terms::Escrow),
+        State::Queued { funds, .. } | State::Running { funds, .. } => matches!(funds, Funds::Held { .. }),
+        State::Returning { .. } => true,
+        State::Resolving
+        | State::Invoicing { .. }
+        | State::Lapsing { .. }
+        | State::Delivered { .. }
+        | State::RefundOwed { .. }
+        | State::Refunding { .. }
+        | State::Closed { .. } => false,
     }
 }
 

@@ -99,12 +99,19 @@ impl ProviderDesk {
         claim: Invoice,
         out: &mut Actions,
     ) {
-        let Some(Job { state: State::RefundOwed { hash, amount, why }, request, .. }) = self.jobs.get(&id)
-        else {
-            return;
-        };
+        let Some(job) = self.jobs.get(&id) else { return };
+        let Job { state: State::RefundOwed { hash, amount, why }, request, doubts, .. } = job else { return };
         let known = self.by_hash.contains_key(&claim.payment_hash);
-        if known || request.customer != by || claim.amount != *amount || claim.expires_at <= now {
+        if known
+            || request.customer != by
+            || claim.amount != *amount
+            || job.doubts_refund_to(claim.payment_hash)
+        {
+            return;
+        }
+        // Found in the wallet after a restart: this is where the refund went.
+        let is_sent = doubts.contains(&claim.payment_hash);
+        if claim.expires_at <= now && !is_sent {
             return;
         }
         out.save(Record::Payment(PaymentRow {
@@ -123,7 +130,11 @@ impl ProviderDesk {
             doubted: false,
         };
         self.move_to(now, id, state, out);
-        out.push(Action::Pay { invoice: claim, max_fee: Msat::ZERO, first: true });
+        out.push(if is_sent {
+            Action::LookUpOutgoing(claim.payment_hash)
+        } else {
+            Action::Pay { invoice: claim, max_fee: Msat::ZERO, first: true }
+        });
     }
 
     /// How the payment of a refund stands.
@@ -143,6 +154,9 @@ impl ProviderDesk {
         let (hash, amount, why, claim, doubted) = (*hash, *amount, why.clone(), claim.clone(), *doubted);
         match state {
             Outgoing::Pending => {}
+            Outgoing::Unknown if self.jobs.get(&id).is_some_and(|job| job.doubts_refund_to(claim_hash)) => {
+                self.move_to(now, id, State::RefundOwed { hash, amount, why }, out);
+            }
             Outgoing::Unknown => out.push(Action::Pay { invoice: claim, max_fee: Msat::ZERO, first: false }),
             Outgoing::Settled { .. } => {
                 out.save(Record::Entry(Entry {

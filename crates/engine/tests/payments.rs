@@ -122,8 +122,14 @@ fn a_bought_job_that_is_over_leaves_memory_again_after_its_payment_was_heard_of_
 #[test]
 fn a_sold_job_that_is_closed_leaves_memory_again_after_its_refund_was_heard_of_twice() {
     let state = State::Closed { outcome: Outcome::Expired, hash: Some(PaymentHash::from_bytes([4; 32])) };
-    let job =
-        Job { request: Arc::new(request()), received_at: NOW, changed_at: NOW, state, steps: Vec::new() };
+    let job = Job {
+        request: Arc::new(request()),
+        received_at: NOW,
+        changed_at: NOW,
+        state,
+        steps: Vec::new(),
+        doubts: Vec::new(),
+    };
     for input in [
         Input::Outgoing { hash: PREIMAGE.hash(), state: Outgoing::Pending },
         Input::Incoming { hash: PREIMAGE.hash(), state: Incoming::Open },
@@ -149,6 +155,7 @@ fn debtor() -> Engine {
         changed_at: NOW,
         state: owed,
         steps: Vec::new(),
+        doubts: Vec::new(),
     };
     engine.handle(NOW, Input::Recall(Box::new(Record::Job(Box::new(job)))));
     engine.handle(NOW, Input::Ask(Box::new(ask(2))));

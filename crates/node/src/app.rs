@@ -4,6 +4,7 @@
 mod archive;
 mod guard;
 mod live;
+mod movements;
 mod pages;
 mod routes;
 #[cfg(test)]
@@ -14,7 +15,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
-use openagents_api::{AskBody, Asked, NodeView, Problem, SeedView, TestWalletBody, TransactionView};
+use openagents_api::{
+    AskBody, Asked, NodeView, Problem, ReconcileView, SeedView, TestWalletBody, TransactionView,
+};
 use openagents_types::{JobId, ProviderKey};
 
 use crate::{bus::Bus, store::Reader};
@@ -53,6 +56,8 @@ pub(crate) trait Desk: Send + Sync {
     async fn ask(&self, body: AskBody) -> Result<Asked, Problem>;
     /// Takes a job back.
     async fn cancel(&self, id: JobId) -> Result<(), Problem>;
+    /// Asks the wallet about every payment whose end is not known, and compares it with the books.
+    async fn reconcile(&self) -> Result<ReconcileView, Problem>;
     /// Forgets all checks by the policy; gives their number.
     async fn clear_audit(&self) -> Result<u64, Problem>;
     /// Opens a testnet wallet; gives its connection.

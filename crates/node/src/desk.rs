@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use openagents_api::{
-    AskBody, Asked, NodeView, OfferView, Problem, ProviderView, RelayView, SCHEMA_VERSION, SeedView, Side,
-    TestWalletBody, TransactionView, WalletView,
+    AskBody, Asked, NodeView, OfferView, Problem, ProviderView, ReconcileView, RelayView, SCHEMA_VERSION,
+    SeedView, Side, TestWalletBody, TransactionView, WalletView,
 };
 use openagents_engine::{AskOptions, Input, ProviderConfig};
 use openagents_types::{JobId, JobSpec, Millis, Msat, ProviderKey, Timestamp};
@@ -24,6 +24,7 @@ use crate::{
     home::Home,
     identity::Identity,
     node::Up,
+    reconcile::{ReconcileError, Reconciliation},
     relays::Relays,
     seeds::{SeedError, Seeds},
     store::Reader,
@@ -115,6 +116,21 @@ impl Desk for Counter {
     async fn cancel(&self, id: JobId) -> Result<(), Problem> {
         self.driver.report(Input::Withdraw { job: id, reason: "no longer wanted".into() }).await;
         Ok(())
+    }
+
+    async fn reconcile(&self) -> Result<ReconcileView, Problem> {
+        let wallet = self.till.wallet().ok_or_else(no_wallet)?;
+        let reconciliation =
+            Reconciliation { wallet, till: &self.till, driver: &self.driver, reader: &self.reader };
+        reconciliation.run().await.map_err(|error| match error {
+            ReconcileError::Wallet(error) => wallet_silent(&error.to_string()),
+            ReconcileError::Store(error) => Problem {
+                code: "store".into(),
+                message: format!("The books cannot be read: {error}."),
+                money: "Money is where it was.".into(),
+                next: "Run `openagents doctor`.".into(),
+            },
+        })
     }
 
     async fn clear_audit(&self) -> Result<u64, Problem> {

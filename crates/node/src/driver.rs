@@ -7,6 +7,7 @@
 
 mod batch;
 mod ingress;
+mod recall;
 mod say;
 
 use std::{
@@ -18,7 +19,9 @@ use std::{
 };
 
 use nostr::Keys;
-use openagents_engine::{Action, Ask, AskOptions, Config, Engine, Input, Record, RunFault, job::State};
+use openagents_engine::{
+    Action, Ask, AskOptions, Config, Engine, Input, Record, RunFault, Sent, SentPayment, job::State,
+};
 use openagents_protocol::{Keyring, Verified};
 use openagents_types::{
     Draft, EventId, JobId, JobKind, JobSpec, Millis, Msat, ProviderKey, Timestamp, refusal,
@@ -377,17 +380,39 @@ impl Driver {
             && !self.engine.knows(*hash)
         {
             match self.store.record_for(*hash) {
-                Ok(records) => {
-                    for record in records {
+                Ok(stored) => {
+                    for record in recall::newest(*hash, stored, &pending.batch.records) {
                         self.engine.handle(now, Input::Recall(Box::new(record)));
                     }
                 }
                 Err(error) => tracing::error!(%error, %hash, "a payment cannot be matched to its job"),
             }
         }
+        let Some(input) = self.unnamed(input) else { return };
         let input = self.deliverable(now, input, pending);
         let actions = self.engine.handle(now, input);
         self.sort(now, actions, pending);
+    }
+
+    /// Leaves out what our records name, of all that the wallet has sent. If they cannot be read the engine is not
+    /// told, and asks again.
+    fn unnamed(&self, input: Input) -> Option<Input> {
+        let Input::Sent(Sent::Told(sent)) = input else { return Some(input) };
+        let mut unnamed = Vec::new();
+        for payment in sent {
+            match self.store.meant_to_pay(payment.hash) {
+                Ok(true) => {}
+                Ok(false) => unnamed.push(payment),
+                Err(error) => {
+                    tracing::error!(%error, "the payments that the wallet has sent cannot be matched");
+                    return None;
+                }
+            }
+        }
+        for SentPayment { hash, amount, .. } in &unnamed {
+            tracing::warn!(%hash, %amount, "the wallet has sent a payment that no record here names");
+        }
+        Some(Input::Sent(Sent::Told(unnamed)))
     }
 
     /// A result counts as finished only once its event could be written: one that no relay would

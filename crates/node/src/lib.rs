@@ -36,6 +36,7 @@ pub mod workers;
 
 mod node;
 mod offers;
+mod reconcile;
 
 /// Makes ring the TLS implementation of this process, once.
 pub fn install_tls() {

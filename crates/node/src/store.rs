@@ -20,7 +20,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use crate::audit::Audited;
 pub use audit::AuditRow;
-pub use reader::{LedgerRow, Page, Reader};
+pub use reader::{BookedPayment, LedgerRow, Page, Reader};
 
 /// Why the store cannot be used. Nothing was half-written: a transaction is whole or absent.
 #[derive(Debug, thiserror::Error)]

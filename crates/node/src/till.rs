@@ -6,9 +6,11 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use openagents_engine::{Action, Incoming, Input, InvoiceFor, Outgoing};
-use openagents_types::{Invoice, Millis, Msat, Network, PaymentHash, Preimage};
-use openagents_wallet::{MakeInvoice, Pay, Wallet, WalletError, WalletEvent, bolt11};
+use openagents_engine::{Action, Incoming, Input, InvoiceFor, Outgoing, Sent, SentPayment};
+use openagents_types::{Invoice, Millis, Msat, Network, PaymentHash, Preimage, Timestamp};
+use openagents_wallet::{
+    HistoryFilter, MakeInvoice, Pay, Transaction, Wallet, WalletError, WalletEvent, bolt11,
+};
 use tokio::sync::Semaphore;
 
 use crate::{clock, driver::DriverHandle, runtime::Tasks};
@@ -19,6 +21,11 @@ const CALLS: usize = 256;
 /// And how many payments: one that is held answers only when it is settled, so payments must never
 /// stand in the way of the calls that settle them.
 const PAYMENTS: usize = 4_096;
+
+/// How a wallet's history is read: payments a page, so that a page with its invoices fits into what NIP-44 encrypts
+/// (65,535 bytes), and pages at most.
+const PAGE: u32 = 50;
+const PAGES: u32 = 400;
 
 /// The node's wallet. Clones share it.
 #[derive(Clone)]
@@ -68,6 +75,12 @@ impl Till {
         });
     }
 
+    /// Asks the wallet one of the engine's questions, for whoever wants to know before it is reported.
+    pub async fn ask(&self, question: Action) -> Option<Input> {
+        let _permit = self.0.calls.acquire().await.ok()?;
+        self.0.carry_out(question).await
+    }
+
     /// Passes on what the wallet says by itself, until it says no more.
     pub async fn listen(self) {
         let (Some(wallet), Some(driver)) = (self.0.wallet.clone(), self.0.driver.get()) else { return };
@@ -87,6 +100,7 @@ enum Question {
     Cancel(PaymentHash),
     LookUpIncoming(PaymentHash),
     LookUpOutgoing(PaymentHash),
+    ReadSent,
     Pay(PaymentHash),
 }
 
@@ -98,6 +112,7 @@ impl Question {
             Action::CancelHold(hash) => Self::Cancel(*hash),
             Action::LookUpIncoming(hash) => Self::LookUpIncoming(*hash),
             Action::LookUpOutgoing(hash) => Self::LookUpOutgoing(*hash),
+            Action::ReadSent { .. } => Self::ReadSent,
             Action::Pay { invoice, .. } => Self::Pay(invoice.payment_hash),
             _ => return None,
         })
@@ -143,6 +158,7 @@ impl Inner {
                 let state = wallet.lookup_outgoing(hash).await;
                 outgoing(hash, state)
             }
+            Action::ReadSent { since } => read_sent(wallet, since).await,
             Action::Pay { invoice, max_fee, first } => {
                 crate::failpoint::hit("wallet.pay.before");
                 let input = self.pay(wallet, invoice, max_fee, first).await;
@@ -207,6 +223,63 @@ impl Inner {
             Ok(_) => None,
         }
     }
+}
+
+/// All that the wallet has sent since a time and that has arrived or may yet.
+async fn read_sent(wallet: &Arc<dyn Wallet>, since: Timestamp) -> Option<Input> {
+    crate::failpoint::hit("wallet.lookup");
+    match read_history(
+        wallet,
+        HistoryFilter { outgoing: true, since: Some(since), ..HistoryFilter::default() },
+    )
+    .await
+    {
+        Ok(history) => {
+            let sent = history.iter().filter(|row| !row.incoming && may_have_arrived(row));
+            let sent =
+                sent.map(|row| SentPayment { hash: row.hash, amount: row.amount, at: row.at }).collect();
+            Some(Input::Sent(Sent::Told(sent)))
+        }
+        Err(error) if is_unknown(&error) => {
+            tracing::warn!(%error, "the wallet was asked what it has sent and gave no answer");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the wallet does not say what it has sent; open jobs choose no other offer");
+            Some(Input::Sent(Sent::Withheld))
+        }
+    }
+}
+
+/// Whether the money of a payment has arrived, is locked or is under way.
+pub(crate) fn may_have_arrived(row: &Transaction) -> bool {
+    matches!(row.state, "pending" | "held" | "settled")
+}
+
+/// Page after page, until the wallet has no more or only older ones.
+///
+/// # Errors
+/// The wallet does not answer, or has more than is read.
+pub(crate) async fn read_history(
+    wallet: &Arc<dyn Wallet>,
+    filter: HistoryFilter,
+) -> Result<Vec<Transaction>, WalletError> {
+    let since = filter.since.unwrap_or(Timestamp::from_millis(0));
+    let mut history: Vec<Transaction> = Vec::new();
+    let mut known = HashSet::new();
+    for _ in 0..PAGES {
+        let offset = u32::try_from(history.len()).unwrap_or(u32::MAX);
+        let page = wallet.history(HistoryFilter { limit: PAGE, offset, ..filter }).await?;
+        let before = history.len();
+        // A wallet that knows no offset gives the same page again.
+        history.extend(page.into_iter().filter(|row| known.insert((row.hash, row.incoming))));
+        let reached = history.last().is_some_and(|row| row.at < since.before(Millis::from_secs(1)));
+        if history.len() == before || reached {
+            history.retain(|row| row.at >= since.before(Millis::from_secs(1)));
+            return Ok(history);
+        }
+    }
+    Err(WalletError::Garbled(format!("its history has more than {} payments", PAGES * PAGE)))
 }
 
 async fn settle(wallet: &Arc<dyn Wallet>, preimage: Preimage, amount: Msat) -> Option<Input> {
@@ -295,6 +368,7 @@ fn without_wallet(action: Action) -> Option<Input> {
             let reason = String::from("no wallet is connected");
             Some(Input::Outgoing { hash: invoice.payment_hash, state: Outgoing::Failed { reason } })
         }
+        Action::ReadSent { .. } => Some(Input::Sent(Sent::Told(Vec::new()))),
         _ => None,
     }
 }

@@ -187,6 +187,10 @@ pub struct HistoryFilter {
     pub limit: u32,
     /// How many to skip.
     pub offset: u32,
+    /// Only those by us, whether they have arrived or not.
+    pub outgoing: bool,
+    /// Only those since then; a wallet may give older ones as well.
+    pub since: Option<Timestamp>,
 }
 
 /// A past payment.

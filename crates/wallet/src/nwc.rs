@@ -420,6 +420,13 @@ impl Wallet for Nwc {
         if filter.limit > 0 {
             params["limit"] = filter.limit.into();
         }
+        if filter.outgoing {
+            params["type"] = "outgoing".into();
+            params["unpaid"] = true.into();
+        }
+        if let Some(since) = filter.since {
+            params["from"] = since.secs().into();
+        }
         let result = self.call("list_transactions", params, self.patience.call).await?;
         let list = result["transactions"].as_array().cloned().unwrap_or_default();
         let mut transactions: Vec<Transaction> = list.iter().filter_map(wire::transaction).collect();

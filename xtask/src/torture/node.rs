@@ -17,6 +17,9 @@ use crate::shell::program;
 /// What every wallet starts with.
 pub(super) const FUNDS_MSAT: i64 = 1_000_000_000;
 
+/// From how many of the last copies one is put back.
+const RECENT: usize = 4;
+
 /// Which half a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -122,6 +125,7 @@ pub(super) struct Node {
     relay: String,
     process: Option<Child>,
     client: Option<Client>,
+    backups: Vec<PathBuf>,
 }
 
 impl Node {
@@ -135,7 +139,16 @@ impl Node {
         let uri = world.client.testnet_wallet(&wanted).await?;
         std::fs::write(home.join("wallet.nwc"), uri)?;
         let binary = program(world.profile, "openagents");
-        Ok(Self { role, label, home, binary, relay: world.relay.clone(), process: None, client: None })
+        Ok(Self {
+            role,
+            label,
+            home,
+            binary,
+            relay: world.relay.clone(),
+            process: None,
+            client: None,
+            backups: Vec::new(),
+        })
     }
 
     /// Starts the process; how long it took to be ready.
@@ -177,6 +190,42 @@ impl Node {
 
     pub(super) fn client(&self) -> anyhow::Result<&Client> {
         self.client.as_ref().context("the node was started")
+    }
+
+    /// Copies the database while the node writes it.
+    pub(super) fn back_up(&mut self) -> anyhow::Result<()> {
+        let path = self.home.join(format!("backup-{}.db", self.backups.len()));
+        let db = rusqlite::Connection::open(self.home.join("node.db"))?;
+        db.busy_timeout(Duration::from_secs(5))?;
+        db.execute("VACUUM INTO ?1", [path.display().to_string()])?;
+        self.backups.push(path);
+        Ok(())
+    }
+
+    /// Puts one of the last copies back; `draw` says which. The node must not run.
+    pub(super) fn restore_backup(&self, draw: &mut dyn FnMut(u64) -> u64) -> anyhow::Result<()> {
+        let recent = self.backups.len().min(RECENT);
+        let back = usize::try_from(draw(recent as u64))?;
+        let copy = self.backups.iter().rev().nth(back).context("there is a copy")?;
+        for name in ["node.db-wal", "node.db-shm"] {
+            let _ = std::fs::remove_file(self.home.join(name));
+        }
+        std::fs::copy(copy, self.home.join("node.db"))?;
+        Ok(())
+    }
+
+    /// What the amounts of an export come to, added up as a spreadsheet would.
+    pub(super) fn exported_net(&self) -> anyhow::Result<i64> {
+        let mut command = Command::new(&self.binary);
+        let output =
+            command.args(["wallet", "history", "--books", "--csv", "--home"]).arg(&self.home).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout)?;
+        let mut lines = text.split_terminator("\r\n");
+        let heading = lines.next().context("a heading")?;
+        let column = heading.split(',').position(|name| name == "amount_msat").context("amounts")?;
+        let amount = |line: &str| line.split(',').nth(column).unwrap_or_default().parse::<i64>();
+        lines.try_fold(0, |sum, line| Ok(sum + amount(line).with_context(|| line.to_owned())?))
     }
 
     /// SQLite's own word on the file.

@@ -1,6 +1,6 @@
 //! Every job a customer has in hand: offers, choices, deliveries and ends.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 
 use openagents_registry::Fault;
 use openagents_types::{
@@ -25,6 +25,8 @@ pub(crate) struct CustomerDesk {
     pub(crate) schedule: Schedule,
     /// How many jobs hold an offer of this invoice.
     offered: HashMap<PaymentHash, usize>,
+    /// Jobs from before the start, until the wallet has said what it paid lately.
+    pub(crate) unreconciled: BTreeSet<JobId>,
     standings: HashMap<ProviderKey, Standing>,
 }
 
@@ -37,6 +39,7 @@ impl CustomerDesk {
             claims: HashMap::new(),
             schedule: Schedule::default(),
             offered: HashMap::new(),
+            unreconciled: BTreeSet::new(),
             standings: HashMap::new(),
         }
     }
@@ -74,6 +77,10 @@ impl CustomerDesk {
     pub(crate) fn quote(&mut self, now: Timestamp, quote: Quote, out: &mut Actions) {
         let id = quote.job;
         let Some(mut ask) = self.take(id) else { return };
+        if ask.doubts.contains(&quote.invoice.payment_hash) {
+            self.own_up(now, &mut ask, quote, out);
+            return self.keep(now, ask, out);
+        }
         let Phase::Collecting { until } = ask.phase else { return self.put(ask) };
         match self.objection(now, &ask, &quote) {
             Some(refusal) => self.note_refusal(&mut ask, refusal),
@@ -118,6 +125,9 @@ impl CustomerDesk {
 
     /// Commits to the best offer that still stands, if there is one, and has it paid.
     fn commit_best(&mut self, now: Timestamp, ask: &mut Ask, out: &mut Actions) {
+        if self.may_be_paid(ask) {
+            return;
+        }
         let margin = now.after(self.config.quote_margin);
         ask.quotes.retain(|q| q.expires_at.min(q.invoice.expires_at) >= margin);
         self.leave_to_tomorrow(now, ask);
@@ -146,7 +156,7 @@ impl CustomerDesk {
         }
     }
 
-    fn commit(&mut self, now: Timestamp, ask: &mut Ask, quote: Quote, out: &mut Actions) {
+    pub(crate) fn commit(&mut self, now: Timestamp, ask: &mut Ask, quote: Quote, out: &mut Actions) {
         self.count_one(now, quote.invoice.payment_hash, quote.price, ask.options.max_fee);
         out.save(Record::Payment(PaymentRow {
             hash: quote.invoice.payment_hash,
@@ -293,6 +303,9 @@ impl CustomerDesk {
             self.note_refusal(ask, refusal);
             return false;
         }
+        if self.may_be_paid(ask) {
+            return false;
+        }
         out.push(Action::Pay { invoice: quote.invoice.clone(), max_fee: ask.options.max_fee, first: true });
         self.commit(now, ask, quote, out);
         true
@@ -371,7 +384,7 @@ impl CustomerDesk {
         }
     }
 
-    fn look_after(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
+    pub(crate) fn look_after(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
         let Some(mut ask) = self.take(id) else { return };
         let before = ask.clone();
         match ask.phase {

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use openagents_engine::{Incoming, Outgoing};
+use openagents_engine::{Incoming, InvoiceFor, Outgoing, SentPayment};
 use openagents_types::{Invoice, Msat, Network, PaymentHash, Preimage, Timestamp};
 
 use crate::rng::Rng;
@@ -26,6 +26,9 @@ pub(crate) struct Bill {
     pub(crate) payer: Option<usize>,
     pub(crate) invoice: Invoice,
     pub(crate) stage: Stage,
+    pub(crate) purpose: InvoiceFor,
+    /// When its payment was taken up.
+    sent_at: u64,
     preimage: Option<Preimage>,
     hold: bool,
     held_since: u64,
@@ -53,6 +56,7 @@ impl Bank {
         amount: Msat,
         lifetime: openagents_types::Millis,
         hold: Option<PaymentHash>,
+        purpose: InvoiceFor,
     ) -> Invoice {
         let preimage = Preimage::from_bytes(rng.bytes());
         let hash = hold.unwrap_or(preimage.hash());
@@ -71,6 +75,8 @@ impl Bank {
             payer: None,
             invoice: invoice.clone(),
             stage: Stage::Open,
+            purpose,
+            sent_at: 0,
             preimage: hold.is_none().then_some(preimage),
             hold: hold.is_some(),
             held_since: 0,
@@ -90,6 +96,7 @@ impl Bank {
             && self.balances[payer] >= amount;
         if payable {
             bill.payer = Some(payer);
+            bill.sent_at = now.millis();
             bill.arrives = Some(now.millis() + delay);
             self.balances[payer] -= amount;
         }
@@ -171,6 +178,25 @@ impl Bank {
             Stage::Cancelled if bill.arrives.is_some() => Outgoing::Pending,
             Stage::Cancelled => Outgoing::Failed { reason: "cancelled by the receiver".into() },
         }
+    }
+
+    /// Payments by `payer` since `since` that arrived or may yet; whole seconds, as wallets tell them.
+    pub(crate) fn sent(&self, payer: usize, since: Timestamp) -> Vec<SentPayment> {
+        let bills = self.bills.values().filter(|bill| bill.payer == Some(payer));
+        let sent =
+            bills.filter(|bill| bill.sent_at >= since.millis()).filter(|bill| self.is_live(payer, bill));
+        sent.map(|bill| SentPayment {
+            hash: bill.invoice.payment_hash,
+            amount: bill.invoice.amount,
+            at: Timestamp::from_secs(bill.sent_at / 1_000),
+        })
+        .collect()
+    }
+
+    /// Whether a payment has arrived or may yet.
+    pub(crate) fn is_live(&self, payer: usize, bill: &Bill) -> bool {
+        let state = self.outgoing(payer, bill.invoice.payment_hash);
+        matches!(state, Outgoing::Pending | Outgoing::Settled { .. })
     }
 
     /// Money neither in a balance nor spent: locked or under way.

@@ -37,6 +37,19 @@ fn no_seed_loses_money_or_work() {
 }
 
 #[test]
+fn no_old_backup_pays_a_second_time() {
+    let first = number("OPENAGENTS_SIM_FIRST", 1);
+    let mut sum = world::Report::default();
+    for seed in first..first + number("OPENAGENTS_SIM_SEEDS", 300) {
+        let outcome = std::panic::catch_unwind(|| World::new(seed, Weather::Backups).run());
+        let report = outcome.unwrap_or_else(|_| panic!("seed {seed}: a restored backup broke the market"));
+        sum.add(&report);
+    }
+    assert!(sum.restores > 50 && sum.delivered > 0, "{sum:?}");
+    assert!(sum.doubted > 0 && sum.recognised > 0, "{sum:?}");
+}
+
+#[test]
 fn in_fair_weather_every_affordable_job_is_delivered_and_paid_once() {
     for seed in 1..=200 {
         let report = World::new(seed, Weather::Fair).run();

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use openagents_engine::{
-    Action, Ask, Config, Direction, Engine, Entry, Input, Job, Movement, PaymentRow, Record,
+    Action, Ask, Config, Direction, Engine, Entry, Input, Job, Movement, PaymentRow, Record, Sent,
+    SentPayment,
 };
 use openagents_types::{DayBudget, Draft, JobId, Msat, PaymentHash, Timestamp};
 
 /// Everything that survives the process.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) asks: BTreeMap<JobId, Ask>,
@@ -77,6 +78,10 @@ pub(crate) struct Node {
     /// Which life of the process this is; answers meant for an earlier one are lost.
     pub(crate) life: u32,
     pub(crate) day_limit: Option<Msat>,
+    /// Earlier disks, oldest first.
+    backups: Vec<Disk>,
+    /// Whether an earlier disk was ever put back.
+    pub(crate) restored: bool,
 }
 
 /// What is left to do after a commit.
@@ -87,7 +92,15 @@ pub(crate) struct Todo {
 
 impl Node {
     pub(crate) fn new(config: Config, day_limit: Option<Msat>) -> Self {
-        Self { config, engine: None, disk: Disk::default(), life: 0, day_limit }
+        Self {
+            config,
+            engine: None,
+            disk: Disk::default(),
+            life: 0,
+            day_limit,
+            backups: Vec::new(),
+            restored: false,
+        }
     }
 
     /// Starts the process from its disk. Half of the time the records take the way through JSON.
@@ -105,6 +118,22 @@ impl Node {
         actions
     }
 
+    /// Keeps a copy of the disk as it is.
+    pub(crate) fn back_up(&mut self) {
+        self.backups.push(self.disk.clone());
+    }
+
+    /// Puts one of the copies back; the newer ones are of another history.
+    pub(crate) fn restore_backup(&mut self, which: usize) {
+        self.backups.truncate(which + 1);
+        self.disk = self.backups[which].clone();
+        self.restored = true;
+    }
+
+    pub(crate) fn backups(&self) -> usize {
+        self.backups.len()
+    }
+
     pub(crate) fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Action> {
         let Some(engine) = &mut self.engine else { return Vec::new() };
         if let Input::Incoming { hash, .. } | Input::Outgoing { hash, .. } = &input
@@ -113,6 +142,10 @@ impl Node {
         {
             engine.handle(now, Input::Recall(Box::new(record)));
         }
+        let input = match input {
+            Input::Sent(Sent::Told(sent)) => Input::Sent(Sent::Told(self.disk.unnamed(sent))),
+            input => input,
+        };
         engine.handle(now, input)
     }
 
@@ -141,6 +174,21 @@ impl Disk {
         let open = |row: &PaymentRow| self.asks.get(&row.job).is_some_and(|ask| !ask.is_over());
         let rows = self.payments.values().filter(|row| row.direction == Direction::Out);
         rows.filter(|row| spent(row) || open(row)).map(|row| (row.hash, row.amount)).collect()
+    }
+
+    /// How many payments that no record names pay an offer that is written down.
+    pub(crate) fn offered(&self, sent: &[SentPayment]) -> u64 {
+        let offers = || self.asks.values().flat_map(|ask| &ask.quotes);
+        let offered = |hash| offers().any(|quote| quote.invoice.payment_hash == hash);
+        self.unnamed(sent.to_vec()).iter().filter(|payment| offered(payment.hash)).count() as u64
+    }
+
+    /// The payments that no record names.
+    fn unnamed(&self, mut sent: Vec<SentPayment>) -> Vec<SentPayment> {
+        sent.retain(|payment| {
+            self.payments.get(&payment.hash).is_none_or(|row| row.direction == Direction::In)
+        });
+        sent
     }
 
     fn record(&self, job: JobId) -> Option<Record> {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use openagents_engine::{
-    Action, Ask, AskOptions, Config, CustomerConfig, Incoming, Input, InputSize, Movement, Offer, Outgoing,
-    PreimageSeed, ProviderConfig, RunFault,
+    Action, Ask, AskOptions, Config, CustomerConfig, Incoming, Input, InputSize, InvoiceFor, Movement, Offer,
+    Outgoing, PreimageSeed, ProviderConfig, RunFault, Sent,
     customer::{AskOutcome, Phase},
     job::State,
 };
@@ -34,6 +34,8 @@ const FUNDS: u64 = 1_000_000;
 pub(crate) enum Weather {
     Fair,
     Storm,
+    /// A storm in which dead nodes come back with an earlier disk.
+    Backups,
 }
 
 /// What happened in a world.
@@ -47,6 +49,9 @@ pub(crate) struct Report {
     pub(crate) timeouts: u64,
     pub(crate) flips: u64,
     pub(crate) second_attempts: u64,
+    pub(crate) restores: u64,
+    pub(crate) recognised: u64,
+    pub(crate) doubted: u64,
 }
 
 impl Report {
@@ -59,6 +64,9 @@ impl Report {
         self.timeouts += other.timeouts;
         self.flips += other.flips;
         self.second_attempts += other.second_attempts;
+        self.restores += other.restores;
+        self.recognised += other.recognised;
+        self.doubted += other.doubted;
     }
 }
 
@@ -173,7 +181,7 @@ impl World {
     }
 
     fn stormy(&self) -> bool {
-        self.weather == Weather::Storm && self.now < CALM_FROM
+        self.weather != Weather::Fair && self.now < CALM_FROM
     }
 
     fn trouble(&mut self, percent: u64) -> bool {
@@ -226,6 +234,9 @@ impl World {
     }
 
     fn hear(&mut self, node: usize, input: Input) {
+        if let Input::Sent(Sent::Told(sent)) = &input {
+            self.report.recognised += self.nodes[node].disk.offered(sent);
+        }
         let time = self.time();
         let actions = self.nodes[node].handle(time, input);
         self.perform(node, actions);
@@ -240,6 +251,9 @@ impl World {
             return self.die(node);
         }
         let todo = self.nodes[node].commit(actions);
+        if self.weather == Weather::Backups && self.trouble(8) {
+            self.nodes[node].back_up();
+        }
         for (job, draft) in todo.publish {
             self.publish(node, job, &draft);
         }
@@ -280,6 +294,12 @@ impl World {
         self.report.deaths += 1;
         self.nodes[node].engine = None;
         self.nodes[node].life += 1;
+        let copies = self.nodes[node].backups();
+        if copies > 0 && self.rng.chance(60) {
+            self.report.restores += 1;
+            let which = self.rng.between(0, copies as u64 - 1) as usize;
+            self.nodes[node].restore_backup(which);
+        }
         let delay = self.rng.between(10, 20_000);
         self.at(delay, Event::Start { node });
     }
@@ -339,7 +359,7 @@ impl World {
         let time = self.time();
         match action {
             Action::Invoice { invoice_for, amount, lifetime, hold } => {
-                let invoice = self.bank.make(&mut self.rng, time, node, amount, lifetime, hold);
+                let invoice = self.bank.make(&mut self.rng, time, node, amount, lifetime, hold, invoice_for);
                 Some(Input::Invoiced { invoice_for, outcome: Ok(invoice) })
             }
             Action::SettleHold { preimage, .. } => {
@@ -357,6 +377,7 @@ impl World {
             }
             Action::LookUpIncoming(hash) => Some(self.word_on_incoming(hash)),
             Action::LookUpOutgoing(hash) => Some(self.word_on_outgoing(node, hash)),
+            Action::ReadSent { since } => Some(Input::Sent(Sent::Told(self.bank.sent(node, since)))),
             Action::Pay { invoice, first, .. } => self.pay(node, invoice.payment_hash, first),
             other => panic!("not a wallet's business: {other:?}"),
         }
@@ -364,7 +385,8 @@ impl World {
 
     fn pay(&mut self, node: usize, hash: PaymentHash, first: bool) -> Option<Input> {
         let known = self.bank.outgoing(node, hash) != Outgoing::Unknown;
-        assert!(!(first && known), "a payment that may have been sent before was sent unasked");
+        let knew = !self.nodes[node].restored;
+        assert!(!(first && known && knew), "a payment that may have been sent before was sent unasked");
         if known {
             return Some(self.word_on_outgoing(node, hash));
         }
@@ -376,6 +398,7 @@ impl World {
             return Some(Input::Outgoing { hash, state: Outgoing::Failed { reason: "unpayable".into() } });
         }
         *self.sent.entry(hash).or_default() += 1;
+        self.assert_only_payment(node, hash);
         if self.trouble(8) {
             self.report.flips += 1;
             self.flipped.insert(hash, true);
@@ -385,6 +408,20 @@ impl World {
             });
         }
         Some(Input::Outgoing { hash, state: Outgoing::Pending })
+    }
+
+    /// Nothing is paid for a job, and nothing paid back, while an earlier payment for the same may have
+    /// arrived: whatever the node remembers.
+    fn assert_only_payment(&self, payer: usize, hash: PaymentHash) {
+        let job = |bill: &Bill| match bill.purpose {
+            InvoiceFor::Quote(job) => (job, false),
+            InvoiceFor::Refund { job, .. } => (job, true),
+        };
+        let paid = job(&self.bank.bills[&hash]);
+        let others = self.bank.bills.values().filter(|bill| bill.payer == Some(payer) && job(bill) == paid);
+        for other in others.filter(|bill| bill.invoice.payment_hash != hash) {
+            assert!(!self.bank.is_live(payer, other), "node {payer} pays {paid:?} twice: {hash}, {other:?}");
+        }
     }
 
     fn word_on_incoming(&self, hash: PaymentHash) -> Input {
@@ -488,7 +525,7 @@ impl World {
             Draft::Result { content, .. } => {
                 let times = self.finished.entry((node, job)).or_default();
                 *times += 1;
-                assert_eq!(*times, 1, "provider {node} finished {job} twice");
+                assert!(*times == 1 || self.nodes[node].restored, "provider {node} finished {job} twice");
                 Word::Result(JobResult {
                     job,
                     provider,
@@ -567,6 +604,9 @@ impl World {
             assert_eq!(*times, 1, "payment {hash} was sent {times} times");
         }
         assert_eq!(self.bank.in_flight(), 0, "money is still locked or under way");
+        if self.weather == Weather::Backups {
+            return self.assert_books_are_true();
+        }
         for (index, node) in self.nodes.iter().enumerate() {
             let moved = i64::try_from(self.bank.balances[index]).unwrap() - i64::try_from(FUNDS).unwrap();
             assert_eq!(
@@ -598,6 +638,35 @@ impl World {
         }
         self.assert_sellers_were_paid();
         self.assert_limits_held();
+    }
+
+    /// Books that lost a part of their history cannot say all that the wallet holds. What they say is true
+    /// all the same, and whoever lost nothing knows everything.
+    fn assert_books_are_true(&mut self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            self.report.doubted +=
+                node.disk.asks.values().filter(|ask| !ask.doubts.is_empty()).count() as u64;
+            self.report.doubted +=
+                node.disk.jobs.values().filter(|job| !job.doubts.is_empty()).count() as u64;
+            self.report.delivered += node.disk.contents.len() as u64;
+            for entry in &node.disk.entries {
+                let bill = &self.bank.bills[&entry.hash];
+                assert_eq!((bill.stage, bill.invoice.amount), (Stage::Settled, entry.amount), "{entry:?}");
+                let ours = if entry.movement.adds() { Some(bill.payee) } else { bill.payer };
+                assert_eq!(ours, Some(index), "{entry:?}");
+            }
+            let moved = i64::try_from(self.bank.balances[index]).unwrap() - i64::try_from(FUNDS).unwrap();
+            assert!(node.restored || node.disk.net() == moved, "node {index} lost nothing and knows less");
+        }
+        self.assert_nothing_is_both_paid_back_and_delivered();
+    }
+
+    /// A provider that delivered and was paid pays nothing back, and nobody is paid back more than came.
+    fn assert_nothing_is_both_paid_back_and_delivered(&self) {
+        for refund in self.bank.bills.values().filter(|bill| bill.stage == Stage::Settled) {
+            let InvoiceFor::Refund { job, paid } = refund.purpose else { continue };
+            assert_eq!(self.bank.bills[&paid].stage, Stage::Settled, "{job} was paid back and never paid");
+        }
     }
 
     /// No customer spent more than its day allows; a world ends on the day it began.

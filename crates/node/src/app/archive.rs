@@ -3,10 +3,10 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
-use openagents_api::{JobView, Listing, Side};
+use openagents_api::{JobView, Listing, MovementView, Side};
 use openagents_types::{JobId, ProviderKey};
 
-use super::view;
+use super::{movements, view};
 use crate::{
     home::Home,
     store::{Page, Reader, StoreError},
@@ -70,6 +70,14 @@ impl Archive {
             return Ok(None);
         }
         Ok(self.reader.job(id)?.map(|job| view::sold(&job, self.provider)))
+    }
+
+    /// Every movement of money, every payment under way and every one that came back, newest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn movements(&self) -> Result<Vec<MovementView>, StoreError> {
+        movements::all(&self.reader)
     }
 
     /// The payload of a result we bought.

@@ -71,6 +71,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/ledger", get(ledger))
         .route("/api/v1/wallet/history", get(history))
         .route("/api/v1/wallet/seed/status", get(seeds))
+        .route("/api/v1/wallet/reconcile", post(reconcile))
         .route("/api/v1/events", get(events))
         .route("/api/v1/policy/audit", get(audit).delete(clear_audit))
         .route("/api/v1/testnet/wallets", post(testnet_wallet))
@@ -306,6 +307,10 @@ async fn history(
 
 async fn seeds(State(app): State<App>) -> Result<Json<SeedsView>, Failure> {
     Ok(Json(SeedsView { schema_version: SCHEMA_VERSION, seeds: app.facts.seeds().await? }))
+}
+
+async fn reconcile(State(app): State<App>) -> Result<Json<openagents_api::ReconcileView>, Failure> {
+    Ok(Json(app.desk.reconcile().await?))
 }
 
 async fn events(State(ctx): State<Ctx>, headers: HeaderMap) -> Response {

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures::StreamExt;
 use openagents_api::{
-    AskBody, Asked, JobView, LedgerView, NodeView, OfferView, Problem, ProviderView, RelayView,
-    SCHEMA_VERSION, SeedView, Side, TestWalletBody, TransactionView, WalletView,
+    AskBody, Asked, JobView, LedgerView, NodeView, OfferView, Problem, ProviderView, ReconcileView,
+    RelayView, SCHEMA_VERSION, SeedView, Side, TestWalletBody, TransactionView, WalletView,
 };
 use openagents_engine::Record;
 use openagents_policy::{AuditEntry, Category};
@@ -106,6 +106,16 @@ impl Desk for Fake {
     async fn cancel(&self, id: JobId) -> Result<(), Problem> {
         self.cancelled.lock().unwrap().push(id);
         Ok(())
+    }
+
+    async fn reconcile(&self) -> Result<ReconcileView, Problem> {
+        Ok(ReconcileView {
+            schema_version: SCHEMA_VERSION,
+            payments: vec![],
+            differences: vec![],
+            compared: 0,
+            agree: true,
+        })
     }
 
     async fn clear_audit(&self) -> Result<u64, Problem> {

@@ -18,7 +18,7 @@ pub(super) fn sold(job: &Job, provider: Option<openagents_types::ProviderKey>) -
         side: Side::Sold,
         kind: job.request.kind,
         state: job.state.word().into(),
-        explanation: sold_explanation(&job.state),
+        explanation: doubted_refund(job).unwrap_or_else(|| sold_explanation(&job.state)),
         open: !job.state.is_closed(),
         customer: job.request.customer.to_hex(),
         provider,
@@ -80,6 +80,15 @@ fn because(message: &str) -> String {
         "" => "no reason was given".into(),
         reason => reason.replace('\n', " "),
     }
+}
+
+/// A refund that may have been paid before the records were restored from a backup.
+fn doubted_refund(job: &Job) -> Option<String> {
+    let State::RefundOwed { amount, .. } = &job.state else { return None };
+    let doubt = job.doubts.first()?;
+    let now = format!("It was not delivered, and its refund may have been paid already, as payment {doubt}.");
+    let money = format!("{amount} are held back, so that they are not paid twice.");
+    Some(told(now, money, "Look at that payment in the wallet; if it was another, pay the customer by hand."))
 }
 
 fn sold_explanation(state: &State) -> String {
@@ -209,6 +218,11 @@ fn refusal(refusal: &openagents_engine::customer::Refusal) -> RefusalView {
 fn bought_explanation(ask: &Ask) -> String {
     let money = money_sentence(ask);
     match &ask.phase {
+        Phase::Collecting { .. } if !ask.doubts.is_empty() => told(
+            "The wallet has paid something that these records do not know, perhaps for this job.",
+            money,
+            "No other offer is taken, so that it is not paid twice; it ends at its deadline unless a result comes.",
+        ),
         Phase::Collecting { .. } if ask.quotes.is_empty() => {
             told("No offer yet.", money, "The best offer within the bid is taken when the window ends.")
         }

@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 
-use openagents_engine::Input;
+use openagents_engine::{Direction, Input, Record};
 use openagents_protocol::{Message, Verified};
 use openagents_types::{
-    Cancel, CustomerKey, Feedback, Invoice, JobRequest, JobResult, Quote, RefundClaim, Status, Timestamp,
+    Cancel, CustomerKey, Feedback, Invoice, JobRequest, JobResult, PaymentHash, Quote, RefundClaim, Status,
+    Timestamp,
 };
 
 use super::{Driver, batch::Pending};
@@ -46,7 +47,7 @@ impl Driver {
     }
 
     fn claim(&mut self, now: Timestamp, claim: &RefundClaim, pending: &mut Pending) {
-        if let Some(invoice) = self.new_invoice(&claim.bolt11) {
+        if let Some(invoice) = self.new_invoice(&claim.bolt11, pending) {
             self.input(now, Input::RefundClaim { job: claim.job, by: claim.by, invoice }, pending);
         }
     }
@@ -56,7 +57,7 @@ impl Driver {
             return;
         }
         let input = match (feedback.status, &feedback.bolt11) {
-            (Status::PaymentRequired, Some(bolt11)) => match self.new_invoice(bolt11) {
+            (Status::PaymentRequired, Some(bolt11)) => match self.new_invoice(bolt11, pending) {
                 Some(invoice) => Input::Quote(quote(&feedback, invoice)),
                 None => return,
             },
@@ -69,7 +70,7 @@ impl Driver {
         if !self.engine.follows(result.job) {
             return;
         }
-        let invoice = result.bolt11.as_deref().and_then(|bolt11| self.new_invoice(bolt11));
+        let invoice = result.bolt11.as_deref().and_then(|bolt11| self.new_invoice(bolt11, pending));
         if result.bolt11.is_some() && invoice.is_none() {
             return;
         }
@@ -78,21 +79,27 @@ impl Driver {
 
     /// Decodes an invoice that a stranger wants paid. One that we ever meant to pay, for this job or
     /// another, is not looked at again.
-    fn new_invoice(&self, bolt11: &str) -> Option<Invoice> {
+    fn new_invoice(&self, bolt11: &str, pending: &Pending) -> Option<Invoice> {
         let invoice = openagents_wallet::bolt11::decode(bolt11)
             .inspect_err(|error| tracing::debug!(%error, "an invoice was not understood"))
             .ok()?;
-        let known = self.store.meant_to_pay(invoice.payment_hash).unwrap_or(true);
+        let hash = invoice.payment_hash;
+        let known = pending.pays(hash) || self.store.meant_to_pay(hash).unwrap_or(true);
         (!known).then_some(invoice)
     }
 }
 
 impl Pending {
+    /// Whether a payment by us is begun in this batch.
+    fn pays(&self, hash: PaymentHash) -> bool {
+        self.batch.records.iter().any(|record| match record {
+            Record::Payment(row) => row.hash == hash && row.direction == Direction::Out,
+            _ => false,
+        })
+    }
+
     fn knows_job(&self, id: openagents_types::JobId) -> bool {
-        self.batch
-            .records
-            .iter()
-            .any(|record| matches!(record, openagents_engine::Record::Job(job) if job.id() == id))
+        self.batch.records.iter().any(|record| matches!(record, Record::Job(job) if job.id() == id))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Mutex};
 
 use openagents_engine::{Ask, Job};
 use openagents_policy::Category;
-use openagents_types::{EventId, JobId};
+use openagents_types::{EventId, JobId, Msat, PaymentHash, Timestamp};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::{AuditRow, StoreError, audit, rows};
@@ -23,6 +23,23 @@ pub struct LedgerRow {
     pub movement: String,
     /// How much, in millisatoshis; negative if it left us.
     pub msat: i64,
+}
+
+/// A payment in the books.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BookedPayment {
+    /// Its name.
+    pub hash: PaymentHash,
+    /// Whether it came, or is to come, to us.
+    pub incoming: bool,
+    /// The job.
+    pub job: JobId,
+    /// How much it was to be, without fees.
+    pub amount: Msat,
+    /// When it was first written down.
+    pub at: Timestamp,
+    /// What moved, by the wallet's word; `None` while nothing did.
+    pub moved: Option<Msat>,
 }
 
 /// Which jobs of a list are wanted.
@@ -153,15 +170,42 @@ impl Reader {
         self.with(|db| {
             let sql = "SELECT at, job, hash, movement, amount FROM ledger ORDER BY at DESC LIMIT ?1";
             let mut statement = db.prepare_cached(sql)?;
-            let rows = statement.query_map(params![limit.min(PAGE)], |row| {
-                let movement: String = row.get(3)?;
-                let amount: i64 = row.get(4)?;
-                Ok(LedgerRow {
-                    at: row.get::<_, i64>(0)?.unsigned_abs(),
-                    job: JobId::from_bytes(row.get(1)?),
-                    hash: hex::encode(row.get::<_, [u8; 32]>(2)?),
-                    msat: if adds(&movement) { amount } else { -amount },
-                    movement,
+            let rows = statement.query_map(params![limit.min(PAGE)], ledger_row)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// All movements of money, newest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn whole_ledger(&self) -> Result<Vec<LedgerRow>, StoreError> {
+        self.with(|db| {
+            let sql = "SELECT at, job, hash, movement, amount FROM ledger ORDER BY at DESC, hash, movement";
+            let mut statement = db.prepare_cached(sql)?;
+            let rows = statement.query_map([], ledger_row)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Every payment in the books and what of it moved, oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn payments(&self) -> Result<Vec<BookedPayment>, StoreError> {
+        self.with(|db| {
+            let sql = "SELECT p.hash, p.direction = 'in', p.job, p.amount, p.at, (SELECT SUM(l.amount) FROM ledger l
+                       WHERE l.hash = p.hash AND (l.movement IN ('earned', 'refund-received')) = (p.direction = 'in')
+                       AND l.movement <> 'fee') FROM payments p ORDER BY p.at";
+            let mut statement = db.prepare_cached(sql)?;
+            let rows = statement.query_map([], |row| {
+                Ok(BookedPayment {
+                    hash: PaymentHash::from_bytes(row.get(0)?),
+                    incoming: row.get(1)?,
+                    job: JobId::from_bytes(row.get(2)?),
+                    amount: Msat::new(row.get::<_, i64>(3)?.unsigned_abs()),
+                    at: Timestamp::from_millis(row.get::<_, i64>(4)?.unsigned_abs()),
+                    moved: row.get::<_, Option<i64>>(5)?.map(|moved| Msat::new(moved.unsigned_abs())),
                 })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -210,6 +254,18 @@ impl Reader {
             Ok(rows.collect::<Result<_, _>>()?)
         })
     }
+}
+
+fn ledger_row(row: &Row<'_>) -> rusqlite::Result<LedgerRow> {
+    let movement: String = row.get(3)?;
+    let amount: i64 = row.get(4)?;
+    Ok(LedgerRow {
+        at: row.get::<_, i64>(0)?.unsigned_abs(),
+        job: JobId::from_bytes(row.get(1)?),
+        hash: hex::encode(row.get::<_, [u8; 32]>(2)?),
+        msat: if adds(&movement) { amount } else { -amount },
+        movement,
+    })
 }
 
 fn adds(movement: &str) -> bool {

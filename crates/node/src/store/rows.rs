@@ -7,7 +7,7 @@ use openagents_engine::{
     Ask, Job,
     job::{State, Step},
 };
-use openagents_types::{JobId, Timestamp};
+use openagents_types::{JobId, PaymentHash, Timestamp};
 use rusqlite::{Connection, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
@@ -27,14 +27,23 @@ struct Standing<'a> {
     changed_at: Timestamp,
     state: Cow<'a, State>,
     steps: Cow<'a, [Step]>,
+    #[serde(default, skip_serializing_if = "<[PaymentHash]>::is_empty")]
+    doubts: Cow<'a, [PaymentHash]>,
 }
 
 /// The job in a row of [`SOLD`].
 pub(super) fn sold(row: &Row<'_>) -> Result<Job, StoreError> {
     let (request, standing): (String, String) = (row.get(0)?, row.get(1)?);
-    let Standing { received_at, changed_at, state, steps } = serde_json::from_str(&standing)?;
+    let Standing { received_at, changed_at, state, steps, doubts } = serde_json::from_str(&standing)?;
     let request = Arc::new(serde_json::from_str(&request)?);
-    Ok(Job { request, received_at, changed_at, state: state.into_owned(), steps: steps.into_owned() })
+    Ok(Job {
+        request,
+        received_at,
+        changed_at,
+        state: state.into_owned(),
+        steps: steps.into_owned(),
+        doubts: doubts.into_owned(),
+    })
 }
 
 /// The ask in a row of [`BOUGHT`].
@@ -61,6 +70,7 @@ pub(super) fn write_sold(tx: &Transaction<'_>, job: &Job) -> Result<(), StoreErr
         changed_at: job.changed_at,
         state: Cow::Borrowed(&job.state),
         steps: Cow::Borrowed(&job.steps),
+        doubts: Cow::Borrowed(&job.doubts),
     })?;
     let (word, open) = (job.state.word(), !job.state.is_closed());
     let sql = "UPDATE jobs SET word = ?2, open = ?3, changed_at = ?4, body = ?5 WHERE id = ?1";

@@ -123,6 +123,7 @@ pub(super) fn sold(n: u8, state: State) -> Job {
         changed_at: THEN,
         state,
         steps,
+        doubts: vec![],
     }
 }
 
@@ -164,6 +165,7 @@ pub(super) fn bought(n: u8, phase: Phase, monies: Vec<Money>) -> Ask {
             at: THEN,
         }),
         phase,
+        doubts: vec![],
         steps: vec![],
     };
     ask.steps = steps(&["collecting", "paying", ask.word()]);

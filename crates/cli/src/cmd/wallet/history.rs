@@ -1,0 +1,258 @@
+//! `openagents wallet history`: what went in and out, as the wallet tells it or as the books hold it.
+
+use clap::{Args, ValueEnum};
+use openagents_api::{MovementView, SCHEMA_VERSION, TransactionView};
+use openagents_node::{Archive, home::Home};
+use openagents_types::Msat;
+use serde_json::json;
+
+use crate::{
+    args::Global,
+    dates,
+    exit::Exit,
+    link, show,
+    tables::{ago, now_ms, table},
+    text::one_line,
+};
+
+/// How many digits of a name are shown in tables.
+const SHORT: usize = 12;
+
+/// How many the wallet is asked for when some will be left out: as many as one answer holds.
+const MANY: u32 = 150;
+
+/// What of the history is wanted.
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  openagents wallet history --sent --since 2026-01-01\n  \
+        openagents wallet history --books --csv > money.csv\n  openagents wallet history --books --pending",
+    after_help = "Without --books the running node's wallet is asked. The books hold what the market moved: earned, \
+        spent, fee, refund-paid, refund-received; they can be read while no node runs. All of the amounts in an \
+        export of what is settled come to what the ledger says."
+)]
+pub(crate) struct HistoryArgs {
+    /// How many, newest first; an export has all
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    limit: u32,
+    /// What the books of the market say, job by job, instead of the wallet's own list
+    #[arg(long)]
+    books: bool,
+    /// As comma-separated values for spreadsheets (RFC 4180), from the books
+    #[arg(long, requires = "books", conflicts_with = "json")]
+    csv: bool,
+    /// Only these
+    #[command(flatten)]
+    only: Only,
+    /// Only from this day on (UTC)
+    #[arg(long, value_name = "DAY", value_parser = dates::day)]
+    since: Option<u64>,
+    /// Only up to this day, itself included (UTC)
+    #[arg(long, value_name = "DAY", value_parser = dates::day)]
+    until: Option<u64>,
+    /// Only of this job: its name or a beginning of it
+    #[arg(long, value_name = "ID")]
+    job: Option<String>,
+}
+
+/// Which way or how far.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct Only {
+    /// Only what left us
+    #[arg(long)]
+    sent: bool,
+    /// Only what came to us
+    #[arg(long)]
+    received: bool,
+    /// Only what is under way: pending, funds safe
+    #[arg(long)]
+    pending: bool,
+    /// Only what failed and came back
+    #[arg(long)]
+    failed: bool,
+}
+
+/// How far a payment has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    Settled,
+    Pending,
+    Failed,
+}
+
+impl HistoryArgs {
+    fn takes(&self, at: u64, incoming: bool, stage: Stage) -> bool {
+        let only = &self.only;
+        let wanted = match (only.pending, only.failed) {
+            (true, _) => stage == Stage::Pending,
+            (_, true) => stage == Stage::Failed,
+            // An export is what moved, so that its sum is the ledger's.
+            _ if self.books => stage == Stage::Settled,
+            _ => true,
+        };
+        wanted
+            && !(only.sent && incoming)
+            && (!only.received || incoming)
+            && self.since.is_none_or(|since| at >= since)
+            && self.until.is_none_or(|until| at < dates::next_day(until))
+    }
+
+    fn filters(&self) -> bool {
+        let Only { sent, received, pending, failed } = self.only;
+        sent || received
+            || pending
+            || failed
+            || self.since.is_some()
+            || self.until.is_some()
+            || self.job.is_some()
+    }
+}
+
+/// Does it.
+pub(super) fn run(global: &Global, home: &Home, args: &HistoryArgs) -> anyhow::Result<Exit> {
+    if args.books { books(global, home, args) } else { wallet(global, home, args) }
+}
+
+fn wallet(global: &Global, home: &Home, args: &HistoryArgs) -> anyhow::Result<Exit> {
+    let client = link::connect(home)?;
+    let asked = if args.filters() { MANY } else { args.limit };
+    let mut rows = crate::cmd::wait(async { Ok(client.history(asked).await?) })?;
+    rows.retain(|row| {
+        let of_job = args.job.as_ref().is_none_or(|job| row.description.contains(job.as_str()));
+        of_job && args.takes(row.at, row.direction == "in", stage(&row.state))
+    });
+    rows.truncate(args.limit as usize);
+    if global.json {
+        show::json(&json!({ "schema_version": SCHEMA_VERSION, "transactions": rows }))?;
+    } else if rows.is_empty() {
+        show::talk(if args.filters() { "nothing of that kind" } else { "nothing went in or out yet" });
+    } else {
+        let now = now_ms();
+        let rows: Vec<Vec<String>> = rows.iter().map(|row| transaction(row, now)).collect();
+        show::line(&table(&["when", "way", "amount", "fee", "state", "hash", "for"], &rows))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn stage(word: &str) -> Stage {
+    match word {
+        "settled" => Stage::Settled,
+        "pending" | "held" => Stage::Pending,
+        _ => Stage::Failed,
+    }
+}
+
+fn transaction(row: &TransactionView, now: u64) -> Vec<String> {
+    vec![
+        ago(now, row.at),
+        one_line(&row.direction, 4),
+        Msat::new(row.amount_msat).to_string(),
+        Msat::new(row.fee_msat).to_string(),
+        one_line(&row.state, 12),
+        one_line(&row.hash, SHORT),
+        one_line(&row.description, 40),
+    ]
+}
+
+fn books(global: &Global, home: &Home, args: &HistoryArgs) -> anyhow::Result<Exit> {
+    let archive = Archive::open(home)?.ok_or_else(link::not_running)?;
+    let mut rows = archive.movements()?;
+    rows.retain(|row| {
+        let of_job = args.job.as_ref().is_none_or(|job| row.job.to_hex().starts_with(&job.to_lowercase()));
+        of_job && args.takes(row.at, row.msat >= 0, stage(&row.state))
+    });
+    if args.csv {
+        show::piece(&csv(&rows)?)?;
+    } else if global.json {
+        let net: i64 = rows.iter().filter(|row| row.state == "settled").map(|row| row.msat).sum();
+        show::json(&json!({ "schema_version": SCHEMA_VERSION, "net_msat": net, "movements": rows }))?;
+    } else if rows.is_empty() {
+        show::talk("nothing of that kind is in the books");
+    } else {
+        let now = now_ms();
+        let shown = rows.iter().take(args.limit as usize);
+        let shown: Vec<Vec<String>> = shown.map(|row| movement(row, now)).collect();
+        show::line(&table(&["when", "what", "amount", "state", "kind", "job", "hash"], &shown))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn movement(row: &MovementView, now: u64) -> Vec<String> {
+    let sign = if row.msat < 0 { "-" } else { "" };
+    vec![
+        ago(now, row.at),
+        row.movement.clone(),
+        format!("{sign}{}", Msat::new(row.msat.unsigned_abs())),
+        if row.state == "pending" { "pending, funds safe".into() } else { row.state.clone() },
+        row.kind.map_or_else(|| "-".into(), |kind| kind.to_string()),
+        row.job.to_hex()[..SHORT].to_owned(),
+        one_line(&row.hash, SHORT),
+    ]
+}
+
+/// One line a movement; text that a spreadsheet would take for a formula is made text.
+fn csv(rows: &[MovementView]) -> anyhow::Result<String> {
+    let mut out = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    out.write_record([
+        "time",
+        "job",
+        "side",
+        "kind",
+        "counterparty",
+        "movement",
+        "amount_msat",
+        "state",
+        "hash",
+    ])?;
+    for row in rows {
+        out.write_record([
+            dates::iso(row.at),
+            row.job.to_hex(),
+            row.side.word().to_owned(),
+            row.kind.map_or_else(String::new, |kind| kind.to_string()),
+            harmless(row.counterparty.as_deref().unwrap_or_default()),
+            harmless(&row.movement),
+            row.msat.to_string(),
+            harmless(&row.state),
+            harmless(&row.hash),
+        ])?;
+    }
+    Ok(String::from_utf8(out.into_inner()?)?)
+}
+
+/// A cell that begins like a formula, behind an apostrophe (OWASP, "CSV Injection"). Amounts are numbers and stay so.
+fn harmless(cell: &str) -> String {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use openagents_api::Side;
+    use openagents_types::{JobId, JobKind};
+
+    use super::*;
+
+    #[test]
+    fn a_cell_is_never_a_formula_and_an_amount_stays_a_number() {
+        let row = MovementView {
+            at: 0,
+            job: JobId::from_bytes([7; 32]),
+            side: Side::Bought,
+            kind: Some(JobKind::SUMMARIZATION),
+            counterparty: Some("=HYPERLINK(\"http://evil\",\"x\")".into()),
+            movement: "spent".into(),
+            msat: -1_500,
+            state: "settled".into(),
+            hash: "@x".into(),
+        };
+        let text = csv(&[row]).unwrap();
+        let mut lines = text.split("\r\n");
+        assert!(lines.next().unwrap().starts_with("time,job,side,kind,"));
+        let line = lines.next().unwrap();
+        assert!(line.starts_with("1970-01-01T00:00:00Z,0707"), "{line}");
+        assert!(
+            line.ends_with("\"'=HYPERLINK(\"\"http://evil\"\",\"\"x\"\")\",spent,-1500,settled,'@x"),
+            "{line}"
+        );
+    }
+}

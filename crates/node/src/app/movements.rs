@@ -1,0 +1,117 @@
+//! The books of the market, line by line: what moved, for which job and to whom, and what has not moved yet or came
+//! back.
+
+use std::collections::HashMap;
+
+use openagents_api::{MovementView, Side};
+use openagents_engine::{
+    Ask, Job,
+    customer::{Attempt, Money, Reclaim},
+};
+use openagents_types::JobId;
+
+use crate::store::{LedgerRow, Page, Reader, StoreError};
+
+/// How many jobs are read at once.
+const JOBS: u32 = 500;
+
+/// Everything, newest first.
+pub(super) fn all(reader: &Reader) -> Result<Vec<MovementView>, StoreError> {
+    let (asks, jobs) = (asks(reader)?, jobs(reader)?);
+    let mut lines: Vec<MovementView> =
+        reader.whole_ledger()?.into_iter().map(|row| moved(row, &asks, &jobs)).collect();
+    lines.extend(asks.values().flat_map(unmoved_of_bought));
+    lines.extend(jobs.values().filter_map(unmoved_of_sold));
+    lines.sort_by(|a, b| (b.at, &a.hash, &a.movement).cmp(&(a.at, &b.hash, &b.movement)));
+    Ok(lines)
+}
+
+fn asks(reader: &Reader) -> Result<HashMap<JobId, Ask>, StoreError> {
+    let (mut all, mut page) = (HashMap::new(), Page { limit: JOBS, open: false, after: None });
+    loop {
+        let some = reader.asks(page)?;
+        let Some(last) = some.last() else { return Ok(all) };
+        page.after = Some(last.id);
+        all.extend(some.into_iter().filter(|ask| !ask.attempts.is_empty()).map(|ask| (ask.id, ask)));
+    }
+}
+
+fn jobs(reader: &Reader) -> Result<HashMap<JobId, Job>, StoreError> {
+    let (mut all, mut page) = (HashMap::new(), Page { limit: JOBS, open: false, after: None });
+    loop {
+        let some = reader.jobs(page)?;
+        let Some(last) = some.last() else { return Ok(all) };
+        page.after = Some(last.id());
+        all.extend(some.into_iter().filter(|job| job.state.hash().is_some()).map(|job| (job.id(), job)));
+    }
+}
+
+fn moved(row: LedgerRow, asks: &HashMap<JobId, Ask>, jobs: &HashMap<JobId, Job>) -> MovementView {
+    let sold = matches!(row.movement.as_str(), "earned" | "refund-paid");
+    let (side, kind, counterparty) = if sold {
+        let job = jobs.get(&row.job);
+        (Side::Sold, job.map(|job| job.request.kind), job.map(|job| job.request.customer.to_hex()))
+    } else {
+        let ask = asks.get(&row.job);
+        let attempt = ask.and_then(|ask| ask.attempts.iter().find(|attempt| is_of(attempt, &row.hash)));
+        let provider = attempt.map(|attempt| attempt.quote.provider.to_hex());
+        (Side::Bought, ask.map(|ask| ask.spec.kind), provider)
+    };
+    MovementView {
+        at: row.at,
+        job: row.job,
+        side,
+        kind,
+        counterparty,
+        movement: row.movement,
+        msat: row.msat,
+        state: "settled".into(),
+        hash: row.hash,
+    }
+}
+
+/// Whether a payment is an attempt's own or its refund. A refund that has come no longer has a name in the attempt.
+fn is_of(attempt: &Attempt, hash: &str) -> bool {
+    let own = attempt.quote.invoice.payment_hash.to_hex() == hash;
+    own || matches!(&attempt.money, Money::Settled { reclaim: Reclaim::Done, .. })
+}
+
+fn unmoved_of_bought(ask: &Ask) -> Vec<MovementView> {
+    let unmoved = ask.attempts.iter().filter_map(|attempt| {
+        let state = match &attempt.money {
+            Money::Pending | Money::Doubtful => "pending",
+            Money::Returned => "failed",
+            Money::Settled { .. } => return None,
+        };
+        Some((attempt, state))
+    });
+    unmoved
+        .map(|(attempt, state)| MovementView {
+            at: attempt.since.millis(),
+            job: ask.id,
+            side: Side::Bought,
+            kind: Some(ask.spec.kind),
+            counterparty: Some(attempt.quote.provider.to_hex()),
+            movement: "spent".into(),
+            msat: i64::try_from(attempt.quote.price.get()).map_or(i64::MIN, |msat| -msat),
+            state: state.into(),
+            hash: attempt.quote.invoice.payment_hash.to_hex(),
+        })
+        .collect()
+}
+
+/// A payment that is locked for us. One that nobody has made yet is no payment.
+fn unmoved_of_sold(job: &Job) -> Option<MovementView> {
+    let (hash, amount) = (job.state.hash()?, job.state.locked()?);
+    Some(MovementView {
+        at: job.changed_at.millis(),
+        job: job.id(),
+        side: Side::Sold,
+        kind: Some(job.request.kind),
+        counterparty: Some(job.request.customer.to_hex()),
+        movement: "earned".into(),
+        msat: i64::try_from(amount.get()).unwrap_or(i64::MAX),
+        state: "pending".into(),
+        hash: hash.to_hex(),
+    })
+}
