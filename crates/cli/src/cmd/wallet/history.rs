@@ -1,6 +1,6 @@
 //! `openagents wallet history`: what went in and out, as the wallet tells it or as the books hold it.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use openagents_api::{MovementView, SCHEMA_VERSION, TransactionView};
 use openagents_node::{Archive, home::Home};
 use openagents_types::Msat;
@@ -38,7 +38,7 @@ pub(crate) struct HistoryArgs {
     #[arg(long)]
     books: bool,
     /// As comma-separated values for spreadsheets (RFC 4180), from the books
-    #[arg(long, requires = "books", conflicts_with = "json")]
+    #[arg(long, requires = "books")]
     csv: bool,
     /// Only these
     #[command(flatten)]
@@ -73,7 +73,7 @@ struct Only {
 }
 
 /// How far a payment has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Settled,
     Pending,
