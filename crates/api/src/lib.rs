@@ -9,8 +9,8 @@ mod view;
 
 pub use client::{Client, ClientError};
 pub use view::{
-    AskBody, Asked, AuditQuery, AuditView, Cleared, JobView, LedgerLine, LedgerView, Listing, NewsView,
-    NodeView, OfferView, Problem, ProviderView, QuoteView, RefusalView, RelayView, ResultView, Side,
+    AskBody, Asked, AuditQuery, AuditView, Cleared, DisputeView, JobView, LedgerLine, LedgerView, Listing, NewsView,
+    NodeView, OfferView, Problem, ProviderView, PublishedReceipt, QuoteView, ReceiptQuery, ReceiptView, RefusalView, RelayView, ResultView, Side,
     StepView, TransactionView, WalletView,
 };
 

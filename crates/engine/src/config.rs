@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use openagents_types::{DayBudget, JobId, JobKind, Millis, Msat, Network, Preimage, ProviderKey};
+use openagents_types::{
+    DayBudget, JobId, JobKind, Millis, Msat, Network, Preimage, ProviderKey, ReceiptRule,
+};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -48,6 +50,8 @@ pub struct ProviderConfig {
     pub recheck: Millis,
     /// How long a job may run in silence before the customer is told that it does.
     pub silence: Millis,
+    /// Which jobs get a receipt.
+    pub receipts: ReceiptRule,
 }
 
 impl ProviderConfig {
@@ -69,6 +73,7 @@ impl ProviderConfig {
             attempts: 2,
             recheck: Millis::from_secs(5),
             silence: Millis(500),
+            receipts: ReceiptRule::Paid,
         }
     }
 
@@ -110,6 +115,8 @@ pub struct CustomerConfig {
     pub late_offer_on_fetched: Millis,
     /// What may be paid in a day, and what was begun today; `None` sets no limit.
     pub budget: Option<DayBudget>,
+    /// For which jobs a receipt is waited for.
+    pub receipts: ReceiptRule,
 }
 
 impl CustomerConfig {
@@ -126,6 +133,7 @@ impl CustomerConfig {
             // Providers give an address twenty seconds, and read what it held.
             late_offer_on_fetched: Millis::from_secs(40),
             budget: None,
+            receipts: ReceiptRule::Paid,
         }
     }
 }
@@ -139,6 +147,10 @@ impl PreimageSeed {
     /// A seed from 32 secret bytes, which must differ from every signing key.
     pub fn new(secret: [u8; 32]) -> Self {
         Self(Zeroizing::new(secret))
+    }
+
+    pub(crate) fn secret(&self) -> &[u8; 32] {
+        &self.0
     }
 
     /// The preimage for a job's hold invoice.

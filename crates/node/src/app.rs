@@ -5,6 +5,7 @@ mod archive;
 mod guard;
 mod live;
 mod pages;
+mod receipts;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -14,8 +15,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
-use openagents_api::{AskBody, Asked, NodeView, Problem, TransactionView};
-use openagents_types::{JobId, ProviderKey};
+use openagents_api::{AskBody, Asked, NodeView, Problem, Side, TransactionView};
+use openagents_types::{EventId, JobId, ProviderKey};
 
 use crate::{bus::Bus, store::Reader};
 
@@ -53,6 +54,8 @@ pub(crate) trait Desk: Send + Sync {
     async fn cancel(&self, id: JobId) -> Result<(), Problem>;
     /// Forgets all checks by the policy; gives their number.
     async fn clear_audit(&self) -> Result<u64, Problem>;
+    /// Makes the receipt for a job public; gives the event.
+    async fn publish_receipt(&self, job: JobId, side: Side) -> Result<EventId, Problem>;
     /// Opens a testnet wallet; gives its connection.
     async fn testnet_wallet(&self, label: &str, sats: u64) -> Result<String, Problem>;
     /// Where all test money is, if this node serves the testnet.

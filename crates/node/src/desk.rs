@@ -12,7 +12,7 @@ use openagents_api::{
     TransactionView, WalletView,
 };
 use openagents_engine::{AskOptions, Input, ProviderConfig};
-use openagents_types::{JobId, JobSpec, Millis, Msat, ProviderKey, Timestamp};
+use openagents_types::{EventId, JobId, JobSpec, Millis, Msat, ProviderKey, Timestamp};
 use openagents_wallet::HistoryFilter;
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     app::{Desk, Facts},
     clock,
     config::Config,
-    driver::{AskRefused, DriverHandle, Order},
+    driver::{AskRefused, DriverHandle, Order, PublishRefused},
     identity::Identity,
     node::Up,
     relays::Relays,
@@ -116,6 +116,10 @@ impl Desk for Counter {
             money: "No money moved.".into(),
             next: "Run `openagents doctor`.".into(),
         })
+    }
+
+    async fn publish_receipt(&self, job: JobId, side: Side) -> Result<EventId, Problem> {
+        self.driver.publish_receipt(job, side).await.map_err(|refused| unpublished(&refused))
     }
 
     async fn testnet_wallet(&self, label: &str, sats: u64) -> Result<String, Problem> {
@@ -217,6 +221,27 @@ impl Counter {
         let side = |word: &str| if word == "sold" { Side::Sold } else { Side::Bought };
         let counts = self.reader.counts().unwrap_or_default();
         counts.into_iter().map(|(word, state, count)| (side(&word), state, count)).collect()
+    }
+}
+
+pub(crate) fn unpublished(refused: &PublishRefused) -> Problem {
+    let (code, next) = match refused {
+        PublishRefused::Unknown => ("no-receipt", "See `openagents receipts list` for what there is."),
+        PublishRefused::Disputed => ("receipt", "See what is wrong with it: `openagents receipts show`."),
+        PublishRefused::Encrypted => {
+            ("receipt", "Hand it to whom it concerns: `openagents receipts show --json JOB`.")
+        }
+        PublishRefused::NoKey | PublishRefused::Encode(_) | PublishRefused::Proof(_) => {
+            ("receipt", "Run `openagents doctor`.")
+        }
+        PublishRefused::Store(_) => ("store", "Run `openagents doctor`."),
+        PublishRefused::Stopping => ("stopping", "Start the node again with `openagents up`."),
+    };
+    Problem {
+        code: code.into(),
+        message: refused.to_string(),
+        money: "No money moved.".into(),
+        next: next.into(),
     }
 }
 

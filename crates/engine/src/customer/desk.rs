@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal};
 use crate::{
-    Action, Actions, CustomerConfig, Direction, PaymentRow, Record, Standing, choice::score, job::note_step,
+    Action, Actions, CustomerConfig, Direction, PaymentRow, Record, Standing, choice::score, job::note_step, receipt::Waiting,
     schedule::Schedule,
 };
 
@@ -26,6 +26,7 @@ pub(crate) struct CustomerDesk {
     /// How many jobs hold an offer of this invoice.
     offered: HashMap<PaymentHash, usize>,
     standings: HashMap<ProviderKey, Standing>,
+    pub(crate) receipts: Waiting,
 }
 
 impl CustomerDesk {
@@ -38,6 +39,7 @@ impl CustomerDesk {
             schedule: Schedule::default(),
             offered: HashMap::new(),
             standings: HashMap::new(),
+            receipts: Waiting::default(),
         }
     }
 
@@ -362,6 +364,7 @@ impl CustomerDesk {
         while let Some(id) = self.schedule.pop_due(now) {
             self.look_after(now, id, out);
         }
+        self.receipts.tick(now, out);
     }
 
     fn look_after(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
@@ -503,7 +506,7 @@ impl CustomerDesk {
         out.save(Record::Ask(Box::new(ask.clone())));
         if ask.is_over() {
             self.unindex(&ask);
-            out.push(Action::Unfollow(id));
+            self.part(now, &ask, out);
         } else {
             self.index(&ask);
             self.put(ask);
@@ -555,7 +558,7 @@ impl CustomerDesk {
     }
 
     pub(crate) fn next_wake(&self) -> Option<Timestamp> {
-        self.schedule.next()
+        [self.schedule.next(), self.receipts.next_wake()].into_iter().flatten().min()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -12,12 +12,13 @@ use openagents_api::{
     SCHEMA_VERSION, Side, TransactionView, WalletView,
 };
 use openagents_engine::Record;
-use openagents_types::{JobId, JobKind, ProviderKey};
+use openagents_types::{EventId, JobId, JobKind, ProviderKey};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 
 use super::{App, Desk, Facts, router, view};
 use crate::{
     bus::{Bus, News},
+    driver::PublishRefused,
     store::{Batch, Reader, Store},
 };
 
@@ -96,6 +97,13 @@ impl Desk for Fake {
 
     async fn clear_audit(&self) -> Result<u64, Problem> {
         Ok(3)
+    }
+
+    async fn publish_receipt(&self, job: JobId, side: Side) -> Result<EventId, Problem> {
+        match side {
+            Side::Sold => Ok(job.event()),
+            Side::Bought => Err(crate::desk::unpublished(&PublishRefused::Disputed)),
+        }
     }
 
     async fn testnet_wallet(&self, label: &str, sats: u64) -> Result<String, Problem> {

@@ -42,7 +42,7 @@ pub(super) fn states() -> Vec<State> {
         State::Invoicing { price: amount, bytes: 9 },
         State::Offered { invoice: invoice(7), terms: Terms::Escrow, expires_at: until },
         State::Lapsing { hash, amount, until, why: why() },
-        State::Delivered { hash, amount },
+        State::Delivered { hash, amount, work: None },
         State::Returning { hash, why: why() },
         State::RefundOwed { hash, amount, why: why() },
         State::Refunding { hash, amount, why: why(), claim: invoice(8), doubted: false },
@@ -54,7 +54,7 @@ pub(super) fn states() -> Vec<State> {
     let outcomes = [
         Outcome::Settled { paid: amount },
         Outcome::Settled { paid: Msat::ZERO },
-        Outcome::Unpaid,
+        Outcome::Unpaid { work: None },
         Outcome::Refused(why()),
         Outcome::Expired,
         Outcome::Cancelled,
