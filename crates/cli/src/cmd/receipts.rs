@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use openagents_api::{Client, ReceiptQuery, ReceiptView, SCHEMA_VERSION, Side};
 use openagents_node::{Archive, home::Home};
 use openagents_protocol::receipt::{Proof, Proven};
-use openagents_types::{JobId, Msat, Receipt};
+use openagents_types::{JobId, Receipt};
 use serde_json::json;
 
 use crate::{
