@@ -169,7 +169,11 @@ impl Client {
     ///
     /// # Errors
     /// The node does not answer, has no such receipt, or refuses because it is disputed or its job was encrypted.
-    pub async fn publish_receipt(&self, job: JobId, side: Option<Side>) -> Result<PublishedReceipt, ClientError> {
+    pub async fn publish_receipt(
+        &self,
+        job: JobId,
+        side: Option<Side>,
+    ) -> Result<PublishedReceipt, ClientError> {
         let wanted = ReceiptQuery { side, ..ReceiptQuery::default() };
         let request = self.request(Method::POST, &format!("/api/v1/receipts/{job}/publish"));
         self.read(request.query(&wanted)).await

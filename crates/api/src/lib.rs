@@ -9,9 +9,9 @@ mod view;
 
 pub use client::{Client, ClientError};
 pub use view::{
-    AskBody, Asked, AuditQuery, AuditView, Cleared, DisputeView, JobView, LedgerLine, LedgerView, Listing, NewsView,
-    NodeView, OfferView, Problem, ProviderView, PublishedReceipt, QuoteView, ReceiptQuery, ReceiptView, RefusalView, RelayView, ResultView, Side,
-    StepView, TransactionView, WalletView,
+    AskBody, Asked, AuditQuery, AuditView, Cleared, DisputeView, JobView, LedgerLine, LedgerView, Listing,
+    NewsView, NodeView, OfferView, Problem, ProviderView, PublishedReceipt, QuoteView, ReceiptQuery,
+    ReceiptView, RefusalView, RelayView, ResultView, Side, StepView, TransactionView, WalletView,
 };
 
 /// The version of the shapes in this crate, in every answer's `schema_version`.

@@ -165,14 +165,7 @@ impl ProviderDesk {
         }
     }
 
-    fn while_delivered(
-        &mut self,
-        now: Timestamp,
-        id: JobId,
-        done: Done,
-        state: Incoming,
-        out: &mut Actions,
-    ) {
+    fn while_delivered(&mut self, now: Timestamp, id: JobId, done: Done, state: Incoming, out: &mut Actions) {
         let Done { hash, amount, work } = done;
         match state {
             Incoming::Settled { .. } => {

@@ -7,7 +7,7 @@ use openagents_engine::{
     Action, Ask, AskOptions, Config, CustomerConfig, Engine, Incoming, Input, Job, Outgoing, PreimageSeed,
     ProviderConfig, Record,
     job::{Outcome, State, Step},
-    receipt::{AWAITED, Dispute, PATIENCE, Received, ReceiptRecord, Work},
+    receipt::{AWAITED, Dispute, PATIENCE, ReceiptRecord, Received, Work},
 };
 use openagents_types::{
     ContentHash, CustomerKey, Draft, Encryption, EventId, Invoice, JobId, JobKind, JobRequest, JobResult,
@@ -55,7 +55,8 @@ fn delivered(work: bool) -> Job {
     };
     let state = State::Delivered { hash: PREIMAGE.hash(), amount: PRICE, work: work.then(|| Box::new(done)) };
     let step = |after, word: &str| Step { at: NOW.after(Millis(after)), word: word.into() };
-    let steps = vec![step(10, "resolving"), step(500, "queued"), step(501, "running"), step(900, "delivered")];
+    let steps =
+        vec![step(10, "resolving"), step(500, "queued"), step(501, "running"), step(900, "delivered")];
     Job { request: Arc::new(request), received_at: NOW.after(Millis(10)), changed_at: NOW, state, steps }
 }
 
@@ -85,7 +86,11 @@ fn a_settled_job_gets_one_receipt_in_the_transaction_that_settles_it() {
     let records: Vec<Record> = serde_json::from_str(&text).unwrap();
     let (mut engine, _) = Engine::restore(NOW, config(ReceiptRule::Paid), records);
     let actions = settled_at(&mut engine, 950);
-    assert!(actions.iter().any(|action| matches!(action, Action::Save(Record::Job(job)) if job.state.is_closed())));
+    assert!(
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::Save(Record::Job(job)) if job.state.is_closed()))
+    );
     let receipts = issued(&actions);
     let [receipt] = receipts.as_slice() else { panic!("{receipts:?}") };
     assert_eq!((receipt.price, receipt.payment_hash), (PRICE, Some(PREIMAGE.hash())));
@@ -131,7 +136,10 @@ fn whoever_wants_no_receipts_sends_none_and_an_older_record_has_nothing_to_say()
 fn the_record_of_an_earlier_version_is_still_read() {
     let mut value = serde_json::to_value(delivered(false)).unwrap();
     assert_eq!(value["state"].get("work"), None);
-    assert!(matches!(serde_json::from_value::<Job>(value.clone()).unwrap().state, State::Delivered { work: None, .. }));
+    assert!(matches!(
+        serde_json::from_value::<Job>(value.clone()).unwrap().state,
+        State::Delivered { work: None, .. }
+    ));
     value["state"] = serde_json::json!({ "is": "closed", "outcome": { "ended": "unpaid" }, "hash": null });
     assert_eq!(serde_json::from_value::<Job>(value).unwrap().state.word(), "unpaid");
 }
@@ -296,7 +304,9 @@ fn a_receipt_that_lies_is_kept_as_disputed_with_the_field_and_never_countersigne
 fn a_receipt_by_somebody_else_or_for_a_job_that_is_not_ours_is_not_even_kept() {
     let mut engine = waiting();
     assert!(!engine.awaits_receipt(job(1), ProviderKey::from_bytes([3; 32])));
-    assert!(hears(&mut engine, Receipt { provider: ProviderKey::from_bytes([3; 32]), ..honest() }).is_empty());
+    assert!(
+        hears(&mut engine, Receipt { provider: ProviderKey::from_bytes([3; 32]), ..honest() }).is_empty()
+    );
     assert!(hears(&mut engine, Receipt { job: job(2), ..honest() }).is_empty());
     assert!(agrees(&hears(&mut engine, honest())), "and nothing of that stands in the way of the true one");
 }

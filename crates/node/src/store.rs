@@ -355,7 +355,8 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn said(&self, job: JobId, slot: &str) -> Result<Option<EventId>, StoreError> {
-        let mut statement = self.db.prepare_cached("SELECT event FROM outbox WHERE job = ?1 AND slot = ?2")?;
+        let mut statement =
+            self.db.prepare_cached("SELECT event FROM outbox WHERE job = ?1 AND slot = ?2")?;
         let event = statement.query_row(params![job.as_bytes(), slot], |row| row.get(0)).optional()?;
         Ok(event.map(EventId::from_bytes))
     }

@@ -125,7 +125,9 @@ pub(crate) fn decode(event: &Verified, keys: &mut Keyring) -> Result<ReceivedRec
     let (_, body) = opened(event, keys)?;
     let receipt = signed(event, &body).map_err(|fault| match fault {
         ProofError::Digest => DecodeError::Content("what its tag x is the hash of"),
-        ProofError::Foreign(_) => DecodeError::Content("a receipt by its author for its job and its customer"),
+        ProofError::Foreign(_) => {
+            DecodeError::Content("a receipt by its author for its job and its customer")
+        }
         _ => DecodeError::Content("a receipt"),
     })?;
     let digest = ContentHash::of(body.as_bytes());
@@ -156,8 +158,7 @@ fn signed(event: &Verified, body: &str) -> Result<Receipt, ProofError> {
     if digest(&found) != Some(ContentHash::of(body.as_bytes())) {
         return Err(ProofError::Digest);
     }
-    let receipt: Receipt =
-        serde_json::from_str(body).map_err(|error| ProofError::Body(error.to_string()))?;
+    let receipt: Receipt = serde_json::from_str(body).map_err(|error| ProofError::Body(error.to_string()))?;
     let names = [Some(&receipt.usage.backend), receipt.usage.model.as_ref()];
     if names.into_iter().flatten().any(|name| name.len() > LONGEST_NAME) {
         return Err(ProofError::Body("the name of its backend or model is too long".into()));
@@ -242,9 +243,8 @@ impl Proof {
     /// # Errors
     /// One of them is not JSON.
     pub fn new(body: &str, receipt: &str, countersignature: Option<&str>) -> Result<Self, ProofError> {
-        let value = |text: &str| {
-            serde_json::from_str(text).map_err(|error| ProofError::Malformed(error.to_string()))
-        };
+        let value =
+            |text: &str| serde_json::from_str(text).map_err(|error| ProofError::Malformed(error.to_string()));
         let countersignature = countersignature.map(value).transpose()?;
         Ok(Self { body: body.into(), receipt: value(receipt)?, countersignature })
     }

@@ -171,7 +171,8 @@ fn sealed() -> Vec<(String, Verified)> {
     events.push(("refund-claim".to_owned(), claim));
     let (seller, mut ring) = (keys(PROVIDER), Keyring::new(keys(PROVIDER)));
     let receipt = Draft::Receipt(Box::new(receipt(&request)));
-    events.push(("receipt".to_owned(), encode_provider(&request, &receipt, &seller, &mut ring, NOW).unwrap()));
+    events
+        .push(("receipt".to_owned(), encode_provider(&request, &receipt, &seller, &mut ring, NOW).unwrap()));
     events
 }
 

@@ -149,7 +149,11 @@ fn an_altered_receipt_proves_nothing() {
     let again = said(&request, &Receipt { price: Msat::new(2_000), ..receipt(&request) }, 2);
     let other = read(&again, 1).unwrap();
     let moved = proof(&again, &other, Some(&counter));
-    assert_eq!(moved.check(), Err(ProofError::Countersigned("event")), "a countersignature is for one receipt");
+    assert_eq!(
+        moved.check(),
+        Err(ProofError::Countersigned("event")),
+        "a countersignature is for one receipt"
+    );
     let swapped = Proof { receipt: whole.countersignature.clone().unwrap(), ..whole };
     assert!(matches!(swapped.check(), Err(ProofError::Kind { part: "receipt", .. })));
 }

@@ -160,7 +160,11 @@ impl Source {
 
 fn unknown(name: &str) -> Failure {
     let what = format!("there is no receipt for a job that begins with {name}");
-    Failure::new(Exit::Error, what, "see `openagents receipts list`; free jobs get none unless you set receipts.send")
+    Failure::new(
+        Exit::Error,
+        what,
+        "see `openagents receipts list`; free jobs get none unless you set receipts.send",
+    )
 }
 
 fn list(global: &Global, receipts: &[ReceiptView]) -> anyhow::Result<Exit> {
@@ -199,7 +203,8 @@ fn one(global: &Global, view: &ReceiptView) -> anyhow::Result<Exit> {
     }
     let mut lines = vec![format!("state     {} ({})", one_line(&view.state, 20), view.side.word())];
     if let Some(dispute) = &view.dispute {
-        let [field, says, known] = [&dispute.field, &dispute.says, &dispute.known].map(|text| one_line(text, 100));
+        let [field, says, known] =
+            [&dispute.field, &dispute.says, &dispute.known].map(|text| one_line(text, 100));
         lines.push(format!("dispute   {field}: it says {says}, our records say {known}"));
     }
     lines.push(describe(&view.receipt));
@@ -219,7 +224,10 @@ fn describe(receipt: &Receipt) -> String {
         format!("backend   {}{model}", one_line(&usage.backend, 60)),
         format!("usage     {} read, {} written, {}", usage.input_tokens, usage.output_tokens, usage.elapsed),
         format!("price     {}", receipt.price),
-        format!("hash      {}", receipt.payment_hash.map_or_else(|| "none, it was free".into(), |hash| hash.to_hex())),
+        format!(
+            "hash      {}",
+            receipt.payment_hash.map_or_else(|| "none, it was free".into(), |hash| hash.to_hex())
+        ),
         format!("result    {} (SHA-256)", receipt.result_sha256),
         format!("asked     {} (ms since 1970)", receipt.asked_at.millis()),
         format!("accepted  {}", receipt.accepted_at.millis()),

@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal};
 use crate::{
-    Action, Actions, CustomerConfig, Direction, PaymentRow, Record, Standing, choice::score, job::note_step, receipt::Waiting,
-    schedule::Schedule,
+    Action, Actions, CustomerConfig, Direction, PaymentRow, Record, Standing, choice::score, job::note_step,
+    receipt::Waiting, schedule::Schedule,
 };
 
 /// All jobs a customer has in hand. Those that are over leave memory; the store keeps them.

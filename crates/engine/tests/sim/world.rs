@@ -13,9 +13,9 @@ use openagents_engine::{
     receipt::Received,
 };
 use openagents_types::{
-    Cancel, ContentHash, CustomerKey, Draft, Encryption, EventId, Feedback, JobId, JobInput, JobKind, JobRequest,
-    JobResult, JobSpec, Millis, Msat, Network, Notice, PaymentHash, ProviderKey, Quote, Receipt, Status,
-    Terms, Timestamp, Usage,
+    Cancel, ContentHash, CustomerKey, Draft, Encryption, EventId, Feedback, JobId, JobInput, JobKind,
+    JobRequest, JobResult, JobSpec, Millis, Msat, Network, Notice, PaymentHash, ProviderKey, Quote, Receipt,
+    Status, Terms, Timestamp, Usage,
 };
 
 use crate::{
@@ -650,7 +650,8 @@ impl World {
                 assert_eq!(receipt.customer, self.requests[id].customer);
             }
             for (id, (receipt, dispute)) in &node.disk.received {
-                let said = self.receipts.get(&(*id, receipt.provider)).is_some_and(|(_, said)| said == receipt);
+                let said =
+                    self.receipts.get(&(*id, receipt.provider)).is_some_and(|(_, said)| said == receipt);
                 assert_eq!(dispute.is_none(), said, "customer {index}: {dispute:?} of {receipt:#?}");
                 self.report.disputed += u64::from(dispute.is_some());
                 if dispute.is_none() {
@@ -658,7 +659,8 @@ impl World {
                     assert_eq!(node.disk.asks[id].paid(), receipt.price);
                 }
             }
-            let delivered = |ask: &&Ask| matches!(ask.phase, Phase::Closed { outcome: AskOutcome::Delivered });
+            let delivered =
+                |ask: &&Ask| matches!(ask.phase, Phase::Closed { outcome: AskOutcome::Delivered });
             let asks = node.disk.asks.values().filter(delivered);
             self.report.paid += asks.filter(|ask| !ask.paid().is_zero()).count() as u64;
         }

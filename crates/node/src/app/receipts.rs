@@ -2,10 +2,7 @@
 
 use axum::{
     Json,
-    extract::{
-        Path, Query, State,
-        rejection::QueryRejection,
-    },
+    extract::{Path, Query, State, rejection::QueryRejection},
 };
 use openagents_api::{DisputeView, PublishedReceipt, ReceiptQuery, ReceiptView, Side};
 use openagents_engine::receipt::Dispute;
@@ -55,7 +52,8 @@ fn dispute(dispute: &Dispute) -> DisputeView {
 type Asked = Result<Query<ReceiptQuery>, QueryRejection>;
 
 fn wanted(query: &Asked) -> Result<ReceiptQuery, Failure> {
-    let message = "The query takes `side`, which is `sold` or `bought`; `after`, the `seq` of a receipt; and `limit`.";
+    let message =
+        "The query takes `side`, which is `sold` or `bought`; `after`, the `seq` of a receipt; and `limit`.";
     query.as_ref().map(|Query(wanted)| *wanted).map_err(|_| Failure::bad_request(message))
 }
 

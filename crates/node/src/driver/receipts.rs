@@ -24,7 +24,9 @@ pub enum PublishRefused {
     #[error("This receipt is disputed: it is not ours to show as true.")]
     Disputed,
     /// The job was encrypted.
-    #[error("The job was encrypted, and a public receipt would tell that it was done, when and for how much.")]
+    #[error(
+        "The job was encrypted, and a public receipt would tell that it was done, when and for how much."
+    )]
     Encrypted,
     /// The key of the job is not there.
     #[error("The key that would sign it is not here.")]
@@ -62,12 +64,7 @@ impl Driver {
     }
 
     /// Keeps a customer's signature under a receipt of ours, if it is that customer's and that receipt.
-    pub(super) fn countersigned(
-        &self,
-        event: &Verified,
-        signed: &Countersignature,
-        pending: &mut Pending,
-    ) {
+    pub(super) fn countersigned(&self, event: &Verified, signed: &Countersignature, pending: &mut Pending) {
         let Ok(Some(row)) = self.store.receipt(signed.job, Side::Sold) else { return };
         if row.countersigned.is_some() {
             return;

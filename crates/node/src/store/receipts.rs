@@ -69,7 +69,13 @@ pub(super) fn write(tx: &Transaction<'_>, record: &ReceiptRecord) -> Result<(), 
         ReceiptRecord::Issued { receipt } => {
             // As `openagents_protocol::receipt::body` writes what is signed.
             let body = serde_json::to_string(receipt)?;
-            insert.execute(params![job.as_bytes(), Side::Sold.word(), body, None::<String>, None::<String>])?;
+            insert.execute(params![
+                job.as_bytes(),
+                Side::Sold.word(),
+                body,
+                None::<String>,
+                None::<String>
+            ])?;
         }
         ReceiptRecord::Received { body, raw, dispute, .. } => {
             let dispute = dispute.as_ref().map(serde_json::to_string).transpose()?;

@@ -239,7 +239,10 @@ fn a_receipt_is_written_once_and_finds_both_signatures() {
 
     let job = JobId::from_bytes([1; 32]);
     let sold = store.receipt(job, Side::Sold).unwrap().unwrap();
-    assert_eq!((sold.receipt, sold.signed.as_deref(), sold.countersigned), (first, Some("{\"ours\":1}"), None));
+    assert_eq!(
+        (sold.receipt, sold.signed.as_deref(), sold.countersigned),
+        (first, Some("{\"ours\":1}"), None)
+    );
     for signed in ["{\"theirs\":2}", "{\"theirs\":3}"] {
         let countersigned = vec![(job, signed.to_owned())];
         store.commit(&Batch { countersigned, ..Batch::default() }).unwrap();
