@@ -22,11 +22,13 @@ use crate::{
     schedule::Schedule,
 };
 
-/// How long a customer listens for a receipt after its job is over. A provider that sends one does so at once.
-pub const PATIENCE: Millis = Millis::from_secs(30);
+/// How long a customer listens for a receipt after its job is over. A provider that sends one does so at once;
+/// for every other a subscription stays open for so long on each relay.
+pub const PATIENCE: Millis = Millis::from_secs(10);
 
-/// How many receipts are waited for at once; beyond that the newest jobs get none.
-pub const AWAITED: usize = 1_024;
+/// How many receipts are waited for at once; beyond that the newest jobs get none. Half a second of the fastest
+/// trade measured between two nodes, where a receipt comes within a tenth.
+pub const AWAITED: usize = 256;
 
 /// What a provider keeps of its work until the money for it is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
