@@ -1,4 +1,4 @@
-//! Work receipts: when a provider owes one, and whether a customer may say that one is right.
+//! Work receipts, from the settled job to its customer's word on what it was told.
 //!
 //! A job gets one when it is settled, in the same transaction; a job that is refunded, unpaid or not delivered
 //! never does. The customer compares what a receipt says with what it knows itself, once its own wallet has
@@ -205,7 +205,7 @@ impl Waiting {
         self.awaited.values().map(|facts| (facts.job, facts.kind))
     }
 
-    pub(crate) fn job_of(&self, id: JobId) -> Option<ProviderKey> {
+    pub(crate) fn provider_of(&self, id: JobId) -> Option<ProviderKey> {
         self.awaited.get(&id).map(|facts| facts.provider)
     }
 }
@@ -218,7 +218,7 @@ impl CustomerDesk {
         }
         match self.asks.get(&job) {
             Some(ask) => !self.receipts.early.contains_key(&job) && deals_with(ask, by),
-            None => self.receipts.job_of(job) == Some(by),
+            None => self.receipts.provider_of(job) == Some(by),
         }
     }
 

@@ -314,7 +314,7 @@ async fn receipts_are_listed_shown_and_published_only_where_they_may_be() {
     let site = Site::full().await;
     let listed: Vec<ReceiptView> = site.json("/api/v1/receipts").await;
     let shown: ReceiptView = site.json(&format!("/api/v1/receipts/{}", id(107))).await;
-    assert_eq!(listed, [shown.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&shown));
     assert_eq!((shown.state.as_str(), shown.side), ("disputed", Side::Bought));
     assert_eq!(shown.proof["receipt"]["signed"], 1);
     assert!(!shown.receipt.usage.backend.contains('\u{1b}'), "{:?}", shown.receipt.usage);

@@ -1,4 +1,4 @@
-//! The rows of receipts: what was signed, by whom, and what is disputed.
+//! The rows of receipts: the words, both signatures, the dispute if there is one.
 
 use openagents_api::Side;
 use openagents_engine::{
