@@ -175,7 +175,11 @@ fuzz_target!(|case: Case| {
             Message::Heartbeat(seen) => {
                 assert_eq!(seen.at, Timestamp::from_secs(case.event.event().created_at.as_secs()))
             }
-            Message::Cancels(_) | Message::RefundClaim(_) | Message::Other => {}
+            Message::Receipt(received) => {
+                let author = case.event.event().pubkey.to_bytes();
+                assert_eq!(received.receipt.provider.as_bytes(), &author, "a receipt by somebody else");
+            }
+            Message::Cancels(_) | Message::RefundClaim(_) | Message::Countersignature(_) | Message::Other => {}
         }
     }
     let _ = JobKind::try_from(case.event.event().kind.as_u16());

@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     AskBody, Asked, AuditQuery, AuditView, Cleared, JobView, LedgerView, Listing, NewsView, NodeView,
-    Problem, ReconcileView, ResultView, SeedsView, TestWalletBody, TransactionView,
+    Problem, PublishedReceipt, ReceiptQuery, ReceiptView, ReconcileView, ResultView, SeedsView, Side,
+    TestWalletBody, TransactionView,
 };
 
 /// A node's API at one address.
@@ -146,6 +147,37 @@ impl Client {
     /// The node does not answer, or knows no such job.
     pub async fn cancel(&self, id: JobId) -> Result<JobView, ClientError> {
         self.read(self.request(Method::DELETE, &format!("/api/v1/jobs/{id}"))).await
+    }
+
+    /// Receipts of both halves, newest first.
+    ///
+    /// # Errors
+    /// The node does not answer or refuses.
+    pub async fn receipts(&self, wanted: &ReceiptQuery) -> Result<Vec<ReceiptView>, ClientError> {
+        self.read(self.request(Method::GET, "/api/v1/receipts").query(wanted)).await
+    }
+
+    /// The receipt of a job; where a node bought from itself and no side is named, the bought half's.
+    ///
+    /// # Errors
+    /// The node does not answer, or has no such receipt.
+    pub async fn receipt(&self, job: JobId, side: Option<Side>) -> Result<ReceiptView, ClientError> {
+        let wanted = ReceiptQuery { side, ..ReceiptQuery::default() };
+        self.read(self.request(Method::GET, &format!("/api/v1/receipts/{job}")).query(&wanted)).await
+    }
+
+    /// Makes a receipt public.
+    ///
+    /// # Errors
+    /// The node does not answer, has no such receipt, or refuses because it is disputed or its job was encrypted.
+    pub async fn publish_receipt(
+        &self,
+        job: JobId,
+        side: Option<Side>,
+    ) -> Result<PublishedReceipt, ClientError> {
+        let wanted = ReceiptQuery { side, ..ReceiptQuery::default() };
+        let request = self.request(Method::POST, &format!("/api/v1/receipts/{job}/publish"));
+        self.read(request.query(&wanted)).await
     }
 
     /// The ledger.

@@ -9,10 +9,10 @@ mod view;
 
 pub use client::{Client, ClientError};
 pub use view::{
-    AskBody, Asked, AuditQuery, AuditView, Cleared, DifferenceView, JobView, LedgerLine, LedgerView, Listing,
-    MovementView, NewsView, NodeView, OfferView, Problem, ProviderView, QuoteView, ReconcileView,
-    ReconciledView, RefusalView, RelayView, ResultView, SeedView, SeedsView, Side, StepView, TestWalletBody,
-    TransactionView, WalletView,
+    AskBody, Asked, AuditQuery, AuditView, Cleared, DifferenceView, DisputeView, JobView, LedgerLine,
+    LedgerView, Listing, MovementView, NewsView, NodeView, OfferView, Problem, ProviderView,
+    PublishedReceipt, QuoteView, ReceiptQuery, ReceiptView, ReconcileView, ReconciledView, RefusalView,
+    RelayView, ResultView, SeedView, SeedsView, Side, StepView, TestWalletBody, TransactionView, WalletView,
 };
 
 /// The version of the shapes in this crate, in every answer's `schema_version`.

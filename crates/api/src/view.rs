@@ -1,6 +1,6 @@
 //! The shapes themselves.
 
-use openagents_types::{EventId, JobId, JobInput, JobKind, Param, ProviderKey};
+use openagents_types::{EventId, JobId, JobInput, JobKind, Param, ProviderKey, Receipt};
 use serde::{Deserialize, Serialize};
 
 /// The node as a whole (`GET /api/v1/node`).
@@ -398,6 +398,59 @@ pub struct AskBody {
 pub struct Asked {
     /// The job's name.
     pub id: JobId,
+}
+
+/// Which receipts are wanted (the query of `GET /api/v1/receipts`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReceiptQuery {
+    /// Only those of this half.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub side: Option<Side>,
+    /// Only those older than this one: the `seq` of the last of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<i64>,
+    /// At most this many, newest first; a node gives no more than 500 at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// A receipt (`GET /api/v1/receipts`, `GET /api/v1/receipts/{job}`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptView {
+    /// Its place in the list.
+    pub seq: i64,
+    /// Which half of the market it belongs to.
+    pub side: Side,
+    /// `issued` (we signed, the customer has not yet), `countersigned` or `disputed`.
+    pub state: String,
+    /// What it says. Money in millisatoshis, times in milliseconds since 1970.
+    pub receipt: Receipt,
+    /// What about it is not so by our own records, if it is disputed.
+    pub dispute: Option<DisputeView>,
+    /// What was signed and who signed it, for `openagents receipts verify`: `body`, `receipt` and
+    /// `countersignature`.
+    pub proof: serde_json::Value,
+}
+
+/// Where a receipt contradicts what its customer knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisputeView {
+    /// The field, as the receipt names it.
+    pub field: String,
+    /// What the receipt says.
+    pub says: String,
+    /// What the customer knows.
+    pub known: String,
+}
+
+/// The answer to `POST /api/v1/receipts/{job}/publish`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedReceipt {
+    /// The job.
+    pub job: JobId,
+    /// The public event.
+    pub event: EventId,
 }
 
 /// The ledger (`GET /api/v1/ledger`).

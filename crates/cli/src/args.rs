@@ -63,6 +63,9 @@ pub(crate) enum Command {
     /// See and cancel jobs
     #[command(subcommand)]
     Jobs(cmd::jobs::Jobs),
+    /// See, check and publish the receipts of work that is done and paid
+    #[command(subcommand)]
+    Receipts(cmd::receipts::Receipts),
     /// See what this node sells
     #[command(subcommand)]
     Provider(cmd::provider::Provider),

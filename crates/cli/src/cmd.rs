@@ -10,6 +10,7 @@ pub(crate) mod jobs;
 mod paths;
 pub(crate) mod policy;
 pub(crate) mod provider;
+pub(crate) mod receipts;
 pub(crate) mod registry;
 pub(crate) mod relay;
 pub(crate) mod testnet;
@@ -32,6 +33,7 @@ pub(crate) fn run(program: Program) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(global, &args),
         Command::Ask(args) => ask::run(global, &args),
         Command::Jobs(jobs) => jobs::run(global, &jobs),
+        Command::Receipts(receipts) => receipts::run(global, &receipts),
         Command::Provider(provider) => provider::run(global, &provider),
         Command::Identity(identity) => identity::run(global, &identity),
         Command::Wallet(wallet) => wallet::run(global, &wallet),

@@ -5,7 +5,7 @@ use openagents_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Ask, Entry, Job, PaymentRow, Standing};
+use crate::{Ask, Entry, Job, PaymentRow, Standing, receipt::ReceiptRecord};
 
 /// Something to do. `Save` and `Publish` are committed together first; the rest follows.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,7 +97,7 @@ pub enum Action {
         /// What it says, for a person.
         message: String,
     },
-    /// A job of the customer's half needs no more answers: drop its subscription.
+    /// A job of the customer's half needs no more answers and no receipt: drop its subscription.
     Unfollow(JobId),
 }
 
@@ -137,6 +137,8 @@ pub enum Record {
         /// The payload.
         content: String,
     },
+    /// A receipt, ours or one that we received; each is written once.
+    Receipt(ReceiptRecord),
 }
 
 /// The actions of one input, in the order they were decided.

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use openagents_types::{DayBudget, JobId, JobKind, Millis, Msat, Network, Preimage, ProviderKey};
+use openagents_types::{
+    DayBudget, JobId, JobKind, Millis, Msat, Network, Preimage, ProviderKey, ReceiptRule,
+};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -50,6 +52,8 @@ pub struct ProviderConfig {
     pub silence: Millis,
     /// How long a job's inputs may be fetched and checked before the customer is told what is waited for.
     pub resolving_silence: Millis,
+    /// Which jobs get a receipt.
+    pub receipts: ReceiptRule,
 }
 
 impl ProviderConfig {
@@ -73,6 +77,7 @@ impl ProviderConfig {
             silence: Millis(500),
             // Most pages and answers are there by then.
             resolving_silence: Millis::from_secs(3),
+            receipts: ReceiptRule::Paid,
         }
     }
 
@@ -114,6 +119,8 @@ pub struct CustomerConfig {
     pub late_offer_on_fetched: Millis,
     /// What may be paid in a day, and what was begun today; `None` sets no limit.
     pub budget: Option<DayBudget>,
+    /// For which jobs a receipt is waited for.
+    pub receipts: ReceiptRule,
 }
 
 impl CustomerConfig {
@@ -130,6 +137,7 @@ impl CustomerConfig {
             // Providers give an address twenty seconds, and read what it held.
             late_offer_on_fetched: Millis::from_secs(40),
             budget: None,
+            receipts: ReceiptRule::Paid,
         }
     }
 }
@@ -143,6 +151,10 @@ impl PreimageSeed {
     /// A seed from 32 secret bytes, which must differ from every signing key.
     pub fn new(secret: [u8; 32]) -> Self {
         Self(Zeroizing::new(secret))
+    }
+
+    pub(crate) fn secret(&self) -> &[u8; 32] {
+        &self.0
     }
 
     /// The preimage for a job's hold invoice.

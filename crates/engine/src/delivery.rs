@@ -1,12 +1,13 @@
 //! What happens to the work: pieces, results, failures, second attempts.
 
 use openagents_registry::Fault;
-use openagents_types::{Draft, JobId, Msat, Notice, Timestamp};
+use openagents_types::{ContentHash, Draft, JobId, Msat, Notice, Timestamp, Usage};
 
 use crate::{
     Action, Actions, Job, RunFault,
-    job::{Funds, Outcome, State, Why},
+    job::{Funds, State, Why},
     provider::ProviderDesk,
+    receipt::Work,
 };
 
 impl ProviderDesk {
@@ -32,23 +33,29 @@ impl ProviderDesk {
 
     /// The work is done: the result is published in the transaction that says so, then the locked
     /// payment is taken.
-    pub(crate) fn finished(&mut self, now: Timestamp, id: JobId, content: String, out: &mut Actions) {
+    pub(crate) fn finished(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        content: String,
+        usage: Usage,
+        out: &mut Actions,
+    ) {
         let Some(Job { state: State::Running { funds, .. }, .. }) = self.jobs.get(&id) else { return };
         let funds = *funds;
         if let Some(fault) = self.unpromised(id, &content) {
             return self.fail(now, id, Why::new("invalid-result", fault.to_string()), out);
         }
+        let result_sha256 = ContentHash::of(content.as_bytes());
+        let work = Some(Box::new(Work { usage, result_sha256, delivered_at: now }));
         out.publish(id, Draft::Result { content, price: funds.amount() });
         out.push(Action::Announce { job: id, draft: Draft::Notice(Notice::Success) });
         match funds {
             Funds::Held { hash, amount } => {
-                self.move_to(now, id, State::Delivered { hash, amount }, out);
+                self.move_to(now, id, State::Delivered { hash, amount, work }, out);
                 out.push(self.settle_action(id, amount));
             }
-            Funds::Free | Funds::Paid { .. } => {
-                let outcome = Outcome::Settled { paid: funds.amount() };
-                self.move_to(now, id, State::Closed { outcome, hash: funds.hash() }, out);
-            }
+            Funds::Free | Funds::Paid { .. } => self.settle(now, id, funds.amount(), work, out),
         }
     }
 

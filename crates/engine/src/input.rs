@@ -5,7 +5,7 @@ use openagents_types::{
     Usage,
 };
 
-use crate::{Ask, InvoiceFor, Record, Sent, job::Why};
+use crate::{Ask, InvoiceFor, Record, Sent, job::Why, receipt::Received};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -73,6 +73,8 @@ pub enum Input {
         /// What the provider asks for it, if it was not paid before.
         invoice: Option<Invoice>,
     },
+    /// To the customer: a provider's receipt, signed by the provider it names.
+    Receipt(Box<Received>),
     /// A wallet made an invoice, or cannot.
     Invoiced {
         /// What it is for.

@@ -15,6 +15,8 @@ use std::sync::Arc;
 use openagents_types::{Invoice, JobId, JobRequest, Msat, PaymentHash, Terms, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::receipt::Work;
+
 /// A job as its provider knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -123,6 +125,9 @@ pub enum State {
         hash: PaymentHash,
         /// How much.
         amount: Msat,
+        /// What was done, for the receipt; a job delivered by an earlier version has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        work: Option<Box<Work>>,
     },
     /// A locked payment has to be given back.
     Returning {
@@ -233,7 +238,11 @@ pub enum Outcome {
         paid: Msat,
     },
     /// Delivered, but the locked payment lapsed before it could be taken.
-    Unpaid,
+    Unpaid {
+        /// What was done, for the receipt, should the payment come after all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        work: Option<Box<Work>>,
+    },
     /// Turned away before any money moved.
     Refused(Why),
     /// The quote lapsed unpaid.
@@ -346,7 +355,7 @@ impl Outcome {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Settled { .. } => "settled",
-            Self::Unpaid => "unpaid",
+            Self::Unpaid { .. } => "unpaid",
             Self::Refused(_) => "refused",
             Self::Expired => "expired",
             Self::Cancelled => "cancelled",

@@ -12,8 +12,9 @@
 //!
 //! The provider's half: [`admission`] decides what may come in, [`bidding`] what it costs,
 //! [`payment`] what money that arrived means, [`queue`] who is next, [`delivery`] what happens to
-//! the work and [`refund`] how money goes back; [`job`] has the states. [`reconcile`] is what comes first after a start. The customer's half is
-//! [`customer`], with [`choice`] between offers.
+//! the work and [`refund`] how money goes back; [`job`] has the states. [`reconcile`] is what comes first
+//! after a start. The customer's half is [`customer`], with [`choice`] between offers. [`receipt`] has what both
+//! say afterwards.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should"))]
 
@@ -30,6 +31,7 @@ mod ledger;
 pub mod payment;
 mod provider;
 pub mod queue;
+pub mod receipt;
 pub mod reconcile;
 pub mod refund;
 mod schedule;
@@ -69,13 +71,15 @@ impl Engine {
         }
     }
 
-    /// An engine that goes on from saved records, and what those records still owe.
+    /// An engine that goes on from saved records, and what those records still owe. Besides what is open it
+    /// takes bought jobs that are over and may still get a receipt.
     pub fn restore(
         now: Timestamp,
         config: Config,
         records: impl IntoIterator<Item = Record>,
     ) -> (Self, Vec<Action>) {
         let mut engine = Self::new(config);
+        let mut out = Actions::default();
         for record in records {
             match record {
                 Record::Job(job) => {
@@ -83,9 +87,11 @@ impl Engine {
                         desk.recall(*job);
                     }
                 }
+                // One that is over is here because it has no receipt yet.
+                Record::Ask(ask) if ask.is_over() => engine.customer.part(now, &ask, &mut out),
                 Record::Ask(ask) => engine.customer.recall(*ask),
                 Record::Standing(standing) => engine.customer.recall_standing(standing),
-                Record::Payment(_) | Record::Entry(_) | Record::Content { .. } => {}
+                Record::Payment(_) | Record::Entry(_) | Record::Content { .. } | Record::Receipt(_) => {}
             }
         }
         let mut out = Actions::default();
@@ -115,6 +121,7 @@ impl Engine {
             Input::Quote(quote) => self.customer.quote(now, quote, out),
             Input::Feedback(feedback) => self.customer.feedback(now, &feedback, out),
             Input::Result { result, invoice } => self.customer.result(now, &result, invoice, out),
+            Input::Receipt(received) => self.customer.receipt(now, received, out),
             Input::Outgoing { hash, state } => self.outgoing(now, hash, &state, out),
             Input::Incoming { hash, state } => self.incoming(now, hash, state, out),
             Input::Invoiced { invoice_for, outcome } => self.invoiced(now, invoice_for, outcome, out),
@@ -229,6 +236,16 @@ impl Engine {
     /// Whether the customer's half still follows a job; answers about others need not be decoded.
     pub fn follows(&self, job: openagents_types::JobId) -> bool {
         self.customer.follows(job)
+    }
+
+    /// Whether a receipt for this job by this provider would be looked at; others need not be opened.
+    pub fn awaits_receipt(&self, job: openagents_types::JobId, by: openagents_types::ProviderKey) -> bool {
+        self.customer.awaits_receipt(job, by)
+    }
+
+    /// Bought jobs that are over and whose receipts may still come, each with its kind.
+    pub fn awaited(&self) -> impl Iterator<Item = (openagents_types::JobId, openagents_types::JobKind)> {
+        self.customer.receipts.jobs()
     }
 
     /// When [`Input::Tick`] is due, if ever.

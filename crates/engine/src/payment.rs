@@ -15,6 +15,7 @@ use crate::{
     admission::rank,
     job::{EXPIRED, Funds, Outcome, State, Why},
     provider::{ProviderDesk, refusal},
+    receipt::Work,
 };
 
 /// An offer that is over, and the payment that may still come for it.
@@ -23,6 +24,13 @@ struct Lapsing {
     price: Msat,
     until: Timestamp,
     why: Why,
+}
+
+/// Work that is delivered, and the locked payment for it.
+struct Done {
+    hash: PaymentHash,
+    amount: Msat,
+    work: Option<Box<Work>>,
 }
 
 impl ProviderDesk {
@@ -41,7 +49,9 @@ impl ProviderDesk {
             State::Queued { funds, .. } | State::Running { funds, .. } => {
                 self.while_working(now, id, funds, state, out);
             }
-            State::Delivered { hash, amount } => self.while_delivered(now, id, hash, amount, state, out),
+            State::Delivered { hash, amount, work } => {
+                self.while_delivered(now, id, Done { hash, amount, work }, state, out);
+            }
             State::Returning { why, .. } => self.while_returning(now, id, hash, why, state, out),
             State::Closed { outcome, .. } => self.after_the_end(now, id, hash, &outcome, state, out),
             State::Resolving
@@ -159,23 +169,15 @@ impl ProviderDesk {
         }
     }
 
-    fn while_delivered(
-        &mut self,
-        now: Timestamp,
-        id: JobId,
-        hash: PaymentHash,
-        amount: Msat,
-        state: Incoming,
-        out: &mut Actions,
-    ) {
+    fn while_delivered(&mut self, now: Timestamp, id: JobId, done: Done, state: Incoming, out: &mut Actions) {
+        let Done { hash, amount, work } = done;
         match state {
             Incoming::Settled { .. } => {
                 self.earn(now, id, hash, amount, out);
-                let outcome = Outcome::Settled { paid: amount };
-                self.move_to(now, id, State::Closed { outcome, hash: Some(hash) }, out);
+                self.settle(now, id, amount, work, out);
             }
             Incoming::Cancelled | Incoming::Expired => {
-                let closed = State::Closed { outcome: Outcome::Unpaid, hash: Some(hash) };
+                let closed = State::Closed { outcome: Outcome::Unpaid { work }, hash: Some(hash) };
                 self.move_to(now, id, closed, out);
             }
             Incoming::Open | Incoming::Held { .. } | Incoming::Unknown => {}
@@ -212,17 +214,16 @@ impl ProviderDesk {
         let why = Why::new("late", "the payment came after the job was closed; it goes back");
         match (outcome, state) {
             (Outcome::Settled { .. } | Outcome::Refunded { .. }, _) => self.forget(id),
-            (Outcome::Unpaid, Incoming::Settled { amount }) => {
+            (Outcome::Unpaid { work }, Incoming::Settled { amount }) => {
                 self.earn(now, id, hash, amount, out);
-                let outcome = Outcome::Settled { paid: amount };
-                self.move_to(now, id, State::Closed { outcome, hash: Some(hash) }, out);
+                self.settle(now, id, amount, work.clone(), out);
             }
             (_, Incoming::Settled { amount }) => {
                 self.earn(now, id, hash, amount, out);
                 self.owe(now, id, hash, amount, why, out);
             }
-            (Outcome::Unpaid, Incoming::Held { amount }) => {
-                self.move_to(now, id, State::Delivered { hash, amount }, out);
+            (Outcome::Unpaid { work }, Incoming::Held { amount }) => {
+                self.move_to(now, id, State::Delivered { hash, amount, work: work.clone() }, out);
                 out.push(self.settle_action(id, amount));
             }
             (_, Incoming::Held { .. }) => {

@@ -43,7 +43,7 @@ impl ProviderDesk {
             Input::Cancel(cancel) => self.cancel(now, &cancel, out),
             Input::RefundClaim { job, by, invoice } => self.claim(now, job, by, invoice, out),
             Input::Progress { job, text } => self.progress(now, job, text, out),
-            Input::Finished { job, content, .. } => self.finished(now, job, content, out),
+            Input::Finished { job, content, usage } => self.finished(now, job, content, usage, out),
             Input::RunFailed { job, fault } => self.run_failed(now, job, fault, out),
             _ => {}
         }

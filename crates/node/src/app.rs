@@ -6,6 +6,7 @@ mod guard;
 mod live;
 mod movements;
 mod pages;
+mod receipts;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -16,9 +17,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use openagents_api::{
-    AskBody, Asked, NodeView, Problem, ReconcileView, SeedView, TestWalletBody, TransactionView,
+    AskBody, Asked, NodeView, Problem, ReconcileView, SeedView, Side, TestWalletBody, TransactionView,
 };
-use openagents_types::{JobId, ProviderKey};
+use openagents_types::{EventId, JobId, ProviderKey};
 
 use crate::{bus::Bus, store::Reader};
 
@@ -60,6 +61,8 @@ pub(crate) trait Desk: Send + Sync {
     async fn reconcile(&self) -> Result<ReconcileView, Problem>;
     /// Forgets all checks by the policy; gives their number.
     async fn clear_audit(&self) -> Result<u64, Problem>;
+    /// Makes the receipt for a job public; gives the event.
+    async fn publish_receipt(&self, job: JobId, side: Side) -> Result<EventId, Problem>;
     /// Opens a testnet wallet; gives its connection.
     async fn testnet_wallet(&self, wanted: &TestWalletBody) -> Result<String, Problem>;
     /// Where all test money is, if this node serves the testnet.

@@ -13,7 +13,7 @@ use std::{
 
 use openagents_engine::bidding::PriceRule;
 use openagents_policy::{Mode, PolicyConfig};
-use openagents_types::{JobKind, Millis, Msat};
+use openagents_types::{JobKind, Millis, Msat, ReceiptRule};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -42,6 +42,8 @@ pub struct Config {
     pub customer: Customer,
     /// What does the work.
     pub backend: Backends,
+    /// What is signed about work that is done.
+    pub receipts: Receipts,
     /// How much strangers may ask.
     pub limits: Limits,
     /// What is acceptable, to buy and to sell.
@@ -65,6 +67,7 @@ impl Default for Config {
             provider: Provider::default(),
             customer: Customer::default(),
             backend: Backends::default(),
+            receipts: Receipts::default(),
             limits: Limits::default(),
             policy: PolicyConfig::default(),
         }
@@ -294,6 +297,15 @@ pub struct JudgeSettings {
     pub model: Option<String>,
     /// How long it may take over one job.
     pub patience: Duration,
+}
+
+/// What is signed about work that is done.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Receipts {
+    /// Which jobs get a receipt: `paid`, `all` or `none`. Where we do the work it is sent, where we pay for it
+    /// it is waited for, checked and countersigned.
+    pub send: ReceiptRule,
 }
 
 /// How much strangers may ask.

@@ -12,7 +12,7 @@ use openagents_api::{
     SeedView, Side, TestWalletBody, TransactionView, WalletView,
 };
 use openagents_engine::{AskOptions, Input, ProviderConfig};
-use openagents_types::{JobId, JobSpec, Millis, Msat, ProviderKey, Timestamp};
+use openagents_types::{EventId, JobId, JobSpec, Millis, Msat, ProviderKey, Timestamp};
 use openagents_wallet::{HistoryFilter, testnet::Opening};
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     app::{Desk, Facts},
     clock,
     config::Config,
-    driver::{AskRefused, DriverHandle, Order},
+    driver::{AskRefused, DriverHandle, Order, PublishRefused},
     home::Home,
     identity::Identity,
     node::Up,
@@ -142,6 +142,10 @@ impl Desk for Counter {
         })
     }
 
+    async fn publish_receipt(&self, job: JobId, side: Side) -> Result<EventId, Problem> {
+        self.driver.publish_receipt(job, side).await.map_err(|refused| unpublished(&refused))
+    }
+
     async fn testnet_wallet(&self, wanted: &TestWalletBody) -> Result<String, Problem> {
         let Some(testnet) = &self.testnet else {
             return Err(Problem {
@@ -251,6 +255,27 @@ fn seeds_unreadable(error: &SeedError) -> Problem {
         message: format!("The money seeds cannot be read: {error}."),
         money: "Money is where it was.".into(),
         next: "Run `openagents wallet seed status`.".into(),
+    }
+}
+
+pub(crate) fn unpublished(refused: &PublishRefused) -> Problem {
+    let (code, next) = match refused {
+        PublishRefused::Unknown => ("no-receipt", "See `openagents receipts list` for what there is."),
+        PublishRefused::Disputed => ("receipt", "See what is wrong with it: `openagents receipts show`."),
+        PublishRefused::Encrypted => {
+            ("receipt", "Hand it to whom it concerns: `openagents receipts show --json JOB`.")
+        }
+        PublishRefused::NoKey | PublishRefused::Encode(_) | PublishRefused::Proof(_) => {
+            ("receipt", "Run `openagents doctor`.")
+        }
+        PublishRefused::Store(_) => ("store", "Run `openagents doctor`."),
+        PublishRefused::Stopping => ("stopping", "Start the node again with `openagents up`."),
+    };
+    Problem {
+        code: code.into(),
+        message: refused.to_string(),
+        money: "No money moved.".into(),
+        next: next.into(),
     }
 }
 

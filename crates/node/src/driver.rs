@@ -8,6 +8,7 @@
 mod batch;
 mod ingress;
 mod recall;
+mod receipts;
 mod say;
 
 use std::{
@@ -19,17 +20,21 @@ use std::{
 };
 
 use nostr::Keys;
+use openagents_api::Side;
 use openagents_engine::{
     Action, Ask, AskOptions, Config, Engine, Input, Record, RunFault, Sent, SentPayment, job::State,
 };
 use openagents_protocol::{Keyring, Verified};
 use openagents_types::{
-    Draft, EventId, JobId, JobKind, JobSpec, Millis, Msat, ProviderKey, Timestamp, refusal,
+    Draft, EventId, JobId, JobKind, JobSpec, Millis, Msat, ProviderKey, ReceiptRule, Timestamp, refusal,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::batch::Pending;
-pub use self::ingress::{Allowance, Rate};
+pub use self::{
+    ingress::{Allowance, Rate},
+    receipts::PublishRefused,
+};
 use crate::{
     audit::AuditLog,
     bus::Bus,
@@ -64,6 +69,15 @@ pub enum Command {
         order: Box<Order>,
         /// The job's name, or why it was not asked.
         reply: oneshot::Sender<Result<JobId, AskRefused>>,
+    },
+    /// Make the receipt for a job public.
+    PublishReceipt {
+        /// The job.
+        job: JobId,
+        /// Which half's.
+        side: Side,
+        /// The event's id, or why not.
+        reply: oneshot::Sender<Result<EventId, PublishRefused>>,
     },
     /// Write down the checks that wait, although no job comes of them, and say when that is done.
     WriteAudit(oneshot::Sender<()>),
@@ -156,6 +170,16 @@ impl DriverHandle {
         cleared.await.ok()
     }
 
+    /// Makes the receipt for a job public; gives the event's id.
+    ///
+    /// # Errors
+    /// There is none, it must not be public, or the node is stopping.
+    pub async fn publish_receipt(&self, job: JobId, side: Side) -> Result<EventId, PublishRefused> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::PublishReceipt { job, side, reply }).await;
+        answer.await.unwrap_or(Err(PublishRefused::Stopping))
+    }
+
     /// Buys a job.
     ///
     /// # Errors
@@ -232,7 +256,10 @@ impl Driver {
     pub fn restore(parts: Parts) -> Result<Restored, StoreError> {
         let (sender, inbox) = mpsc::channel(INBOX);
         let (wake, woken) = watch::channel(None);
-        let records = parts.store.open_records()?;
+        let mut records = parts.store.open_records()?;
+        if parts.config.customer.receipts != ReceiptRule::None {
+            records.extend(parts.store.unreceipted(clock::now())?);
+        }
         let keys = parts.identity.keys().clone();
         let mut ask_keys = HashMap::new();
         let mut keyring = Keyring::new(keys.clone());
@@ -323,6 +350,9 @@ impl Driver {
                 self.relays.follow(*id, ask.spec.kind);
             }
         }
+        for (job, kind) in self.engine.awaited() {
+            self.relays.follow(job, kind);
+        }
     }
 
     /// Sends what no relay has confirmed. What nobody would take any more is let go, so that it does not stand
@@ -362,6 +392,10 @@ impl Driver {
             Command::Ask { order, reply } => {
                 let outcome = self.ask(now, *order, pending);
                 pending.replies.push((reply, outcome));
+            }
+            Command::PublishReceipt { job, side, reply } => {
+                let outcome = self.publish_receipt(now, job, side, pending);
+                pending.published.push((reply, outcome));
             }
             Command::WriteAudit(reply) => pending.audited.push(reply),
             Command::ClearAudit(reply) => self.clear_audit(reply),

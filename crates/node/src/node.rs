@@ -448,11 +448,13 @@ impl Builder {
                 quote_lifetime: settings.quote_lifetime(),
                 job_timeout: settings.job_timeout(),
                 recheck: settings.recheck(),
+                receipts: self.options.config.receipts.send,
                 ..ProviderConfig::new(key, seed)
             }
         });
         let mut customer = CustomerConfig::new(network);
         customer.recheck = self.options.config.customer.recheck();
+        customer.receipts = self.options.config.receipts.send;
         EngineConfig { provider, customer }
     }
 

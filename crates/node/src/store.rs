@@ -7,6 +7,7 @@
 mod audit;
 mod migrations;
 mod reader;
+mod receipts;
 mod rows;
 
 use std::{
@@ -14,13 +15,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use openagents_engine::{Direction, Entry, Job, Movement, PaymentRow, Record, Standing};
+use openagents_api::Side;
+use openagents_engine::{Ask, Direction, Entry, Job, Movement, PaymentRow, Record, Standing};
 use openagents_types::{EventId, JobId, Msat, PaymentHash, ProviderKey, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::audit::Audited;
 pub use audit::AuditRow;
 pub use reader::{BookedPayment, LedgerRow, Page, Reader};
+pub use receipts::ReceiptRow;
 
 /// Why the store cannot be used. Nothing was half-written: a transaction is whole or absent.
 #[derive(Debug, thiserror::Error)]
@@ -80,12 +83,17 @@ pub struct Batch {
     pub sent: Vec<EventId>,
     /// Checks of jobs.
     pub audit: Vec<Audited>,
+    /// Customers' signatures under our receipts, as JSON.
+    pub countersigned: Vec<(JobId, String)>,
 }
 
 impl Batch {
     /// Whether there is nothing that has to be written now. Confirmations can wait.
     pub(crate) fn can_wait(&self) -> bool {
-        self.records.is_empty() && self.outbox.is_empty() && self.audit.is_empty()
+        self.records.is_empty()
+            && self.outbox.is_empty()
+            && self.audit.is_empty()
+            && self.countersigned.is_empty()
     }
 
     /// Whether money depends on the batch, so that it has to reach the disk.
@@ -94,7 +102,7 @@ impl Batch {
             Record::Job(job) => job.state.holds_money(),
             Record::Ask(ask) => !ask.attempts.is_empty(),
             Record::Payment(_) | Record::Entry(_) => true,
-            Record::Standing(_) | Record::Content { .. } => false,
+            Record::Standing(_) | Record::Content { .. } | Record::Receipt(_) => false,
         })
     }
 }
@@ -183,6 +191,9 @@ impl Store {
         }
         for outgoing in &batch.outbox {
             write_outgoing(&tx, outgoing)?;
+        }
+        for (job, signed) in &batch.countersigned {
+            receipts::countersign(&tx, *job, signed)?;
         }
         audit::write(&tx, &batch.audit)?;
         for event in &self.confirmed {
@@ -296,6 +307,30 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// The receipt of a job.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn receipt(&self, job: JobId, side: Side) -> Result<Option<ReceiptRow>, StoreError> {
+        receipts::one(&self.db, job, side)
+    }
+
+    /// Jobs we bought that are settled and may still get a receipt: its copy is on the relays for a day.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn unreceipted(&self, now: Timestamp) -> Result<Vec<Record>, StoreError> {
+        receipts::unreceipted(&self.db, now)
+    }
+
+    /// A job we bought.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn bought(&self, id: JobId) -> Result<Option<Ask>, StoreError> {
+        rows::one(&self.db, rows::BOUGHT, id, rows::bought)
+    }
+
     /// A job we sell or sold.
     ///
     /// # Errors
@@ -314,6 +349,19 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The event in a slot of the outbox, if that was already said about a job.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn said(&self, job: JobId, slot: &str) -> Result<Option<EventId>, StoreError> {
+        let mut statement =
+            self.db.prepare_cached("SELECT event FROM outbox WHERE job = ?1 AND slot = ?2")?;
+        let event = statement.query_row(params![job.as_bytes(), slot], |row| row.get(0)).optional()?;
+        Ok(event.map(EventId::from_bytes))
+    }
+}
+
 fn check(db: &Connection, path: &Path) -> Result<(), StoreError> {
     let report: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if report == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: path.to_path_buf(), report }) }
@@ -326,6 +374,7 @@ fn write_record(tx: &Transaction<'_>, record: &Record) -> Result<(), StoreError>
         Record::Payment(row) => write_payment(tx, row),
         Record::Entry(entry) => write_entry(tx, entry),
         Record::Standing(standing) => write_standing(tx, *standing),
+        Record::Receipt(receipt) => receipts::write(tx, receipt),
         Record::Content { job, content } => {
             let sql = "INSERT OR IGNORE INTO contents (job, content) VALUES (?1, ?2)";
             tx.prepare_cached(sql)?.execute(params![job.as_bytes(), content])?;

@@ -85,7 +85,11 @@ fn words(draft: &Draft) -> Option<Words> {
             Words { status: "partial", content: Some(text.clone()), ..Words::default() }
         }
         Draft::Notice(notice) => notice_words(notice),
-        Draft::Result { .. } | Draft::Cancel { .. } | Draft::RefundClaim { .. } => return None,
+        Draft::Result { .. }
+        | Draft::Cancel { .. }
+        | Draft::RefundClaim { .. }
+        | Draft::Receipt(_)
+        | Draft::Countersign { .. } => return None,
     })
 }
 

@@ -3,22 +3,29 @@
 use nostr::{Alphabet, Filter, Kind, SingleLetterTag, Timestamp as Seconds};
 use openagents_types::{EventId, JobId, JobKind, ProviderKey, Timestamp};
 
-use crate::refund;
+use crate::{receipt, refund};
 
-/// What a provider needs to hear: requests it could serve, cancellations, and claims addressed to it.
+/// How many countersignatures are fetched again with each subscription: those of a busy day that were missed
+/// while the node was down.
+const COUNTERSIGNATURES: usize = 500;
+
+/// What a provider needs to hear: requests it could serve, cancellations, claims addressed to it, and
+/// countersignatures of its receipts.
 pub fn for_provider(kinds: &[JobKind], provider: ProviderKey, since: Timestamp) -> Vec<Filter> {
     let since = Seconds::from(since.secs());
     let requests = Filter::new().kinds(kinds.iter().map(|kind| Kind::from(kind.get()))).since(since);
     let cancels = Filter::new().kind(Kind::EventDeletion).since(since);
-    let claims = Filter::new()
-        .kind(Kind::from(refund::KIND))
-        .custom_tag(SingleLetterTag::lowercase(Alphabet::P), provider.to_hex());
-    vec![requests, cancels, claims]
+    let addressed = |kind: u16| {
+        let key = SingleLetterTag::lowercase(Alphabet::P);
+        Filter::new().kind(Kind::from(kind)).custom_tag(key, provider.to_hex())
+    };
+    let countersigned = addressed(receipt::COUNTERSIGNATURE).limit(COUNTERSIGNATURES);
+    vec![requests, cancels, addressed(refund::KIND), countersigned]
 }
 
 /// What a customer needs to hear about one of its jobs.
 pub fn for_customer(job: JobId, kind: JobKind) -> Vec<Filter> {
-    let kinds = [Kind::JobFeedback, Kind::from(kind.result())];
+    let kinds = [Kind::JobFeedback, Kind::from(kind.result()), Kind::from(receipt::RECEIPT)];
     let about = SingleLetterTag::lowercase(Alphabet::E);
     vec![Filter::new().kinds(kinds).custom_tag(about, job.to_hex())]
 }

@@ -12,6 +12,7 @@ pub mod heartbeat;
 pub mod ingress;
 mod keyring;
 mod message;
+pub mod receipt;
 mod refund;
 pub mod request;
 mod result;

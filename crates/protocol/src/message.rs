@@ -7,7 +7,12 @@ use openagents_types::{
 };
 
 use crate::{
-    Keyring, Limits, Verified, ad::Ad, cancel, feedback, heartbeat, ingress::check_tags, keyring::Sealed,
+    Keyring, Limits, Verified,
+    ad::Ad,
+    cancel, feedback, heartbeat,
+    ingress::check_tags,
+    keyring::Sealed,
+    receipt::{self, Countersignature, ReceivedReceipt},
     refund, request, result, tags,
 };
 
@@ -24,6 +29,10 @@ pub enum Message {
     Cancels(Vec<Cancel>),
     /// A refund claimed (kind 7009).
     RefundClaim(RefundClaim),
+    /// A work receipt (kind 7010).
+    Receipt(Box<ReceivedReceipt>),
+    /// A customer's word that a receipt is right (kind 7011).
+    Countersignature(Countersignature),
     /// An advertisement (kind 31990).
     Ad(Box<Ad>),
     /// A sign of life (kind 11998).
@@ -124,6 +133,8 @@ pub fn decode(event: &Verified, keys: &mut Keyring) -> Result<Message, DecodeErr
         6000..=6999 | 7500..=7599 => result::decode(event, keys).map(Message::Result),
         7000 => feedback::decode(event, keys).map(Message::Feedback),
         refund::KIND => refund::decode(event, keys).map(Message::RefundClaim),
+        receipt::RECEIPT => receipt::decode(event, keys).map(|receipt| Message::Receipt(Box::new(receipt))),
+        receipt::COUNTERSIGNATURE => receipt::decode_countersignature(event).map(Message::Countersignature),
         heartbeat::KIND => Ok(Message::Heartbeat(heartbeat::decode(event))),
         crate::ad::KIND => crate::ad::decode(event).map(|ad| Message::Ad(Box::new(ad))),
         _ => Ok(Message::Other),
@@ -146,7 +157,10 @@ pub fn encode_provider(
         Draft::Quote { .. } | Draft::Notice(_) | Draft::Partial { .. } => {
             feedback::encode(request, draft, keys, ring, now)
         }
-        Draft::Cancel { .. } | Draft::RefundClaim { .. } => Err(EncodeError::WrongSide),
+        Draft::Receipt(said) => receipt::encode(request, said, keys, ring, now),
+        Draft::Cancel { .. } | Draft::RefundClaim { .. } | Draft::Countersign { .. } => {
+            Err(EncodeError::WrongSide)
+        }
     }
 }
 
@@ -163,9 +177,12 @@ pub fn encode_customer(
     match draft {
         Draft::Cancel { provider, reason } => Ok(cancel::encode(job, *provider, reason, keys, now)),
         Draft::RefundClaim { provider, invoice } => refund::encode(job, *provider, invoice, keys, now),
-        Draft::Quote { .. } | Draft::Notice(_) | Draft::Partial { .. } | Draft::Result { .. } => {
-            Err(EncodeError::WrongSide)
-        }
+        Draft::Countersign { .. } => receipt::countersign(job, draft, keys, now),
+        Draft::Quote { .. }
+        | Draft::Notice(_)
+        | Draft::Partial { .. }
+        | Draft::Result { .. }
+        | Draft::Receipt(_) => Err(EncodeError::WrongSide),
     }
 }
 

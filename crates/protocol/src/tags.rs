@@ -32,6 +32,10 @@ pub(crate) const QUEUED: &str = "queued";
 pub(crate) const FREE_SLOTS: &str = "free_slots";
 /// Marks the `e` tag that names the job.
 pub(crate) const JOB_MARKER: &str = "job";
+/// Ours: marks the `e` tag that names a receipt.
+pub(crate) const RECEIPT_MARKER: &str = "receipt";
+/// Ours, in receipts: the SHA-256 of what is said (NIP-94 names files so).
+pub(crate) const DIGEST: &str = "x";
 
 /// Tags whose values are payloads and may be long.
 pub(crate) fn carries_payload(name: &str) -> bool {

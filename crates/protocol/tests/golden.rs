@@ -16,8 +16,8 @@ use openagents_protocol::{
     request,
 };
 use openagents_types::{
-    Draft, Invoice, JobInput, JobKind, JobRequest, JobSpec, Millis, Msat, Network, Notice, Param,
-    PaymentHash, ProviderKey, Terms, Timestamp,
+    ContentHash, Draft, EventId, Invoice, JobInput, JobKind, JobRequest, JobSpec, Millis, Msat, Network,
+    Notice, Param, PaymentHash, ProviderKey, Receipt, ReceiptSalt, Terms, Timestamp, Usage,
 };
 use serde_json::{Value, json};
 
@@ -54,6 +54,30 @@ fn invoice() -> Invoice {
         amount: Msat::new(1_000),
         expires_at: Timestamp::from_secs(1_800_000_090),
         network: Network::Regtest,
+    }
+}
+
+fn receipt(request: &JobRequest) -> Receipt {
+    Receipt {
+        job: request.id,
+        kind: request.kind,
+        provider: provider(),
+        customer: request.customer,
+        usage: Usage {
+            backend: "openai".into(),
+            model: Some("gemma-3".into()),
+            input_tokens: 120,
+            output_tokens: 30,
+            elapsed: Millis(900),
+        },
+        price: Msat::new(1_000),
+        payment_hash: Some(PaymentHash::from_bytes([5; 32])),
+        result_sha256: ContentHash::of(b"Greetings."),
+        asked_at: NOW,
+        accepted_at: NOW.after(Millis(600)),
+        delivered_at: NOW.after(Millis(1_500)),
+        settled_at: NOW.after(Millis(1_540)),
+        salt: ReceiptSalt::from_bytes([8; 32]),
     }
 }
 
@@ -113,6 +137,13 @@ fn written() -> Vec<(String, Verified)> {
     events.extend(answered(&request, ""));
     let cancel = Draft::Cancel { provider: Some(provider()), reason: "too late".into() };
     events.push(("cancel".to_owned(), encode_customer(job, &cancel, &customer, NOW).unwrap()));
+    let countersign = Draft::Countersign {
+        provider: provider(),
+        receipt: EventId::from_bytes([6; 32]),
+        digest: ContentHash::from_bytes([7; 32]),
+    };
+    let countersigned = encode_customer(job, &countersign, &customer, NOW).unwrap();
+    events.push(("countersignature".to_owned(), countersigned));
     let beat = Heartbeat { kind: JobKind::SUMMARIZATION, queued: 2, free_slots: 1, eta: Millis(1_500) };
     events.push(("heartbeat".to_owned(), heartbeat::encode(&beat, &seller, NOW)));
     let ad = Ad {
@@ -138,6 +169,10 @@ fn sealed() -> Vec<(String, Verified)> {
     let claim = Draft::RefundClaim { provider: provider(), invoice: invoice() };
     let claim = encode_customer(request.id, &claim, &keys(CUSTOMER), NOW).unwrap();
     events.push(("refund-claim".to_owned(), claim));
+    let (seller, mut ring) = (keys(PROVIDER), Keyring::new(keys(PROVIDER)));
+    let receipt = Draft::Receipt(Box::new(receipt(&request)));
+    events
+        .push(("receipt".to_owned(), encode_provider(&request, &receipt, &seller, &mut ring, NOW).unwrap()));
     events
 }
 

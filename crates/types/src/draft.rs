@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Invoice, Millis, Msat, ProviderKey, Terms, Timestamp};
+use crate::{ContentHash, EventId, Invoice, Millis, Msat, ProviderKey, Receipt, Terms, Timestamp};
 
 /// Something to say about one job. `openagents-protocol` knows how to write each on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,17 @@ pub enum Draft {
         provider: ProviderKey,
         /// The invoice, for exactly the amount owed.
         invoice: Invoice,
+    },
+    /// Provider: this is what I did and what I got for it.
+    Receipt(Box<Receipt>),
+    /// Customer: so it was.
+    Countersign {
+        /// Whose receipt it is.
+        provider: ProviderKey,
+        /// The event that carried it.
+        receipt: EventId,
+        /// The hash of what it says.
+        digest: ContentHash,
     },
 }
 

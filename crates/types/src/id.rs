@@ -73,6 +73,10 @@ names! {
     PaymentHash
     /// The secret whose hash is a [`PaymentHash`]: proof that the payment was settled.
     Preimage
+    /// The SHA-256 of a payload or of a receipt.
+    ContentHash
+    /// What makes the hash of a receipt unguessable.
+    ReceiptSalt
 }
 
 macro_rules! printed_as_hex {
@@ -91,7 +95,7 @@ macro_rules! printed_as_hex {
     )*};
 }
 
-printed_as_hex! { EventId JobId ProviderKey CustomerKey PaymentHash }
+printed_as_hex! { EventId JobId ProviderKey CustomerKey PaymentHash ContentHash ReceiptSalt }
 
 /// A preimage is a secret until its payment is settled, so it never prints itself.
 impl fmt::Debug for Preimage {
@@ -110,6 +114,13 @@ impl JobId {
 impl From<EventId> for JobId {
     fn from(id: EventId) -> Self {
         Self(id.0)
+    }
+}
+
+impl ContentHash {
+    /// The hash of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
     }
 }
 

@@ -14,16 +14,20 @@ mod invoice;
 mod job;
 mod kind;
 mod msat;
+mod receipt;
 pub mod refusal;
 mod reply;
 mod time;
 
 pub use budget::{DayBudget, OverBudget};
 pub use draft::{Draft, Notice};
-pub use id::{CustomerKey, EventId, HexError, JobId, PaymentHash, Preimage, ProviderKey};
+pub use id::{
+    ContentHash, CustomerKey, EventId, HexError, JobId, PaymentHash, Preimage, ProviderKey, ReceiptSalt,
+};
 pub use invoice::{Invoice, Network};
 pub use job::{Encryption, InputType, JobInput, JobRequest, JobSpec, Param, ResolvedInput};
 pub use kind::{JobKind, KindError};
 pub use msat::{AmountError, Msat};
+pub use receipt::{CLOCK_SKEW, Receipt, ReceiptFault, ReceiptRule};
 pub use reply::{Cancel, Feedback, JobResult, Quote, RefundClaim, Status, Terms, Usage};
 pub use time::{Millis, Timestamp};

@@ -21,6 +21,7 @@ pub struct Books {
     standings: Vec<Record>,
     contents: BTreeSet<JobId>,
     results: BTreeSet<JobId>,
+    receipts: BTreeSet<JobId>,
     begun: BTreeSet<PaymentHash>,
     came: HashMap<PaymentHash, BTreeSet<Msat>>,
     left: BTreeSet<PaymentHash>,
@@ -194,6 +195,12 @@ impl Books {
             Record::Entry(entry) => self.enter(entry),
             Record::Standing(_) => self.standings.push(record.clone()),
             Record::Content { job, .. } => assert!(self.contents.insert(*job), "two results taken for {job}"),
+            Record::Receipt(record) => {
+                let receipt = record.receipt();
+                assert!(self.receipts.insert(receipt.job), "two receipts for {}", receipt.job);
+                assert!(self.results.contains(&receipt.job), "a receipt for what was not delivered");
+                assert!(receipt.price <= self.moved(receipt.job, Movement::Earned), "{receipt:?}");
+            }
         }
     }
 

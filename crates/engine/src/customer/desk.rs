@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::{Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal};
 use crate::{
     Action, Actions, CustomerConfig, Direction, PaymentRow, Record, Standing, choice::score, job::note_step,
-    schedule::Schedule,
+    receipt::Waiting, schedule::Schedule,
 };
 
 /// All jobs a customer has in hand. Those that are over leave memory; the store keeps them.
@@ -28,6 +28,7 @@ pub(crate) struct CustomerDesk {
     /// Jobs from before the start, until the wallet has said what it paid lately.
     pub(crate) unreconciled: BTreeSet<JobId>,
     standings: HashMap<ProviderKey, Standing>,
+    pub(crate) receipts: Waiting,
 }
 
 impl CustomerDesk {
@@ -41,6 +42,7 @@ impl CustomerDesk {
             offered: HashMap::new(),
             unreconciled: BTreeSet::new(),
             standings: HashMap::new(),
+            receipts: Waiting::default(),
         }
     }
 
@@ -382,6 +384,7 @@ impl CustomerDesk {
         while let Some(id) = self.schedule.pop_due(now) {
             self.look_after(now, id, out);
         }
+        self.receipts.tick(now, out);
     }
 
     pub(crate) fn look_after(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
@@ -526,7 +529,7 @@ impl CustomerDesk {
         out.save(Record::Ask(Box::new(ask.clone())));
         if ask.is_over() {
             self.unindex(&ask);
-            out.push(Action::Unfollow(id));
+            self.part(now, &ask, out);
         } else {
             self.index(&ask);
             self.put(ask);
@@ -578,7 +581,7 @@ impl CustomerDesk {
     }
 
     pub(crate) fn next_wake(&self) -> Option<Timestamp> {
-        self.schedule.next()
+        [self.schedule.next(), self.receipts.next_wake()].into_iter().flatten().min()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -55,6 +55,8 @@ fn in_fair_weather_every_affordable_job_is_delivered_and_paid_once() {
         let report = World::new(seed, Weather::Fair).run();
         assert_eq!(report.delivered, report.asked, "seed {seed}: {report:?}");
         assert_eq!(report.refunds, 0, "seed {seed}: {report:?}");
+        let receipts = (report.receipts, report.countersigned, report.disputed);
+        assert_eq!(receipts, (report.paid, report.paid, 0), "seed {seed}: {report:?}");
     }
 }
 
@@ -65,6 +67,7 @@ fn storms_really_happen() {
         sum.add(&World::new(seed, Weather::Storm).run());
     }
     assert!(sum.delivered > 0 && sum.deaths > 100 && sum.refunds > 0 && sum.timeouts > 100, "{sum:?}");
+    assert!(sum.receipts > sum.countersigned && sum.countersigned > 50 && sum.disputed > 5, "{sum:?}");
     assert!(sum.second_attempts > 0 && sum.flips > 0 && sum.releases > 0, "{sum:?}");
 }
 

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use openagents_engine::{
     Action, Ask, Config, Direction, Engine, Entry, Input, Job, Movement, PaymentRow, Record, Sent,
     SentPayment,
+    receipt::{Dispute, ReceiptRecord},
 };
-use openagents_types::{DayBudget, Draft, JobId, Msat, PaymentHash, Timestamp};
+use openagents_types::{DayBudget, Draft, JobId, Msat, PaymentHash, Receipt, Timestamp};
 
 /// Everything that survives the process.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +17,10 @@ pub(crate) struct Disk {
     pub(crate) payments: BTreeMap<PaymentHash, PaymentRow>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) contents: HashMap<JobId, String>,
+    /// Receipts given, by job.
+    pub(crate) issued: BTreeMap<JobId, Receipt>,
+    /// Receipts taken, by job, and what is disputed about each.
+    pub(crate) received: BTreeMap<JobId, (Receipt, Option<Dispute>)>,
     others: Vec<Record>,
     published: HashSet<String>,
 }
@@ -42,12 +47,20 @@ impl Disk {
                 assert!(self.contents.insert(job, content).is_none(), "two results were taken for one job");
             }
             Record::Standing(_) => self.others.push(record),
+            Record::Receipt(ReceiptRecord::Issued { receipt }) => {
+                let job = receipt.job;
+                assert!(self.issued.insert(job, *receipt).is_none(), "two receipts for job {job}");
+            }
+            Record::Receipt(ReceiptRecord::Received { receipt, dispute, .. }) => {
+                self.received.entry(receipt.job).or_insert((*receipt, dispute));
+            }
         }
     }
 
     fn open_records(&self) -> Vec<Record> {
         let jobs = self.jobs.values().filter(|job| !job.state.is_closed());
-        let asks = self.asks.values().filter(|ask| !ask.is_over());
+        let unreceipted = |ask: &Ask| ask.word() == "settled" && !self.received.contains_key(&ask.id);
+        let asks = self.asks.values().filter(|ask| !ask.is_over() || unreceipted(ask));
         jobs.map(|job| Record::Job(Box::new(job.clone())))
             .chain(asks.map(|ask| Record::Ask(Box::new(ask.clone()))))
             .chain(self.others.iter().cloned())
@@ -202,6 +215,8 @@ fn slot(job: JobId, draft: &Draft) -> String {
     match draft {
         Draft::Result { .. } => format!("{job}/result"),
         Draft::Quote { .. } => format!("{job}/quote"),
+        Draft::Receipt(_) => format!("{job}/receipt"),
+        Draft::Countersign { .. } => format!("{job}/countersignature"),
         other => format!("{job}/{}", serde_json::to_string(other).unwrap()),
     }
 }

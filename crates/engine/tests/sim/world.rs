@@ -10,11 +10,12 @@ use openagents_engine::{
     Outgoing, PreimageSeed, ProviderConfig, RunFault, Sent,
     customer::{AskOutcome, Phase},
     job::State,
+    receipt::Received,
 };
 use openagents_types::{
-    Cancel, CustomerKey, Draft, Encryption, EventId, Feedback, JobId, JobInput, JobKind, JobRequest,
-    JobResult, JobSpec, Millis, Msat, Network, Notice, PaymentHash, ProviderKey, Quote, Status, Terms,
-    Timestamp, Usage,
+    Cancel, ContentHash, CustomerKey, Draft, Encryption, EventId, Feedback, JobId, JobInput, JobKind,
+    JobRequest, JobResult, JobSpec, Millis, Msat, Network, Notice, PaymentHash, ProviderKey, Quote, Receipt,
+    Status, Terms, Timestamp, Usage,
 };
 
 use crate::{
@@ -52,6 +53,11 @@ pub(crate) struct Report {
     pub(crate) restores: u64,
     pub(crate) recognised: u64,
     pub(crate) doubted: u64,
+    /// Jobs that were paid and delivered.
+    pub(crate) paid: u64,
+    pub(crate) receipts: u64,
+    pub(crate) countersigned: u64,
+    pub(crate) disputed: u64,
 }
 
 impl Report {
@@ -67,6 +73,10 @@ impl Report {
         self.restores += other.restores;
         self.recognised += other.recognised;
         self.doubted += other.doubted;
+        self.paid += other.paid;
+        self.receipts += other.receipts;
+        self.countersigned += other.countersigned;
+        self.disputed += other.disputed;
     }
 }
 
@@ -79,6 +89,7 @@ enum Word {
     Quote(Quote),
     Feedback(Feedback),
     Result(JobResult),
+    Receipt(Box<Received>),
 }
 
 #[derive(Debug)]
@@ -124,6 +135,8 @@ pub(crate) struct World {
     sent: HashMap<PaymentHash, u32>,
     flipped: HashMap<PaymentHash, bool>,
     wakes: Vec<Option<u64>>,
+    /// Receipts that were said as they are, by job and provider.
+    receipts: HashMap<(JobId, ProviderKey), (EventId, Receipt)>,
     report: Report,
 }
 
@@ -150,6 +163,7 @@ impl World {
             sent: HashMap::new(),
             flipped: HashMap::new(),
             wakes: vec![None; nodes.len()],
+            receipts: HashMap::new(),
             nodes,
             rng,
             report: Report::default(),
@@ -502,6 +516,9 @@ impl World {
             Word::Result(result) if self.owners.get(&result.job) == Some(&node) => {
                 Input::Result { result, invoice: None }
             }
+            Word::Receipt(received) if self.owners.get(&received.receipt.job) == Some(&node) => {
+                Input::Receipt(received)
+            }
             _ => return,
         };
         self.hear(node, input);
@@ -545,8 +562,36 @@ impl World {
             }
             Draft::Notice(notice) => Word::Feedback(feedback(job, provider, event, notice, self.time())),
             Draft::Partial { .. } => return,
+            Draft::Receipt(receipt) => return self.say_receipt(node, event, receipt),
+            Draft::Countersign { provider, receipt, .. } => {
+                let said = self.receipts.get(&(job, *provider)).map(|(event, _)| event);
+                assert_eq!(said, Some(receipt), "a false receipt was agreed to");
+                return;
+            }
         };
         self.say(node, word);
+    }
+
+    /// Some providers lie about what they did, and some receipts are meant for another job.
+    fn say_receipt(&mut self, node: usize, event: EventId, receipt: &Receipt) {
+        let mut said = receipt.clone();
+        if self.trouble(30) {
+            let known: Vec<JobId> = self.requests.keys().copied().filter(|job| *job != said.job).collect();
+            match self.rng.between(0, 5) {
+                0 => said.price = Msat::new(said.price.get() + 1),
+                1 => said.result_sha256 = ContentHash::of(b"something else"),
+                2 => said.payment_hash = Some(PaymentHash::from_bytes([9; 32])),
+                3 => said.settled_at = said.settled_at.after(Millis::from_secs(86_400)),
+                4 => said.asked_at = said.asked_at.before(Millis::from_secs(60)),
+                _ => said.job = known.first().copied().unwrap_or(JobId::from_bytes([9; 32])),
+            }
+        }
+        if said == *receipt {
+            self.receipts.insert((said.job, said.provider), (event, said.clone()));
+        }
+        let digest = ContentHash::of(b"what it says");
+        let received = Received { receipt: said, body: "".into(), event, digest, raw: "".into() };
+        self.say(node, Word::Receipt(Box::new(received)));
     }
 
     fn plan_job(&mut self, node: usize, delay: u64) {
@@ -638,6 +683,46 @@ impl World {
         }
         self.assert_sellers_were_paid();
         self.assert_limits_held();
+        self.assert_receipts_are_true();
+    }
+
+    /// Every receipt is of a settled job and says what the books say; what a customer agreed to is what it
+    /// knows, and it disputes nothing that is so.
+    fn assert_receipts_are_true(&mut self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            self.report.receipts += node.disk.issued.len() as u64;
+            for (id, receipt) in &node.disk.issued {
+                let job = &node.disk.jobs[id];
+                let settled = matches!(
+                    &job.state,
+                    State::Closed { outcome: openagents_engine::job::Outcome::Settled { paid }, hash }
+                        if *paid == receipt.price && *hash == receipt.payment_hash
+                );
+                assert!(settled, "provider {index} gave a receipt for {job:#?}: {receipt:#?}");
+                let earned = |entry: &&openagents_engine::Entry| {
+                    entry.job == *id && entry.movement == Movement::Earned
+                };
+                let earned: Msat = node.disk.entries.iter().filter(earned).map(|entry| entry.amount).sum();
+                assert_eq!(earned, receipt.price, "a receipt for more or less than was earned");
+                assert_eq!(receipt.fault(), None);
+                assert_eq!(receipt.result_sha256, ContentHash::of(format!("done by {index}").as_bytes()));
+                assert_eq!(receipt.customer, self.requests[id].customer);
+            }
+            for (id, (receipt, dispute)) in &node.disk.received {
+                let said =
+                    self.receipts.get(&(*id, receipt.provider)).is_some_and(|(_, said)| said == receipt);
+                assert_eq!(dispute.is_none(), said, "customer {index}: {dispute:?} of {receipt:#?}");
+                self.report.disputed += u64::from(dispute.is_some());
+                if dispute.is_none() {
+                    self.report.countersigned += 1;
+                    assert_eq!(node.disk.asks[id].paid(), receipt.price);
+                }
+            }
+            let delivered =
+                |ask: &&Ask| matches!(ask.phase, Phase::Closed { outcome: AskOutcome::Delivered });
+            let asks = node.disk.asks.values().filter(delivered);
+            self.report.paid += asks.filter(|ask| !ask.paid().is_zero()).count() as u64;
+        }
     }
 
     /// Books that lost a part of their history cannot say all that the wallet holds. What they say is true

@@ -3,10 +3,10 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
-use openagents_api::{JobView, Listing, MovementView, Side};
+use openagents_api::{JobView, Listing, MovementView, ReceiptQuery, ReceiptView, Side};
 use openagents_types::{JobId, ProviderKey};
 
-use super::{movements, view};
+use super::{movements, receipts, view};
 use crate::{
     home::Home,
     store::{Page, Reader, StoreError},
@@ -78,6 +78,32 @@ impl Archive {
     /// The database cannot be read.
     pub fn movements(&self) -> Result<Vec<MovementView>, StoreError> {
         movements::all(&self.reader)
+    }
+
+    /// Receipts, newest first: `usual` of them unless the query says how many.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn receipts(&self, wanted: &ReceiptQuery, usual: u32) -> Result<Vec<ReceiptView>, StoreError> {
+        let rows = self.reader.receipts(wanted.side, wanted.after, wanted.limit.unwrap_or(usual))?;
+        Ok(rows.iter().map(receipts::view).collect())
+    }
+
+    /// The receipt of a job; where a node bought from itself and no side is named, the bought half's.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn receipt(&self, job: JobId, side: Option<Side>) -> Result<Option<ReceiptView>, StoreError> {
+        let sides = match side {
+            Some(side) => vec![side],
+            None => vec![Side::Bought, Side::Sold],
+        };
+        for side in sides {
+            if let Some(row) = self.reader.receipt(job, side)? {
+                return Ok(Some(receipts::view(&row)));
+            }
+        }
+        Ok(None)
     }
 
     /// The payload of a result we bought.

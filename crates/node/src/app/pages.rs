@@ -6,11 +6,11 @@ use axum::{
     http::StatusCode,
     response::{Html, IntoResponse, Response},
 };
-use openagents_api::{JobView, Listing, NodeView, Side};
+use openagents_api::{JobView, Listing, NodeView, ReceiptView, Side};
 use openagents_policy::Category;
 use openagents_types::JobKind;
 
-use super::{App, routes, view};
+use super::{App, receipts, routes, view};
 use crate::clock;
 
 /// Jobs and movements shown on the first page.
@@ -98,6 +98,15 @@ struct Output {
     cut: bool,
 }
 
+/// What a receipt says that the rest of the page does not.
+#[derive(Debug)]
+struct Signed {
+    state: String,
+    sentence: String,
+    work: String,
+    settled: When,
+}
+
 /// What every page has around its content.
 #[derive(Debug)]
 struct Frame {
@@ -146,6 +155,7 @@ struct JobBody {
     in_flight: Option<Amount>,
     offers: Vec<Bid>,
     result: Option<Output>,
+    receipt: Option<Signed>,
 }
 
 #[derive(Debug, Template)]
@@ -261,6 +271,7 @@ async fn job_body(app: &App, id: &str, query: routes::ListQuery) -> Result<Optio
     let side = routes::listing(&query)?.side;
     let now = clock::now().millis();
     let Some(job) = routes::find(app, id, side).await? else { return Ok(None) };
+    let receipt = app.reader.receipt(job.id, job.side)?.map(|row| Signed::new(now, &receipts::view(&row)));
     let result = if job.side == Side::Bought { app.reader.content(job.id)? } else { None };
     let some = |msat: u64| (msat > 0).then(|| Amount::new(msat));
     Ok(Some(JobBody {
@@ -276,6 +287,7 @@ async fn job_body(app: &App, id: &str, query: routes::ListQuery) -> Result<Optio
         in_flight: some(job.in_flight_msat),
         offers: job.quotes.iter().map(Bid::new).collect(),
         result: result.as_deref().map(Output::new),
+        receipt,
         row: Row::new(now, job),
     }))
 }
@@ -341,6 +353,25 @@ impl Bid {
             provider: quote.provider.to_hex(),
             price: Amount::new(quote.price_msat),
             eta: quote.eta_ms.map(|eta| openagents_types::Millis(eta).to_string()),
+        }
+    }
+}
+
+impl Signed {
+    fn new(now: u64, view: &ReceiptView) -> Self {
+        let usage = &view.receipt.usage;
+        let by = match &usage.model {
+            Some(model) => format!("{}, {model}", usage.backend),
+            None => usage.backend.clone(),
+        };
+        Self {
+            state: view.state.clone(),
+            sentence: receipts::sentence(view),
+            work: format!(
+                "{by}: {} read, {} written, {}",
+                usage.input_tokens, usage.output_tokens, usage.elapsed
+            ),
+            settled: When::new(now, view.receipt.settled_at.millis()),
         }
     }
 }

@@ -26,7 +26,7 @@ use super::{
     archive::Archive,
     guard,
     live::{Gallery, Watcher},
-    pages, view,
+    pages, receipts, view,
 };
 use crate::store::StoreError;
 
@@ -68,6 +68,9 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/jobs", get(jobs).post(ask))
         .route("/api/v1/jobs/{id}", get(job).delete(cancel))
         .route("/api/v1/jobs/{id}/result", get(result))
+        .route("/api/v1/receipts", get(receipts::list))
+        .route("/api/v1/receipts/{job}", get(receipts::one))
+        .route("/api/v1/receipts/{job}/publish", post(receipts::publish))
         .route("/api/v1/ledger", get(ledger))
         .route("/api/v1/wallet/history", get(history))
         .route("/api/v1/wallet/seed/status", get(seeds))
@@ -115,7 +118,7 @@ pub(super) fn problem(code: &str, message: &str, money: &str, next: &str) -> Jso
 pub(super) struct Failure(StatusCode, Json<Problem>);
 
 impl Failure {
-    fn not_found(message: &str) -> Self {
+    pub(super) fn not_found(message: &str) -> Self {
         let next = "See `openagents jobs list` for what there is.";
         Self(StatusCode::NOT_FOUND, problem("not-found", message, "No money moved.", next))
     }
@@ -125,7 +128,7 @@ impl Failure {
         Self(StatusCode::CONFLICT, problem("conflict", message, "No money moved.", next))
     }
 
-    fn bad_request(message: &str) -> Self {
+    pub(super) fn bad_request(message: &str) -> Self {
         let next = "Correct the request and send it again.";
         Self(StatusCode::BAD_REQUEST, problem("bad-request", message, "No money moved.", next))
     }
@@ -141,7 +144,8 @@ impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let status = match problem.code.as_str() {
             "no-wallet" => StatusCode::PAYMENT_REQUIRED,
-            "no-testnet" => StatusCode::NOT_FOUND,
+            "no-testnet" | "no-receipt" => StatusCode::NOT_FOUND,
+            "receipt" => StatusCode::CONFLICT,
             "wallet" => StatusCode::BAD_GATEWAY,
             _ => StatusCode::BAD_REQUEST,
         };
@@ -183,7 +187,7 @@ pub(super) async fn list(app: &App, wanted: Listing, usual: u32) -> Result<Vec<J
 }
 
 impl App {
-    async fn archive(&self) -> Archive {
+    pub(super) async fn archive(&self) -> Archive {
         Archive::new(self.reader.clone(), self.facts.provider_key().await)
     }
 }

@@ -8,18 +8,19 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures::StreamExt;
 use openagents_api::{
-    AskBody, Asked, JobView, LedgerView, NodeView, OfferView, Problem, ProviderView, ReconcileView,
-    RelayView, SCHEMA_VERSION, SeedView, Side, TestWalletBody, TransactionView, WalletView,
+    AskBody, Asked, JobView, LedgerView, NodeView, OfferView, Problem, ProviderView, ReceiptView,
+    ReconcileView, RelayView, SCHEMA_VERSION, SeedView, Side, TestWalletBody, TransactionView, WalletView,
 };
 use openagents_engine::Record;
 use openagents_policy::{AuditEntry, Category};
-use openagents_types::{JobId, JobKind, ProviderKey};
+use openagents_types::{EventId, JobId, JobKind, ProviderKey};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 
 use super::{App, Desk, Facts, router, view};
 use crate::{
     audit::Audited,
     bus::{Bus, News},
+    driver::PublishRefused,
     store::{Batch, Reader, Store},
 };
 
@@ -120,6 +121,13 @@ impl Desk for Fake {
 
     async fn clear_audit(&self) -> Result<u64, Problem> {
         Ok(3)
+    }
+
+    async fn publish_receipt(&self, job: JobId, side: Side) -> Result<EventId, Problem> {
+        match side {
+            Side::Sold => Ok(job.event()),
+            Side::Bought => Err(crate::desk::unpublished(&PublishRefused::Disputed)),
+        }
     }
 
     async fn testnet_wallet(&self, wanted: &TestWalletBody) -> Result<String, Problem> {
@@ -324,6 +332,33 @@ async fn a_jobs_page_shows_result_proof_offers_and_refusals() {
     for part in [preimage.as_str(), "1.25 s", "Refusals", "&#60;script", "of which the first are shown"] {
         assert!(html.contains(part), "{part} is missing");
     }
+    for part in ["<h2 id=\"receipt\">Receipt</h2>", "<b>disputed</b>", "our records say 2500"] {
+        assert!(html.contains(part), "{part} is missing");
+    }
+}
+
+#[tokio::test]
+async fn receipts_are_listed_shown_and_published_only_where_they_may_be() {
+    let site = Site::full().await;
+    let listed: Vec<ReceiptView> = site.json("/api/v1/receipts").await;
+    let shown: ReceiptView = site.json(&format!("/api/v1/receipts/{}", id(107))).await;
+    assert_eq!(listed, std::slice::from_ref(&shown));
+    assert_eq!((shown.state.as_str(), shown.side), ("disputed", Side::Bought));
+    assert_eq!(shown.proof["receipt"]["signed"], 1);
+    assert!(!shown.receipt.usage.backend.contains('\u{1b}'), "{:?}", shown.receipt.usage);
+    assert!(site.json::<Vec<ReceiptView>>("/api/v1/receipts?side=sold").await.is_empty());
+    for (method, path, expected) in [
+        (Method::GET, format!("/api/v1/receipts/{}", id(1)), StatusCode::NOT_FOUND),
+        (Method::GET, "/api/v1/receipts/zebra".into(), StatusCode::BAD_REQUEST),
+        (Method::GET, "/api/v1/receipts?side=left".into(), StatusCode::BAD_REQUEST),
+        (Method::POST, format!("/api/v1/receipts/{}/publish", id(1)), StatusCode::NOT_FOUND),
+        (Method::POST, format!("/api/v1/receipts/{}/publish", id(107)), StatusCode::CONFLICT),
+    ] {
+        let response = site.call(method, &path).bearer_auth(TOKEN).send().await.unwrap();
+        assert_eq!(response.status(), expected, "{path}");
+    }
+    let strangers = site.call(Method::POST, &format!("/api/v1/receipts/{}/publish", id(107)));
+    assert_eq!(strangers.send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]

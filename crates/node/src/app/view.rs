@@ -57,7 +57,7 @@ fn sold_money(state: &State) -> (Option<Msat>, Msat, Msat) {
         State::RefundOwed { amount, .. } | State::Refunding { amount, .. } => (Some(*amount), *amount, none),
         State::Closed { outcome, .. } => match outcome {
             Outcome::Settled { paid } => (Some(*paid), *paid, none),
-            Outcome::Unpaid
+            Outcome::Unpaid { .. }
             | Outcome::Refused(_)
             | Outcome::Expired
             | Outcome::Cancelled
@@ -144,7 +144,7 @@ fn sold_end(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Settled { paid } if paid.is_zero() => told("Delivered.", "It was free.", done),
         Outcome::Settled { paid } => told("Delivered.", format!("{paid} are ours."), done),
-        Outcome::Unpaid => {
+        Outcome::Unpaid { .. } => {
             told("Delivered.", "The locked payment lapsed before it could be taken; we have nothing.", done)
         }
         Outcome::Refused(why) => {

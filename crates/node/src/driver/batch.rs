@@ -10,7 +10,7 @@ use openagents_protocol::Verified;
 use openagents_types::{Draft, JobId, JobRequest, Timestamp};
 use tokio::sync::oneshot;
 
-use super::{AskRefused, Driver, say};
+use super::{AskRefused, Driver, receipts::Published, say};
 use crate::{
     bus::News,
     store::{Batch, Outgoing, StoreError},
@@ -24,7 +24,7 @@ type Asked = Result<JobId, AskRefused>;
 pub(super) struct Pending {
     pub(super) batch: Batch,
     /// Events to send after the commit, with the request each answers, if it does.
-    send: Vec<(Verified, Option<Arc<JobRequest>>)>,
+    pub(super) send: Vec<(Verified, Option<Arc<JobRequest>>)>,
     /// What to do after the commit.
     act: Vec<Action>,
     /// What to sign and send once all that is done: nobody waits for it.
@@ -35,11 +35,13 @@ pub(super) struct Pending {
     pub(super) requests: HashMap<JobId, Verified>,
     /// Who is told after the commit that its job is asked.
     pub(super) replies: Vec<(oneshot::Sender<Asked>, Asked)>,
+    /// Who is told after the commit that a receipt is on its way to the public.
+    pub(super) published: Vec<(oneshot::Sender<Published>, Published)>,
     /// Who is told after the commit that all checks are written down.
     pub(super) audited: Vec<oneshot::Sender<()>>,
     /// Results signed in this batch, before the engine took them as finished.
     pub(super) results: HashMap<JobId, Verified>,
-    said: HashSet<(JobId, String)>,
+    pub(super) said: HashSet<(JobId, String)>,
 }
 
 impl Driver {
@@ -76,7 +78,11 @@ impl Driver {
             Record::Ask(ask) => {
                 self.bus.tell(News::Bought { job: ask.id, word: ask.word(), at: ask.changed_at });
             }
-            Record::Payment(_) | Record::Entry(_) | Record::Standing(_) | Record::Content { .. } => {}
+            Record::Payment(_)
+            | Record::Entry(_)
+            | Record::Standing(_)
+            | Record::Content { .. }
+            | Record::Receipt(_) => {}
         }
     }
 
@@ -107,8 +113,12 @@ impl Driver {
         pending: &'a Pending,
     ) -> Option<&'a Arc<JobRequest>> {
         match draft {
-            Draft::Cancel { .. } | Draft::RefundClaim { .. } => None,
-            Draft::Quote { .. } | Draft::Notice(_) | Draft::Partial { .. } | Draft::Result { .. } => {
+            Draft::Cancel { .. } | Draft::RefundClaim { .. } | Draft::Countersign { .. } => None,
+            Draft::Quote { .. }
+            | Draft::Notice(_)
+            | Draft::Partial { .. }
+            | Draft::Result { .. }
+            | Draft::Receipt(_) => {
                 pending.jobs.get(&job).or_else(|| self.engine.job(job)).map(|job| &job.request)
             }
         }
@@ -122,11 +132,15 @@ impl Driver {
         pending: &Pending,
     ) -> Option<Verified> {
         let encoded = match draft {
-            Draft::Cancel { .. } | Draft::RefundClaim { .. } => {
+            Draft::Cancel { .. } | Draft::RefundClaim { .. } | Draft::Countersign { .. } => {
                 let keys = self.ask_keys.get(&job)?;
                 say::by_customer(job, draft, keys, now)
             }
-            Draft::Quote { .. } | Draft::Notice(_) | Draft::Partial { .. } | Draft::Result { .. } => {
+            Draft::Quote { .. }
+            | Draft::Notice(_)
+            | Draft::Partial { .. }
+            | Draft::Result { .. }
+            | Draft::Receipt(_) => {
                 let job = pending.jobs.get(&job).or_else(|| self.engine.job(job))?;
                 say::by_provider(&job.request, draft, &self.keys, &mut self.keyring, now)
             }
@@ -143,6 +157,10 @@ impl Driver {
         self.store.commit(&pending.batch)?;
         for reply in pending.audited.drain(..) {
             let _ = reply.send(());
+        }
+        for (reply, outcome) in pending.published.drain(..) {
+            // Whoever asked may have gone; the receipt is public all the same.
+            let _ = reply.send(outcome);
         }
         for (reply, outcome) in pending.replies.drain(..) {
             // The caller may have gone; the job is asked all the same and can be looked up.
@@ -225,7 +243,11 @@ fn coalesce(records: &mut Vec<Record>) {
         .map(|record| match record {
             Record::Job(job) => seen.insert((true, job.id())),
             Record::Ask(ask) => seen.insert((false, ask.id)),
-            Record::Payment(_) | Record::Entry(_) | Record::Standing(_) | Record::Content { .. } => true,
+            Record::Payment(_)
+            | Record::Entry(_)
+            | Record::Standing(_)
+            | Record::Content { .. }
+            | Record::Receipt(_) => true,
         })
         .collect();
     records.retain(|_| keep.pop().unwrap_or(true));

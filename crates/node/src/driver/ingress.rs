@@ -14,12 +14,17 @@ use super::{Driver, batch::Pending};
 
 impl Driver {
     pub(super) fn wire(&mut self, now: Timestamp, event: &Verified, pending: &mut Pending) {
+        if self.is_uncalled_for(event) {
+            return tracing::debug!(event = %event.id(), "a receipt that nobody here waits for");
+        }
         match openagents_protocol::decode(event, &mut self.keyring) {
             Ok(Message::Request(request)) => self.request(now, *request, pending),
             Ok(Message::Feedback(feedback)) => self.feedback(now, feedback, pending),
             Ok(Message::Result(result)) => self.result(now, result, pending),
             Ok(Message::Cancels(cancels)) => self.cancels(now, cancels, pending),
             Ok(Message::RefundClaim(claim)) => self.claim(now, &claim, pending),
+            Ok(Message::Receipt(received)) => self.receipt(now, event, *received, pending),
+            Ok(Message::Countersignature(signed)) => self.countersigned(event, &signed, pending),
             Ok(_) => {}
             Err(error) => tracing::debug!(%error, event = %event.id(), "an event was not understood"),
         }

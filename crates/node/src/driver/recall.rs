@@ -37,7 +37,11 @@ impl Half {
         match record {
             Record::Job(job) => Some((Self::Sold, job.id())),
             Record::Ask(ask) => Some((Self::Bought, ask.id)),
-            Record::Payment(_) | Record::Entry(_) | Record::Standing(_) | Record::Content { .. } => None,
+            Record::Payment(_)
+            | Record::Entry(_)
+            | Record::Standing(_)
+            | Record::Content { .. }
+            | Record::Receipt(_) => None,
         }
     }
 }

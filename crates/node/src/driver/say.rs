@@ -7,6 +7,15 @@ use openagents_types::{CustomerKey, Draft, JobId, JobRequest, JobSpec, Notice, T
 /// How long an event without an end of its own is sent again, in seconds: a week without any relay.
 const KEPT: u64 = 7 * 86_400;
 
+/// The slot of our receipt for a job.
+pub(super) const RECEIPT: &str = "receipt";
+
+/// The slot of our countersignature of the receipt for a job.
+pub(super) const COUNTERSIGNATURE: &str = "countersignature";
+
+/// The slot of a receipt that we made public, before the word for our half.
+pub(super) const PUBLISHED: &str = "published-receipt";
+
 /// What an event says, as the outbox names it: the same thing is said about a job only once.
 pub(super) fn slot(draft: &Draft) -> String {
     match draft {
@@ -18,6 +27,8 @@ pub(super) fn slot(draft: &Draft) -> String {
             None => "cancel".into(),
         },
         Draft::RefundClaim { invoice, .. } => format!("claim-{}", invoice.payment_hash),
+        Draft::Receipt(_) => RECEIPT.into(),
+        Draft::Countersign { .. } => COUNTERSIGNATURE.into(),
         Draft::Notice(notice) => match notice {
             Notice::Processing { .. } => "processing".into(),
             Notice::Success => "success".into(),

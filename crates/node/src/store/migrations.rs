@@ -90,6 +90,15 @@ pub(super) const STEPS: &[&str] = &[
         result TEXT NOT NULL, reason TEXT NOT NULL, category TEXT, content TEXT NOT NULL
     ) STRICT;
 ",
+    "
+    -- Work receipts: at most one for each half of a job. `body` is what the provider signed, to the letter;
+    -- `theirs` is the other party's event, once it is there; our own is in the outbox, under its slot.
+    -- `dispute` (JSON) says what about a receipt that we received is not so.
+    CREATE TABLE receipts (
+        seq INTEGER PRIMARY KEY, job BLOB NOT NULL, side TEXT NOT NULL, body TEXT NOT NULL, theirs TEXT,
+        dispute TEXT, UNIQUE (job, side)
+    ) STRICT;
+",
 ];
 
 /// Brings the database to the newest schema, each step in a transaction of its own.

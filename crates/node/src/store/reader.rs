@@ -3,12 +3,13 @@
 
 use std::{path::Path, sync::Mutex};
 
+use openagents_api::Side;
 use openagents_engine::{Ask, Job};
 use openagents_policy::Category;
 use openagents_types::{EventId, JobId, Msat, PaymentHash, Timestamp};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
-use super::{AuditRow, StoreError, audit, rows};
+use super::{AuditRow, ReceiptRow, StoreError, audit, receipts, rows};
 
 /// One movement of money.
 #[derive(Clone, Debug)]
@@ -160,6 +161,27 @@ impl Reader {
             let rows = statement.query_map([job.as_bytes()], |row| row.get(0))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
+    }
+
+    /// The receipt of one half of a job.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn receipt(&self, job: JobId, side: Side) -> Result<Option<ReceiptRow>, StoreError> {
+        self.with(|db| receipts::one(db, job, side))
+    }
+
+    /// Receipts, newest first, of one half or of both; older than the one numbered `after`, if it is given.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn receipts(
+        &self,
+        side: Option<Side>,
+        after: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<ReceiptRow>, StoreError> {
+        self.with(|db| receipts::list(db, side, after, limit.min(PAGE)))
     }
 
     /// Movements of money, newest first.

@@ -1,9 +1,12 @@
 //! What the store promises.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
-use openagents_api::Side;
-use openagents_engine::Job;
+use openagents_engine::{
+    Job,
+    receipt::{Dispute, ReceiptRecord},
+};
 use openagents_policy::{AuditEntry, Category};
+use openagents_types::{ContentHash, CustomerKey, JobKind, Receipt, ReceiptSalt, Usage};
 
 use super::*;
 
@@ -184,4 +187,95 @@ fn a_database_of_the_second_schema_keeps_what_it_holds_and_notes_checks() {
         .unwrap();
     let rows = Reader::open(&path).unwrap().audit(0, 0, 10).unwrap();
     assert_eq!(rows[0].check.entry.category, Some(Category::Violence));
+}
+
+fn receipt(job: u8) -> Receipt {
+    let id = [job; 32];
+    let at = Timestamp::from_secs(5);
+    Receipt {
+        job: JobId::from_bytes(id),
+        kind: JobKind::SUMMARIZATION,
+        provider: ProviderKey::from_bytes([2; 32]),
+        customer: CustomerKey::from_bytes([3; 32]),
+        usage: Usage::default(),
+        price: Msat::new(5),
+        payment_hash: Some(PaymentHash::from_bytes([job; 32])),
+        result_sha256: ContentHash::from_bytes([4; 32]),
+        asked_at: at,
+        accepted_at: at,
+        delivered_at: at,
+        settled_at: at,
+        salt: ReceiptSalt::from_bytes([6; 32]),
+    }
+}
+
+fn issued(receipt: Receipt) -> Record {
+    Record::Receipt(ReceiptRecord::Issued { receipt: Box::new(receipt) })
+}
+
+fn received(receipt: Receipt, dispute: Option<Dispute>) -> Record {
+    let body = serde_json::to_string(&receipt).unwrap().into();
+    let receipt = Box::new(receipt);
+    Record::Receipt(ReceiptRecord::Received { receipt, body, raw: "{\"theirs\":1}".into(), dispute })
+}
+
+fn said(event: u8, job: u8, slot: &str) -> Outgoing {
+    Outgoing {
+        event: EventId::from_bytes([event; 32]),
+        job: JobId::from_bytes([job; 32]),
+        slot: slot.into(),
+        json: format!("{{\"ours\":{event}}}"),
+    }
+}
+
+#[test]
+fn a_receipt_is_written_once_and_finds_both_signatures() {
+    let (dir, mut store) = store();
+    let (first, later) = (receipt(1), Receipt { price: Msat::new(9), ..receipt(1) });
+    let outbox = vec![said(1, 1, "receipt"), said(2, 1, "countersignature")];
+    let records = vec![issued(first.clone()), received(first.clone(), None)];
+    store.commit(&Batch { records, outbox, ..Batch::default() }).unwrap();
+    let again = vec![issued(later.clone()), received(later, None)];
+    store.commit(&Batch { records: again, ..Batch::default() }).unwrap();
+
+    let job = JobId::from_bytes([1; 32]);
+    let sold = store.receipt(job, Side::Sold).unwrap().unwrap();
+    assert_eq!(
+        (sold.receipt, sold.signed.as_deref(), sold.countersigned),
+        (first, Some("{\"ours\":1}"), None)
+    );
+    for signed in ["{\"theirs\":2}", "{\"theirs\":3}"] {
+        let countersigned = vec![(job, signed.to_owned())];
+        store.commit(&Batch { countersigned, ..Batch::default() }).unwrap();
+    }
+    let reader = Reader::open(&dir.path().join("node.db")).unwrap();
+    let sold = reader.receipt(job, Side::Sold).unwrap().unwrap();
+    assert_eq!(sold.countersigned.as_deref(), Some("{\"theirs\":2}"), "the first one counts");
+    let bought = reader.receipt(job, Side::Bought).unwrap().unwrap();
+    assert_eq!(bought.signed.as_deref(), Some("{\"theirs\":1}"));
+    assert_eq!(bought.countersigned.as_deref(), Some("{\"ours\":2}"));
+    assert_eq!(reader.receipts(None, None, 10).unwrap().len(), 2);
+    assert_eq!(reader.receipts(Some(Side::Sold), Some(bought.seq), 10).unwrap().len(), 1);
+}
+
+#[test]
+fn a_database_of_the_third_schema_keeps_what_it_holds_and_takes_receipts() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.db");
+    let old = Connection::open(&path).unwrap();
+    for step in &migrations::STEPS[..3] {
+        old.execute_batch(step).unwrap();
+    }
+    old.pragma_update(None, "user_version", 3).unwrap();
+    let sql = "INSERT INTO outbox (event, job, slot, json) VALUES (?1, ?2, 'result', '{}')";
+    old.execute(sql, params![[1_u8; 32], [1_u8; 32]]).unwrap();
+    drop(old);
+
+    let mut store = Store::open(&path).unwrap();
+    let job = JobId::from_bytes([1; 32]);
+    assert!(store.has_said(job, "result").unwrap());
+    assert!(store.receipt(job, Side::Bought).unwrap().is_none());
+    let dispute = Dispute { field: "price_msat".into(), says: "5".into(), known: "4".into() };
+    store.commit(&batch(vec![received(receipt(1), Some(dispute.clone()))])).unwrap();
+    assert_eq!(store.receipt(job, Side::Bought).unwrap().unwrap().dispute, Some(dispute));
 }

@@ -4,10 +4,12 @@ use openagents_engine::{
     Ask, AskOptions, Entry, Job, Movement, Record,
     customer::{AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal},
     job::{Funds, Outcome, State, Step, Why},
+    receipt::{Dispute, ReceiptRecord},
 };
 use openagents_types::{
-    CustomerKey, Encryption, EventId, Invoice, JobId, JobInput, JobKind, JobRequest, JobSpec, Millis, Msat,
-    Network, PaymentHash, Preimage, ProviderKey, Quote, Terms, Timestamp,
+    ContentHash, CustomerKey, Encryption, EventId, Invoice, JobId, JobInput, JobKind, JobRequest, JobSpec,
+    Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Quote, Receipt, ReceiptSalt, Terms, Timestamp,
+    Usage,
 };
 
 /// What strangers would like a page or a terminal to obey.
@@ -42,7 +44,7 @@ pub(super) fn states() -> Vec<State> {
         State::Invoicing { price: amount, bytes: 9 },
         State::Offered { invoice: invoice(7), terms: Terms::Escrow, expires_at: until },
         State::Lapsing { hash, amount, until, why: why() },
-        State::Delivered { hash, amount },
+        State::Delivered { hash, amount, work: None },
         State::Returning { hash, why: why() },
         State::RefundOwed { hash, amount, why: why() },
         State::Refunding { hash, amount, why: why(), claim: invoice(8), doubted: false },
@@ -54,7 +56,7 @@ pub(super) fn states() -> Vec<State> {
     let outcomes = [
         Outcome::Settled { paid: amount },
         Outcome::Settled { paid: Msat::ZERO },
-        Outcome::Unpaid,
+        Outcome::Unpaid { work: None },
         Outcome::Refused(why()),
         Outcome::Expired,
         Outcome::Cancelled,
@@ -186,6 +188,26 @@ fn spec() -> JobSpec {
     }
 }
 
+/// A receipt for job number `n`.
+fn receipt(n: u8) -> Receipt {
+    let usage = Usage { backend: HOSTILE.into(), model: Some(HOSTILE.into()), ..Usage::default() };
+    Receipt {
+        job: JobId::from_bytes([n; 32]),
+        kind: JobKind::TEXT_EXTRACTION,
+        provider: ProviderKey::from_bytes([0xa1; 32]),
+        customer: CustomerKey::from_bytes([0xc1; 32]),
+        usage,
+        price: PRICE,
+        payment_hash: Some(PaymentHash::from_bytes([n; 32])),
+        result_sha256: ContentHash::from_bytes([0xab; 32]),
+        asked_at: THEN,
+        accepted_at: THEN,
+        delivered_at: THEN,
+        settled_at: THEN,
+        salt: ReceiptSalt::from_bytes([1; 32]),
+    }
+}
+
 /// All of the above as records: sold jobs are numbered from 1, bought ones from 101. The last bought
 /// job has a result.
 pub(super) fn records() -> Vec<Record> {
@@ -194,6 +216,11 @@ pub(super) fn records() -> Vec<Record> {
     let bought = asks.map(|(n, (phase, monies))| Record::Ask(Box::new(bought(n, phase, monies))));
     let mut records: Vec<Record> = sold.chain(bought).collect();
     records.push(Record::Content { job: JobId::from_bytes([107; 32]), content: HOSTILE.repeat(400) });
+    let receipt = Box::new(receipt(107));
+    let dispute = Dispute { field: "price_msat".into(), says: HOSTILE.into(), known: "2500".into() };
+    let body = serde_json::to_string(&receipt).unwrap_or_default().into();
+    let (raw, dispute) = ("{\"signed\":1}".into(), Some(dispute));
+    records.push(Record::Receipt(ReceiptRecord::Received { receipt, body, raw, dispute }));
     for (n, movement) in [(1, Movement::Earned), (107, Movement::Spent), (108, Movement::Fee)] {
         let (job, hash) = (JobId::from_bytes([n; 32]), PaymentHash::from_bytes([n; 32]));
         records.push(Record::Entry(Entry { at: THEN, job, hash, movement, amount: PRICE }));
