@@ -5,7 +5,12 @@ mod lexicon;
 mod matching;
 mod trie;
 
-use std::{cell::Cell, ops::Range, sync::LazyLock};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    ops::Range,
+    sync::LazyLock,
+};
 
 use crate::{
     Category, Confidence, Job, Part, Place, Use,
@@ -47,7 +52,7 @@ const LONG_JOB: usize = 2_000;
 const PASSAGE: usize = 150;
 
 /// So many passages of a long job are weighed at most.
-const LOOKS: usize = 60;
+const LOOKS: usize = 200;
 
 /// So many of the commonest words, turned or reversed, make a text turned or reversed.
 const FOREIGN_WORDS: usize = 2;
@@ -126,7 +131,16 @@ impl Rules {
         let plain = unwrapped.plain();
         let hits = self.lexicon.hits(&plain);
         let scopes = self.scopes(job, &plain.starts, &hits);
-        let mut best = Best { job, weights, scopes, found: Vec::new(), firm: Vec::new(), scored: None, looks: Cell::new(LOOKS) };
+        let mut best = Best {
+            job,
+            weights,
+            scopes,
+            found: Vec::new(),
+            firm: Vec::new(),
+            scored: None,
+            looks: Cell::new(LOOKS),
+            honest: RefCell::default(),
+        };
         best.add(self, &plain, &hits);
         if let Some(deep) = unwrapped.deep() {
             best.add(self, &deep, &self.lexicon.deep_hits(&deep));
@@ -221,10 +235,13 @@ struct Best<'a> {
     scored: Option<Scored>,
     /// How many passages of long views may still be weighed.
     looks: Cell<usize>,
+    /// The places of the view that were found honest, each for strong rules or for others.
+    honest: RefCell<BTreeSet<(usize, usize, bool)>>,
 }
 
 impl Best<'_> {
     fn add(&mut self, rules: &Rules, view: &View, hits: &Hits) {
+        self.honest.get_mut().clear();
         let (starts, length) = (&view.starts, view.text.len());
         let part_at = |at: usize| starts.partition_point(|start| *start <= at).saturating_sub(1);
         for rule in &rules.rules {
@@ -236,9 +253,9 @@ impl Best<'_> {
                 continue;
             }
             let applies = |at: &Range<usize>| {
-                rule.scope == Scope::Any
-                    || self.scopes.get(part_at(at.start)) == Some(&Scope::Asks)
-                        && (length <= LONG_JOB || self.asks_in_passing(rules, view, at))
+                let in_scope =
+                    rule.scope == Scope::Any || self.scopes.get(part_at(at.start)) == Some(&Scope::Asks);
+                in_scope && (length <= LONG_JOB || self.asks_in_passing(rules, rule, view, at))
             };
             // For the same reason its words must stand closer there.
             let within = if length > LONG_JOB { rule.within * 3 / 4 } else { rule.within };
@@ -266,13 +283,25 @@ impl Best<'_> {
 
     /// Whether what stands here in a long view reads like a request to the score. After so many looks what a rule says is
     /// believed: a text made of doubtful passages is no honest page.
-    fn asks_in_passing(&self, rules: &Rules, view: &View, at: &Range<usize>) -> bool {
+    fn asks_in_passing(&self, rules: &Rules, rule: &Rule, view: &View, at: &Range<usize>) -> bool {
+        let strong = rule.scope == Scope::Any || rule.confidence >= score::VERY_SURE;
+        if !strong && view.text[at.clone()].contains(['.', '?']) {
+            return false;
+        }
+        let place = (at.start, at.end, strong);
+        if self.honest.borrow().contains(&place) {
+            return false;
+        }
         let looks = self.looks.get();
         if looks == 0 {
             return true;
         }
         self.looks.set(looks - 1);
-        rules.passage(view, at).is_none_or(|passage| self.weights.asks(&passage))
+        let asks = rules.passage(view, at).is_none_or(|passage| self.weights.asks(&passage, strong));
+        if !asks {
+            self.honest.borrow_mut().insert(place);
+        }
+        asks
     }
 
     /// What the rules found, with what the score says of it.

@@ -57,7 +57,10 @@ const DOUBT: f32 = 0.0;
 const HONEST: f32 = 0.0;
 
 /// From this margin on a passage of a long text counts as a request where a rule says so.
-const ASKS: f32 = 0.2;
+const ASKS: f32 = 0.6;
+
+/// The same where the rule is a strong one.
+const ASKS_STRONG: f32 = 0.4;
 
 /// What a rule's finding is worth where the score reads an honest request.
 pub(crate) const DOUBTED: Confidence = Confidence::percent(45);
@@ -66,7 +69,7 @@ pub(crate) const DOUBTED: Confidence = Confidence::percent(45);
 const VERY_HONEST: f32 = -0.4;
 
 /// Rules that are so sure are doubted less easily.
-const VERY_SURE: Confidence = Confidence::percent(90);
+pub(crate) const VERY_SURE: Confidence = Confidence::percent(90);
 
 static SHIPPED: LazyLock<Weights> =
     LazyLock::new(|| Weights::read(Cow::Borrowed(include_bytes!("../rules/score.weights"))));
@@ -201,9 +204,10 @@ const fn both(kind: u32, one: u32, other: u32) -> u32 {
 
 /// Each set and each pair of sets.
 fn meetings(sets: &[u32]) -> Vec<u32> {
-    let pairs = sets.iter().enumerate().flat_map(|(at, set)| {
-        sets[at + 1..].iter().map(move |other| both(1, *set, *other))
-    });
+    let pairs = sets
+        .iter()
+        .enumerate()
+        .flat_map(|(at, set)| sets[at + 1..].iter().map(move |other| both(1, *set, *other)));
     sets.iter().copied().chain(pairs).collect()
 }
 
@@ -237,7 +241,8 @@ fn gapped(words: &[&str]) -> Vec<u32> {
 /// A word without the commonest English ending.
 fn stem(word: &str) -> &str {
     let endings = ["ings", "ing", "edly", "ed", "ies", "es", "s", "ly"];
-    let without = endings.into_iter().find_map(|ending| word.strip_suffix(ending).filter(|stem| stem.len() > 2));
+    let without =
+        endings.into_iter().find_map(|ending| word.strip_suffix(ending).filter(|stem| stem.len() > 2));
     without.unwrap_or(word)
 }
 
@@ -297,9 +302,11 @@ impl Weights {
         sum * self.steps.get(table).copied().unwrap_or_default()
     }
 
-    /// Whether a passage of a long text reads like a request that violates the policy.
-    pub(crate) fn asks(&self, passage: &Features) -> bool {
-        self.sum(1, WEIGHTS, PASSAGE_WEIGHTS, &passage.0) >= std::env::var("PASS").ok().and_then(|x| x.parse().ok()).unwrap_or(ASKS)
+    /// Whether a passage of a long text reads like a request that violates the policy; less is asked of it where the rule
+    /// that points at it is strong.
+    pub(crate) fn asks(&self, passage: &Features, strong: bool) -> bool {
+        let least = if strong { ASKS_STRONG } else { ASKS };
+        self.sum(1, WEIGHTS, PASSAGE_WEIGHTS, &passage.0) >= least
     }
 
     /// What these weights say of a text: how much it is like any violation, and how much like the nearest category.
@@ -339,8 +346,9 @@ mod tests {
 
     #[test]
     fn every_set_meets_every_other_and_every_word() {
-        let with =
-            |sets: &[u32]| Features::of(" how do birds sing . ", &spoken(sets)).map(|features| features.0.len());
+        let with = |sets: &[u32]| {
+            Features::of(" how do birds sing . ", &spoken(sets)).map(|features| features.0.len())
+        };
         let (none, words) = (with(&[]).unwrap_or_default(), 6);
         assert_eq!(with(&[11, 22, 33]), Some(none + 6 + 3 * words));
     }

@@ -226,7 +226,8 @@ impl Finder {
         let scored = view.text.len() <= LONG_JOB;
         let mut found = Vec::new();
         let mut add = |terms: &[Term], at: Range<usize>| {
-            let fitting = terms.iter().filter(|term| (scored || !term.only_scored) && term.shape.fits(view, &at));
+            let fitting =
+                terms.iter().filter(|term| (scored || !term.only_scored) && term.shape.fits(view, &at));
             found.extend(fitting.map(|term| (*term, at.clone())));
         };
         for start in beginnings(&view.text) {

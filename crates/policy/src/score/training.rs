@@ -35,8 +35,10 @@ pub fn train(rows: &[Row]) -> Vec<u8> {
 fn learn<'a>(rows: impl Iterator<Item = (&'a Row, &'a Option<Features>)>) -> Vec<u8> {
     let known: Vec<_> = rows.filter_map(|(row, features)| Some((row, features.as_ref()?))).collect();
     let side = |violates: bool| if violates { 1.0 } else { -1.0 };
-    let example =
-        |(row, features): &(&Row, &'a Features)| Example { features: &features.0, side: side(row.violated().is_some()) };
+    let example = |(row, features): &(&Row, &'a Features)| Example {
+        features: &features.0,
+        side: side(row.violated().is_some()),
+    };
     let requests: Vec<_> = known.iter().filter(|(row, _)| !is_page(row)).map(example).collect();
     let all: Vec<_> = known.iter().map(example).collect();
     let mut tables = vec![descend(&requests, WEIGHTS, COST), descend(&all, PASSAGE_WEIGHTS, COST)];
