@@ -138,12 +138,15 @@ impl Rules {
             found: Vec::new(),
             firm: Vec::new(),
             scored: None,
+            deep: false,
             looks: Cell::new(LOOKS),
             honest: RefCell::default(),
         };
         best.add(self, &plain, &hits);
         if let Some(deep) = unwrapped.deep() {
+            best.deep = true;
             best.add(self, &deep, &self.lexicon.deep_hits(&deep));
+            best.deep = false;
         }
         if self.speaks(&hits, self.special.turned, self.special.says_turned) {
             let turned = unwrapped.turned();
@@ -175,7 +178,7 @@ impl Rules {
     }
 
     /// What the score weighs in the sentences around this place of a long view, as if they were a job of their own.
-    fn passage(&self, view: &View, at: &Range<usize>) -> Option<Features> {
+    fn passage(&self, view: &View, deep: bool, at: &Range<usize>) -> Option<Features> {
         let sentences = sentences(&view.text, at);
         let space = |text: &str| text.find(' ').unwrap_or(text.len());
         let far = view.text.floor_char_boundary(at.start.saturating_sub(PASSAGE));
@@ -184,7 +187,7 @@ impl Rules {
         let end = sentences.end.min(far.max(at.end) + space(&view.text[far.max(at.end)..]));
         let text = view.text.get(start..end)?.trim();
         let passage = View { text: format!(" {text} . "), ..View::default() };
-        let hits = self.lexicon.hits(&passage);
+        let hits = if deep { self.lexicon.deep_hits(&passage) } else { self.lexicon.hits(&passage) };
         self.features_of(&passage, &hits, 0..passage.text.len())
     }
 
@@ -233,6 +236,8 @@ struct Best<'a> {
     firm: Vec<&'static str>,
     /// The worst score of the views.
     scored: Option<Scored>,
+    /// Whether the view that is read now is the deep one.
+    deep: bool,
     /// How many passages of long views may still be weighed.
     looks: Cell<usize>,
     /// The places of the view that were found honest, each for strong rules or for others.
@@ -285,7 +290,7 @@ impl Best<'_> {
     /// believed: a text made of doubtful passages is no honest page.
     fn asks_in_passing(&self, rules: &Rules, rule: &Rule, view: &View, at: &Range<usize>) -> bool {
         let strong = rule.scope == Scope::Any || rule.confidence >= score::VERY_SURE;
-        if !strong && view.text[at.clone()].contains(['.', '?']) {
+        if !strong && (self.deep || view.text[at.clone()].contains(['.', '?'])) {
             return false;
         }
         let place = (at.start, at.end, strong);
@@ -297,7 +302,8 @@ impl Best<'_> {
             return true;
         }
         self.looks.set(looks - 1);
-        let asks = rules.passage(view, at).is_none_or(|passage| self.weights.asks(&passage, strong));
+        let asks =
+            rules.passage(view, self.deep, at).is_none_or(|passage| self.weights.asks(&passage, strong));
         if !asks {
             self.honest.borrow_mut().insert(place);
         }

@@ -54,7 +54,7 @@ const SURER: f32 = 0.6;
 const DOUBT: f32 = 0.0;
 
 /// Below this margin what a rule found is no more than a doubt.
-const HONEST: f32 = 0.0;
+const HONEST: f32 = -0.15;
 
 /// From this margin on a passage of a long text counts as a request where a rule says so.
 const ASKS: f32 = 0.6;
@@ -66,7 +66,7 @@ const ASKS_STRONG: f32 = 0.4;
 pub(crate) const DOUBTED: Confidence = Confidence::percent(45);
 
 /// Below this margin the same holds for rules that are as sure as [`VERY_SURE`].
-const VERY_HONEST: f32 = -0.4;
+const VERY_HONEST: f32 = -0.5;
 
 /// Rules that are so sure are doubted less easily.
 pub(crate) const VERY_SURE: Confidence = Confidence::percent(90);
