@@ -290,9 +290,14 @@ impl Best<'_> {
     /// believed: a text made of doubtful passages is no honest page.
     fn asks_in_passing(&self, rules: &Rules, rule: &Rule, view: &View, at: &Range<usize>) -> bool {
         let strong = rule.scope == Scope::Any || rule.confidence >= score::VERY_SURE;
-        if !strong && (self.deep || view.text[at.clone()].contains(['.', '?'])) {
+        if !strong && view.text[at.clone()].contains(['.', '?']) {
             return false;
         }
+        let least = match (strong, self.deep) {
+            (true, _) => score::ASKS_STRONG,
+            (false, false) => score::ASKS,
+            (false, true) => score::ASKS_DEEP,
+        };
         let place = (at.start, at.end, strong);
         if self.honest.borrow().contains(&place) {
             return false;
@@ -303,7 +308,7 @@ impl Best<'_> {
         }
         self.looks.set(looks - 1);
         let asks =
-            rules.passage(view, self.deep, at).is_none_or(|passage| self.weights.asks(&passage, strong));
+            rules.passage(view, self.deep, at).is_none_or(|passage| self.weights.asks(&passage, least));
         if !asks {
             self.honest.borrow_mut().insert(place);
         }

@@ -57,10 +57,13 @@ const DOUBT: f32 = 0.0;
 const HONEST: f32 = -0.15;
 
 /// From this margin on a passage of a long text counts as a request where a rule says so.
-const ASKS: f32 = 0.6;
+pub(crate) const ASKS: f32 = 0.6;
+
+/// The same in the deep view, which has no sentences.
+pub(crate) const ASKS_DEEP: f32 = 1.2;
 
 /// The same where the rule is a strong one.
-const ASKS_STRONG: f32 = 0.4;
+pub(crate) const ASKS_STRONG: f32 = 0.4;
 
 /// What a rule's finding is worth where the score reads an honest request.
 pub(crate) const DOUBTED: Confidence = Confidence::percent(45);
@@ -302,10 +305,8 @@ impl Weights {
         sum * self.steps.get(table).copied().unwrap_or_default()
     }
 
-    /// Whether a passage of a long text reads like a request that violates the policy; less is asked of it where the rule
-    /// that points at it is strong.
-    pub(crate) fn asks(&self, passage: &Features, strong: bool) -> bool {
-        let least = if strong { ASKS_STRONG } else { ASKS };
+    /// Whether a passage of a long text reads like a request that violates the policy, by at least this margin.
+    pub(crate) fn asks(&self, passage: &Features, least: f32) -> bool {
         self.sum(1, WEIGHTS, PASSAGE_WEIGHTS, &passage.0) >= least
     }
 
