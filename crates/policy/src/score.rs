@@ -1,10 +1,10 @@
 //! The score: beside the rules, a weighing of all words of a request and of how they meet. It finds requests that no rule
 //! foresaw and doubts rules where the rest of the request reads honest.
 //!
-//! It is a linear model. Its weights (`rules/score.weights`) are learnt from the labelled jobs by [`train`] and shipped;
+//! It is a linear model, or rather a dozen: one for any violation, one for each category, and one for passages of long texts. Its weights (`rules/score.weights`) are learnt from the labelled jobs by [`train`] and shipped;
 //! weighing needs additions and multiplications only, so that every machine comes to the same verdict. What it weighs are
-//! the words and pairs of words, and the sets of `rules/*.rules` and their pairs: sets make it see the same thing in
-//! seven languages. It is never sure: a judge, where there is one, may overrule it.
+//! words, pairs of words, runs of characters, the sets of `rules/*.rules`, their pairs, how their words follow each other and
+//! which words they meet: sets make it see the same thing in seven languages. It is never sure: a judge, where there is one, may overrule it.
 
 mod training;
 
@@ -336,7 +336,7 @@ mod tests {
     use super::*;
 
     fn spoken(sets: &[u32]) -> Vec<Spoken> {
-        sets.iter().map(|set| Spoken { set: *set, at: vec![1..4] }).collect()
+        sets.iter().map(|set| Spoken { set: *set, at: std::iter::once(1..4).collect() }).collect()
     }
 
     #[test]
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn sets_follow_each_other_only_where_their_words_stand_close() {
-        let at = |set: u32, at: Range<usize>| Spoken { set, at: vec![at] };
+        let at = |set: u32, at: Range<usize>| Spoken { set, at: std::iter::once(at).collect() };
         assert_eq!(following(&[at(1, 0..4), at(2, 10..12), at(3, 60..64)]), [both(2, 1, 2)]);
     }
 

@@ -97,7 +97,7 @@ impl Lexicon {
                 }
             }
         }
-        Self { plain: Finder::new(plain), deep: Finder::new(deep), sets: sets.len(), languages }
+        Self { plain: Finder::new(&plain), deep: Finder::new(&deep), sets: sets.len(), languages }
     }
 
     /// The words of a plain view.
@@ -195,10 +195,10 @@ fn beginnings(text: &str) -> impl Iterator<Item = usize> {
 }
 
 impl Finder {
-    fn new(patterns: Patterns) -> Self {
+    fn new(patterns: &Patterns) -> Self {
         let of_shape = |shapes: &[Shape]| {
             let mut chosen = Patterns::new();
-            for (pattern, terms) in &patterns {
+            for (pattern, terms) in patterns {
                 let terms: Vec<Term> =
                     terms.iter().copied().filter(|term| shapes.contains(&term.shape)).collect();
                 if !terms.is_empty() {
