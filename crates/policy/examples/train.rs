@@ -1,9 +1,12 @@
 //! Learns the score's weights from labelled jobs and says how well they do on jobs they were not learnt from:
-//! `cargo run --release -p openagents-policy --example train -- crates/policy/eval/{dev,own,more}.jsonl`
-//! prints a ten-fold cross-validation for each file; with `--write` first, it writes the weights as well.
+//! `cargo run --release -p openagents-policy --example train -- crates/policy/eval/{dev,own,more,writers,pages}.jsonl`
+//! prints a five-fold cross-validation for each file; with `--write` first, it writes the weights as well.
 #![expect(clippy::print_stdout, reason = "a program for the command line")]
 
 use openagents_policy::{Policy, Row, cross_validate, read_rows, train};
+
+/// Into so many parts the jobs are divided.
+const PARTS: usize = 5;
 
 /// Where the shipped weights are.
 const WEIGHTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/rules/score.weights");
@@ -26,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for (path, range) in &files {
             let ids: Vec<&str> = rows[range.clone()].iter().map(|row| row.id.as_str()).collect();
             let counts = |row: &Row| ids.contains(&row.id.as_str());
-            println!("{path}\n{}", cross_validate(&Policy::default(), &rows, 10, counts));
+            println!("{path}\n{}", cross_validate(&Policy::default(), &rows, PARTS, counts));
         }
     }
     Ok(())

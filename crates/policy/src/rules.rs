@@ -3,13 +3,19 @@
 mod file;
 mod lexicon;
 mod matching;
+mod trie;
 
-use std::{ops::Range, sync::LazyLock};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    ops::Range,
+    sync::LazyLock,
+};
 
 use crate::{
     Category, Confidence, Job, Part, Place, Use,
     normal::{Unwrapped, View},
-    score::{self, Features, Scored, Weights},
+    score::{self, Features, Scored, Spoken, Weights},
     use_of,
 };
 use file::{Language, Rule, Scope};
@@ -19,6 +25,7 @@ use lexicon::{Hits, Lexicon};
 const FILES: &[(Option<Category>, &str, &str)] = &[
     (None, "common.rules", include_str!("../rules/common.rules")),
     (None, "concepts.rules", include_str!("../rules/concepts.rules")),
+    (None, "families.rules", include_str!("../rules/families.rules")),
     (Some(Category::RegulatedHealthcare), "healthcare.rules", include_str!("../rules/healthcare.rules")),
     (Some(Category::RegulatedLegal), "legal.rules", include_str!("../rules/legal.rules")),
     (Some(Category::RegulatedFinancial), "financial.rules", include_str!("../rules/financial.rules")),
@@ -40,6 +47,12 @@ const MATERIAL_PARAMS: &[&str] = &["context", "title", "labels", "categories", "
 
 /// In jobs longer than this, in bytes, doubtful rules are left out: in a long text any three words meet somewhere.
 const LONG_JOB: usize = 2_000;
+
+/// How far around a place its passage reaches at most, in bytes of the view.
+const PASSAGE: usize = 150;
+
+/// So many passages of a long job are weighed at most.
+const LOOKS: usize = 200;
 
 /// So many of the commonest words, turned or reversed, make a text turned or reversed.
 const FOREIGN_WORDS: usize = 2;
@@ -118,10 +131,22 @@ impl Rules {
         let plain = unwrapped.plain();
         let hits = self.lexicon.hits(&plain);
         let scopes = self.scopes(job, &plain.starts, &hits);
-        let mut best = Best { job, weights, scopes, found: Vec::new(), firm: Vec::new(), scored: None };
+        let mut best = Best {
+            job,
+            weights,
+            scopes,
+            found: Vec::new(),
+            firm: Vec::new(),
+            scored: None,
+            deep: false,
+            looks: Cell::new(LOOKS),
+            honest: RefCell::default(),
+        };
         best.add(self, &plain, &hits);
         if let Some(deep) = unwrapped.deep() {
+            best.deep = true;
             best.add(self, &deep, &self.lexicon.deep_hits(&deep));
+            best.deep = false;
         }
         if self.speaks(&hits, self.special.turned, self.special.says_turned) {
             let turned = unwrapped.turned();
@@ -149,16 +174,30 @@ impl Rules {
         if view.text.len() > LONG_JOB {
             return None;
         }
-        let marks = ['.', '?'];
-        let start = view.text[..at].rfind(marks).map_or(0, |mark| mark + 1);
-        let end = view.text[at..].find(marks).map_or(view.text.len(), |mark| at + mark);
-        self.features_of(view, hits, start..end)
+        self.features_of(view, hits, sentences(&view.text, &(at..at)))
+    }
+
+    /// What the score weighs in the sentences around this place of a long view, as if they were a job of their own.
+    fn passage(&self, view: &View, deep: bool, at: &Range<usize>) -> Option<Features> {
+        let sentences = sentences(&view.text, at);
+        let space = |text: &str| text.find(' ').unwrap_or(text.len());
+        let far = view.text.floor_char_boundary(at.start.saturating_sub(PASSAGE));
+        let start = sentences.start.max(far + space(&view.text[far..]).min(at.start - far));
+        let far = view.text.floor_char_boundary(at.end + PASSAGE);
+        let end = sentences.end.min(far.max(at.end) + space(&view.text[far.max(at.end)..]));
+        let text = view.text.get(start..end)?.trim();
+        let passage = View { text: format!(" {text} . "), ..View::default() };
+        let hits = if deep { self.lexicon.deep_hits(&passage) } else { self.lexicon.hits(&passage) };
+        self.features_of(&passage, &hits, 0..passage.text.len())
     }
 
     fn features_of(&self, view: &View, hits: &Hits, part: Range<usize>) -> Option<Features> {
-        let inside = |hit: &Range<usize>| part.start <= hit.start && hit.end <= part.end;
-        let spoken = |(set, name): (usize, &Option<u32>)| name.filter(|_| hits.of(set).iter().any(inside));
-        let sets: Vec<u32> = self.scored.iter().enumerate().filter_map(spoken).collect();
+        let inside = |hit: &&Range<usize>| part.start <= hit.start && hit.end <= part.end;
+        let spoken = |(set, name): (usize, &Option<u32>)| {
+            let at: Vec<_> = hits.of(set).iter().filter(inside).cloned().collect();
+            name.filter(|_| !at.is_empty()).map(|set| Spoken { set, at })
+        };
+        let sets: Vec<Spoken> = self.scored.iter().enumerate().filter_map(spoken).collect();
         Features::of(&view.text[part.clone()], &sets)
     }
 
@@ -197,10 +236,17 @@ struct Best<'a> {
     firm: Vec<&'static str>,
     /// The worst score of the views.
     scored: Option<Scored>,
+    /// Whether the view that is read now is the deep one.
+    deep: bool,
+    /// How many passages of long views may still be weighed.
+    looks: Cell<usize>,
+    /// The places of the view that were found honest, each for strong rules or for others.
+    honest: RefCell<BTreeSet<(usize, usize, bool)>>,
 }
 
 impl Best<'_> {
     fn add(&mut self, rules: &Rules, view: &View, hits: &Hits) {
+        self.honest.get_mut().clear();
         let (starts, length) = (&view.starts, view.text.len());
         let part_at = |at: usize| starts.partition_point(|start| *start <= at).saturating_sub(1);
         for rule in &rules.rules {
@@ -211,11 +257,16 @@ impl Best<'_> {
             if !rule.confidence.is_sure() && length > LONG_JOB {
                 continue;
             }
-            let applies =
-                |at: usize| rule.scope == Scope::Any || self.scopes.get(part_at(at)) == Some(&Scope::Asks);
+            let applies = |at: &Range<usize>| {
+                let in_scope =
+                    rule.scope == Scope::Any || self.scopes.get(part_at(at.start)) == Some(&Scope::Asks);
+                in_scope && (length <= LONG_JOB || self.asks_in_passing(rules, rule, view, at))
+            };
             // For the same reason its words must stand closer there.
             let within = if length > LONG_JOB { rule.within * 3 / 4 } else { rule.within };
-            let Some(at) = matching::first_match(rule, within, hits, applies) else { continue };
+            let Some(Range { start: at, .. }) = matching::first_match(rule, within, hits, applies) else {
+                continue;
+            };
             let place =
                 self.job.parts().get(part_at(at)).map(|part| part.place.to_string()).unwrap_or_default();
             let finding =
@@ -233,6 +284,35 @@ impl Best<'_> {
         if let Some(features) = rules.features(self.job, view, hits, &self.scopes) {
             self.scored = Some(self.weights.score(&features).worse(self.scored));
         }
+    }
+
+    /// Whether what stands here in a long view reads like a request to the score. After so many looks what a rule says is
+    /// believed: a text made of doubtful passages is no honest page.
+    fn asks_in_passing(&self, rules: &Rules, rule: &Rule, view: &View, at: &Range<usize>) -> bool {
+        let strong = rule.scope == Scope::Any || rule.confidence >= score::VERY_SURE;
+        if !strong && view.text[at.clone()].contains(['.', '?']) {
+            return false;
+        }
+        let least = match (strong, self.deep) {
+            (true, _) => score::ASKS_STRONG,
+            (false, false) => score::ASKS,
+            (false, true) => score::ASKS_DEEP,
+        };
+        let place = (at.start, at.end, strong);
+        if self.honest.borrow().contains(&place) {
+            return false;
+        }
+        let looks = self.looks.get();
+        if looks == 0 {
+            return true;
+        }
+        self.looks.set(looks - 1);
+        let asks =
+            rules.passage(view, self.deep, at).is_none_or(|passage| self.weights.asks(&passage, least));
+        if !asks {
+            self.honest.borrow_mut().insert(place);
+        }
+        asks
     }
 
     /// What the rules found, with what the score says of it.
@@ -260,6 +340,14 @@ impl Best<'_> {
         let place = place.map(|part| part.place.to_string()).unwrap_or_default();
         self.found.push(Finding { category, rule: score::name(category), confidence, place });
     }
+}
+
+/// The sentences of a view that hold this place.
+fn sentences(text: &str, at: &Range<usize>) -> Range<usize> {
+    let marks = ['.', '?'];
+    let start = text[..at.start].rfind(marks).map_or(0, |mark| mark + 1);
+    let end = text[at.end..].find(marks).map_or(text.len(), |mark| at.end + mark);
+    start..end
 }
 
 /// Where the inputs of a job end in a view of it. The words of parameters are left to the rules: most are settings, of

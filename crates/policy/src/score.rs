@@ -1,42 +1,69 @@
 //! The score: beside the rules, a weighing of all words of a request and of how they meet. It finds requests that no rule
 //! foresaw and doubts rules where the rest of the request reads honest.
 //!
-//! It is a linear model. Its weights (`rules/score.weights`) are learnt from the labelled jobs by [`train`] and shipped;
+//! It is a linear model, or rather a dozen: one for any violation, one for each category, and one for passages of long texts. Its weights (`rules/score.weights`) are learnt from the labelled jobs by [`train`] and shipped;
 //! weighing needs additions and multiplications only, so that every machine comes to the same verdict. What it weighs are
-//! the words and pairs of words, and the sets of `rules/*.rules` and their pairs: sets make it see the same thing in
-//! seven languages. It is never sure: a judge, where there is one, may overrule it.
+//! words, pairs of words, runs of characters, the sets of `rules/*.rules`, their pairs, how their words follow each other and
+//! which words they meet: sets make it see the same thing in seven languages. It is never sure: a judge, where there is one, may overrule it.
 
 mod training;
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::{borrow::Cow, ops::Range, sync::LazyLock};
 
 use crate::{Category, Confidence, normal::is_unspaced_script};
 
 pub use training::{cross_validate, train};
 
 /// How many weights say whether a request violates the policy, as a power of two.
-const WEIGHTS: usize = 1 << 17;
+const WEIGHTS: usize = 1 << 18;
+
+/// How many weights say whether a passage of a long text asks for a violation, as a power of two.
+const PASSAGE_WEIGHTS: usize = 1 << 16;
 
 /// How many weights say which category it is, for each category, as a power of two.
-const CATEGORY_WEIGHTS: usize = 1 << 12;
+const CATEGORY_WEIGHTS: usize = 1 << 15;
 
 /// How much the sets weigh against the words.
-const SETS_AGAINST_WORDS: f32 = 1.5;
+const SETS_AGAINST_WORDS: f32 = 2.0;
+
+/// Runs of so many characters are weighed: they know a word by its stem.
+const RUNS: Range<usize> = 3..6;
+
+/// Two sets meet where a word of one follows a word of the other within so many bytes.
+const FOLLOWS_WITHIN: usize = 15;
+
+/// How far apart the two words of a pair with a gap may stand, in words.
+const GAPS: Range<usize> = 2..5;
+
+/// A set and a word of the text are weighed together in texts with fewer such pairs.
+const MOST_PAIRS: usize = 4_000;
 
 /// Texts shorter than this, in bytes of the view, say too little.
 const SHORTEST: usize = 12;
 
+/// How much the nearest category counts against the sum over all violations.
+const NEAREST: f32 = 0.4;
+
 /// From this margin on a request counts as a violation, though no rule hit.
-const VIOLATION: f32 = 0.55;
+const VIOLATION: f32 = 0.27;
 
 /// From this margin on it counts for more than the weakest rules.
-const SURER: f32 = 0.9;
+const SURER: f32 = 0.6;
 
 /// From this margin on a judge is worth asking.
 const DOUBT: f32 = 0.0;
 
 /// Below this margin what a rule found is no more than a doubt.
-const HONEST: f32 = -0.1;
+const HONEST: f32 = -0.15;
+
+/// From this margin on a passage of a long text counts as a request where a rule says so.
+pub(crate) const ASKS: f32 = 0.6;
+
+/// The same in the deep view, which has no sentences.
+pub(crate) const ASKS_DEEP: f32 = 1.2;
+
+/// The same where the rule is a strong one.
+pub(crate) const ASKS_STRONG: f32 = 0.4;
 
 /// What a rule's finding is worth where the score reads an honest request.
 pub(crate) const DOUBTED: Confidence = Confidence::percent(45);
@@ -45,18 +72,14 @@ pub(crate) const DOUBTED: Confidence = Confidence::percent(45);
 const VERY_HONEST: f32 = -0.5;
 
 /// Rules that are so sure are doubted less easily.
-const VERY_SURE: Confidence = Confidence::percent(90);
+pub(crate) const VERY_SURE: Confidence = Confidence::percent(90);
 
 static SHIPPED: LazyLock<Weights> =
     LazyLock::new(|| Weights::read(Cow::Borrowed(include_bytes!("../rules/score.weights"))));
 
 /// What the features of one text are, each with its hash and value.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Features {
-    all: Vec<(u32, f32)>,
-    /// Those that tell the categories apart: single words and sets.
-    single: Vec<(u32, f32)>,
-}
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Features(Vec<(u32, f32)>);
 
 /// What the score says of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -107,20 +130,43 @@ pub(crate) const fn name(category: Category) -> &'static str {
 }
 
 /// FNV-1a. `l` counts as `i`, because the deep view writes both alike.
-pub(crate) fn hash(kind: u8, words: &[&str]) -> u32 {
-    let mut hash = 0x811c_9dc5_u32;
-    let mut byte = |b: u8| hash = (hash ^ u32::from(b)).wrapping_mul(0x0100_0193);
-    byte(kind);
-    for word in words {
-        word.bytes().for_each(|b| byte(if b == b'l' { b'i' } else { b }));
-        byte(b' ');
+struct Hash(u32);
+
+impl Hash {
+    fn new(kind: u8) -> Self {
+        let mut hash = Self(0x811c_9dc5);
+        hash.byte(kind);
+        hash
     }
-    hash ^ hash >> 15
+
+    fn byte(&mut self, b: u8) {
+        let b = if b == b'l' { b'i' } else { b };
+        self.0 = (self.0 ^ u32::from(b)).wrapping_mul(0x0100_0193);
+    }
+
+    const fn end(&self) -> u32 {
+        self.0 ^ self.0 >> 15
+    }
+}
+
+/// The hash of some words; the kind keeps one sort of feature apart from the other.
+pub(crate) fn hash(kind: u8, words: &[&str]) -> u32 {
+    let mut hash = Hash::new(kind);
+    for word in words {
+        word.bytes().chain([b' ']).for_each(|b| hash.byte(b));
+    }
+    hash.end()
+}
+
+/// A set that a text speaks of: the hash of its name, and where its words stand.
+pub(crate) struct Spoken {
+    pub(crate) set: u32,
+    pub(crate) at: Vec<Range<usize>>,
 }
 
 impl Features {
-    /// The features of a text in the form of a view, and of the sets (by the hashes of their names) that it speaks of.
-    pub(crate) fn of(text: &str, sets: &[u32]) -> Option<Self> {
+    /// The features of a text in the form of a view, and of the sets that it speaks of.
+    pub(crate) fn of(text: &str, sets: &[Spoken]) -> Option<Self> {
         if text.len() < SHORTEST {
             return None;
         }
@@ -129,27 +175,93 @@ impl Features {
             .filter(|word| !word.is_empty() && *word != ".")
             .for_each(|word| put(word, &mut words));
         words.push("$");
-        let mut features = Self::default();
-        features.single.extend(words.iter().map(|word| (hash(1, &[word]), 1.0)));
-        features.all = features.single.clone();
-        features.all.extend(words.windows(2).map(|pair| (hash(2, pair), 1.0)));
-        scale(&mut features.all, 1.0);
-        let mut meetings: Vec<_> = sets.iter().map(|set| (*set, 1.0)).collect();
-        for (at, set) in sets.iter().enumerate() {
-            let pair = |other: &u32| (set.wrapping_mul(31) ^ other, 1.0);
-            meetings.extend(sets[at + 1..].iter().map(pair));
-        }
-        scale(&mut meetings, SETS_AGAINST_WORDS);
-        features.all.extend(meetings);
-        scale(&mut features.single, 1.0);
-        let mut alone: Vec<_> = sets.iter().map(|set| (*set, 1.0)).collect();
-        scale(&mut alone, SETS_AGAINST_WORDS);
-        features.single.extend(alone);
-        for list in [&mut features.all, &mut features.single] {
-            list.push((hash(0, &["bias"]), 1.0));
-        }
-        Some(features)
+        let single: Vec<u32> = words.iter().map(|word| hash(1, &[word])).collect();
+        let alone: Vec<u32> = sets.iter().map(|spoken| spoken.set).collect();
+        let mut features = vec![(hash(0, &["bias"]), 1.0)];
+        let pairs = words.windows(2).map(|pair| hash(2, pair));
+        add(&mut features, single.iter().copied().chain(pairs).collect(), 1.0);
+        add(&mut features, runs(text), 1.0);
+        add(&mut features, gapped(&words), 1.0);
+        add(&mut features, meetings(&alone), SETS_AGAINST_WORDS);
+        add(&mut features, following(sets), 1.0);
+        add(&mut features, beside_words(&alone, &single), 1.0);
+        Some(Self(features))
     }
+}
+
+/// Adds one sort of features: counts each once and gives all together this length.
+fn add(features: &mut Vec<(u32, f32)>, mut hashes: Vec<u32>, length: f32) {
+    hashes.sort_unstable();
+    hashes.dedup();
+    #[expect(clippy::cast_precision_loss, reason = "a text of 2,000 bytes has some thousand features")]
+    let value = length / (hashes.len() as f32).sqrt();
+    features.extend(hashes.into_iter().map(|hash| (hash, value)));
+}
+
+/// Two features together.
+const fn both(kind: u32, one: u32, other: u32) -> u32 {
+    let mixed = (one ^ kind).wrapping_mul(0x9e37_79b1).rotate_left(13) ^ other;
+    let mixed = mixed.wrapping_mul(0x85eb_ca6b);
+    mixed ^ mixed >> 15
+}
+
+/// Each set and each pair of sets.
+fn meetings(sets: &[u32]) -> Vec<u32> {
+    let pairs = sets
+        .iter()
+        .enumerate()
+        .flat_map(|(at, set)| sets[at + 1..].iter().map(move |other| both(1, *set, *other)));
+    sets.iter().copied().chain(pairs).collect()
+}
+
+/// Sets whose words follow each other closely.
+fn following(sets: &[Spoken]) -> Vec<u32> {
+    let places = sets.iter().flat_map(|spoken| spoken.at.iter().map(|at| (at.start, at.end, spoken.set)));
+    let mut places: Vec<(usize, usize, u32)> = places.collect();
+    places.sort_unstable();
+    let after = |end: usize| {
+        let from = places.partition_point(|place| place.0 < end);
+        places[from..].iter().take_while(move |place| place.0 <= end + FOLLOWS_WITHIN)
+    };
+    places.iter().flat_map(|(_, end, set)| after(*end).map(|next| both(2, *set, next.2))).collect()
+}
+
+/// Each set with each word.
+fn beside_words(sets: &[u32], words: &[u32]) -> Vec<u32> {
+    if sets.len() * words.len() > MOST_PAIRS {
+        return Vec::new();
+    }
+    sets.iter().flat_map(|set| words.iter().map(|word| both(3, *set, *word))).collect()
+}
+
+/// Pairs of the stems of words that stand a little apart.
+fn gapped(words: &[&str]) -> Vec<u32> {
+    let stems: Vec<u32> = words.iter().map(|word| hash(4, &[stem(word)])).collect();
+    let pair = |at: usize, gap: usize| stems.get(at + gap).map(|other| both(4, stems[at], *other));
+    (0..stems.len()).flat_map(|at| GAPS.filter_map(move |gap| pair(at, gap)).collect::<Vec<_>>()).collect()
+}
+
+/// A word without the commonest English ending.
+fn stem(word: &str) -> &str {
+    let endings = ["ings", "ing", "edly", "ed", "ies", "es", "s", "ly"];
+    let without =
+        endings.into_iter().find_map(|ending| word.strip_suffix(ending).filter(|stem| stem.len() > 2));
+    without.unwrap_or(word)
+}
+
+/// All runs of characters of a text in the form of a view.
+fn runs(text: &str) -> Vec<u32> {
+    let mut runs = Vec::with_capacity(text.len() * RUNS.len());
+    for (start, _) in text.char_indices() {
+        let mut hash = Hash::new(5);
+        for (length, c) in text[start..].chars().take(RUNS.end - 1).enumerate() {
+            c.encode_utf8(&mut [0; 4]).bytes().for_each(|b| hash.byte(b));
+            if RUNS.contains(&(length + 1)) {
+                runs.push(hash.end());
+            }
+        }
+    }
+    runs
 }
 
 /// Adds a word; in scripts without spaces every character is one.
@@ -165,17 +277,7 @@ fn put<'a>(word: &'a str, words: &mut Vec<&'a str>) {
     }
 }
 
-/// Counts each feature once and gives all together this length.
-fn scale(features: &mut Vec<(u32, f32)>, length: f32) {
-    features.sort_unstable_by_key(|(hash, _)| *hash);
-    features.dedup_by_key(|(hash, _)| *hash);
-    let all = features.iter().map(|(_, value)| value * value).sum::<f32>().sqrt();
-    if all > 0.0 {
-        features.iter_mut().for_each(|(_, value)| *value *= length / all);
-    }
-}
-
-/// Learnt weights: for the violation and then for each category a step and its multiples, one byte each.
+/// Learnt weights: for the violation, for passages of long texts and then for each category a step and its multiples, one byte each.
 #[derive(Clone, Debug)]
 pub(crate) struct Weights {
     bytes: Cow<'static, [u8]>,
@@ -184,7 +286,7 @@ pub(crate) struct Weights {
 }
 
 /// How many tables there are.
-const TABLES: usize = 1 + Category::ALL.len();
+const TABLES: usize = 2 + Category::ALL.len();
 
 impl Weights {
     /// Reads the form that [`train`] writes. Missing bytes count as no weight.
@@ -203,18 +305,24 @@ impl Weights {
         sum * self.steps.get(table).copied().unwrap_or_default()
     }
 
-    /// What these weights say of a text.
+    /// Whether a passage of a long text reads like a request that violates the policy, by at least this margin.
+    pub(crate) fn asks(&self, passage: &Features, least: f32) -> bool {
+        self.sum(1, WEIGHTS, PASSAGE_WEIGHTS, &passage.0) >= least
+    }
+
+    /// What these weights say of a text: how much it is like any violation, and how much like the nearest category.
     pub(crate) fn score(&self, features: &Features) -> Scored {
-        let margin = self.sum(0, 0, WEIGHTS, &features.all);
+        let any = self.sum(0, 0, WEIGHTS, &features.0);
         let mut best = (f32::NEG_INFINITY, Category::Fraud);
         for (at, category) in Category::ALL.into_iter().enumerate() {
-            let from = WEIGHTS + at * CATEGORY_WEIGHTS;
-            let likeness = self.sum(1 + at, from, CATEGORY_WEIGHTS, &features.single);
+            let from = WEIGHTS + PASSAGE_WEIGHTS + at * CATEGORY_WEIGHTS;
+            let likeness = self.sum(2 + at, from, CATEGORY_WEIGHTS, &features.0);
             if likeness > best.0 {
                 best = (likeness, category);
             }
         }
-        Scored { margin, category: best.1 }
+        let weighed = (1.0 - NEAREST) * any + NEAREST * best.0;
+        Scored { margin: weighed, category: best.1 }
     }
 }
 
@@ -227,18 +335,29 @@ pub(crate) fn shipped() -> &'static Weights {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_text_too_short_to_say_anything_has_no_features() {
-        assert_eq!(Features::of(" hello . ", &[]), None);
-        assert!(Features::of(" how do birds sing . ", &[1, 2, 3]).is_some());
+    fn spoken(sets: &[u32]) -> Vec<Spoken> {
+        sets.iter().map(|set| Spoken { set: *set, at: std::iter::once(1..4).collect() }).collect()
     }
 
     #[test]
-    fn every_set_and_every_pair_of_sets_is_one_feature() {
-        let with =
-            |sets: &[u32]| Features::of(" how do birds sing . ", sets).map(|features| features.all.len());
-        let none = with(&[]).unwrap_or_default();
-        assert_eq!(with(&[11, 22, 33]), Some(none + 6));
+    fn a_text_too_short_to_say_anything_has_no_features() {
+        assert_eq!(Features::of(" hello . ", &[]), None);
+        assert!(Features::of(" how do birds sing . ", &spoken(&[1, 2, 3])).is_some());
+    }
+
+    #[test]
+    fn every_set_meets_every_other_and_every_word() {
+        let with = |sets: &[u32]| {
+            Features::of(" how do birds sing . ", &spoken(sets)).map(|features| features.0.len())
+        };
+        let (none, words) = (with(&[]).unwrap_or_default(), 6);
+        assert_eq!(with(&[11, 22, 33]), Some(none + 6 + 3 * words));
+    }
+
+    #[test]
+    fn sets_follow_each_other_only_where_their_words_stand_close() {
+        let at = |set: u32, at: Range<usize>| Spoken { set, at: std::iter::once(at).collect() };
+        assert_eq!(following(&[at(1, 0..4), at(2, 10..12), at(3, 60..64)]), [both(2, 1, 2)]);
     }
 
     #[test]

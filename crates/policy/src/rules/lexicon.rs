@@ -1,4 +1,5 @@
-//! Finds all words of all sets in one pass over a view.
+//! Finds all words of all sets in a view: those that begin where a word begins by a walk from there, the few others by an
+//! automaton.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -7,6 +8,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use super::{
     LONG_JOB,
     file::{Language, Phrase},
+    trie::Trie,
 };
 use crate::normal::{View, fold_pattern, is_unspaced_script, skeleton_of_pattern, skeleton_of_pattern_glued};
 
@@ -41,10 +43,21 @@ impl Hits {
 }
 
 struct Finder {
-    automaton: AhoCorasick,
-    /// What each pattern of the automaton stands for.
+    /// Patterns that begin where a word begins.
+    begun: Words<Trie>,
+    /// Patterns that may begin anywhere.
+    open: Words<AhoCorasick>,
+    /// Patterns without their spaces, for what is glued together.
+    glued: Words<AhoCorasick>,
+}
+
+/// Patterns, and what each of them stands for.
+struct Words<S> {
+    search: S,
     terms: Vec<Vec<Term>>,
 }
+
+type Patterns = BTreeMap<String, Vec<Term>>;
 
 /// A word of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,7 +97,7 @@ impl Lexicon {
                 }
             }
         }
-        Self { plain: Finder::new(plain), deep: Finder::new(deep), sets: sets.len(), languages }
+        Self { plain: Finder::new(&plain), deep: Finder::new(&deep), sets: sets.len(), languages }
     }
 
     /// The words of a plain view.
@@ -106,12 +119,13 @@ impl Lexicon {
         let counts = |language: Option<Language>| {
             language.is_none_or(|language| spoken.iter().any(|(other, speaks)| *other == language && *speaks))
         };
-        let mut by_set = vec![Vec::new(); self.sets];
+        let mut by_set: Vec<Vec<Range<usize>>> = vec![Vec::new(); self.sets];
         for (term, at) in found {
             if counts(term.language) {
                 by_set[term.set].push(at);
             }
         }
+        by_set.iter_mut().for_each(|hits| hits.sort_unstable_by_key(|hit| (hit.end, hit.start)));
         Hits { by_set }
     }
 }
@@ -169,28 +183,65 @@ fn glued(view: &View, at: &Range<usize>) -> bool {
     at.len() >= SHORT_WORD || at.start == range.start || at.end == range.end
 }
 
+/// Where a word may begin: at the beginnings of words, and everywhere in scripts without spaces.
+fn beginnings(text: &str) -> impl Iterator<Item = usize> {
+    let mut before = None;
+    text.char_indices().filter_map(move |(at, c)| {
+        let unspaced = is_unspaced_script(c) || before.is_some_and(is_unspaced_script);
+        let begins = c != ' ' && (is_edge(before) || unspaced);
+        before = Some(c);
+        begins.then_some(at)
+    })
+}
+
 impl Finder {
-    fn new(patterns: BTreeMap<String, Vec<Term>>) -> Self {
-        let automaton = AhoCorasick::builder()
-            .kind(Some(AhoCorasickKind::ContiguousNFA))
-            .match_kind(MatchKind::Standard)
-            .build(patterns.keys())
-            .expect("some thousand patterns are far below the automaton's limits");
-        Self { automaton, terms: patterns.into_values().collect() }
+    fn new(patterns: &Patterns) -> Self {
+        let of_shape = |shapes: &[Shape]| {
+            let mut chosen = Patterns::new();
+            for (pattern, terms) in patterns {
+                let terms: Vec<Term> =
+                    terms.iter().copied().filter(|term| shapes.contains(&term.shape)).collect();
+                if !terms.is_empty() {
+                    chosen.insert(pattern.clone(), terms);
+                }
+            }
+            chosen
+        };
+        let begun = of_shape(&[Shape::Word, Shape::OpenEnd]);
+        let begun = Words { search: Trie::new(&begun), terms: begun.into_values().collect() };
+        let automaton = |patterns: Patterns| Words {
+            search: AhoCorasick::builder()
+                .kind(Some(AhoCorasickKind::ContiguousNFA))
+                .match_kind(MatchKind::Standard)
+                .build(patterns.keys())
+                .expect("some thousand patterns are far below the automaton's limits"),
+            terms: patterns.into_values().collect(),
+        };
+        let open = automaton(of_shape(&[Shape::OpenStart, Shape::Open]));
+        Self { begun, open, glued: automaton(of_shape(&[Shape::Glued])) }
     }
 
-    /// All words with their places, ordered by their ends; those that only the score needs if the view is scored.
+    /// All words with their places; those that only the score needs if the view is scored.
     fn find(&self, view: &View) -> Vec<(Term, Range<usize>)> {
         let scored = view.text.len() <= LONG_JOB;
-        let counts = |term: &&Term| scored || !term.only_scored;
         let mut found = Vec::new();
-        for hit in self.automaton.find_overlapping_iter(&view.text) {
-            let terms = self.terms[hit.pattern().as_usize()].iter();
-            found.extend(
-                terms
-                    .filter(|term| counts(term) && term.shape.fits(view, &hit.range()))
-                    .map(|term| (*term, hit.range())),
-            );
+        let mut add = |terms: &[Term], at: Range<usize>| {
+            let fitting =
+                terms.iter().filter(|term| (scored || !term.only_scored) && term.shape.fits(view, &at));
+            found.extend(fitting.map(|term| (*term, at.clone())));
+        };
+        for start in beginnings(&view.text) {
+            let hit = |pattern: usize, end: usize| add(&self.begun.terms[pattern], start..end);
+            self.begun.search.walk(view.text.as_bytes(), start, hit);
+        }
+        for hit in self.open.search.find_overlapping_iter(&view.text) {
+            add(&self.open.terms[hit.pattern().as_usize()], hit.range());
+        }
+        for range in &view.glued {
+            let at = |hit: aho_corasick::Match| range.start + hit.start()..range.start + hit.end();
+            for hit in self.glued.search.find_overlapping_iter(&view.text[range.clone()]) {
+                add(&self.glued.terms[hit.pattern().as_usize()], at(hit));
+            }
         }
         found
     }

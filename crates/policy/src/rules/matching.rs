@@ -12,19 +12,14 @@ pub(super) fn first_match(
     rule: &Rule,
     within: usize,
     hits: &Hits,
-    applies: impl Fn(usize) -> bool,
-) -> Option<usize> {
+    applies: impl Fn(&Range<usize>) -> bool,
+) -> Option<Range<usize>> {
     let missing = rule.slots.iter().any(|slot| slot.iter().all(|set| hits.of(*set).is_empty()));
     if missing || rule.except.iter().any(|set| !hits.of(*set).is_empty()) {
         return None;
     }
-    let sound = |at: &Range<usize>| applies(at.start) && !acquitted(rule, hits, at);
-    let found = if rule.ordered {
-        in_order(rule, within, hits, sound)
-    } else {
-        in_any_order(rule, within, hits, sound)
-    };
-    found.map(|range| range.start)
+    let sound = |at: &Range<usize>| !acquitted(rule, hits, at) && applies(at);
+    if rule.ordered { in_order(rule, within, hits, sound) } else { in_any_order(rule, within, hits, sound) }
 }
 
 fn in_order(
