@@ -57,7 +57,14 @@ fn delivered(work: bool) -> Job {
     let step = |after, word: &str| Step { at: NOW.after(Millis(after)), word: word.into() };
     let steps =
         vec![step(10, "resolving"), step(500, "queued"), step(501, "running"), step(900, "delivered")];
-    Job { request: Arc::new(request), received_at: NOW.after(Millis(10)), changed_at: NOW, state, steps }
+    Job {
+        request: Arc::new(request),
+        received_at: NOW.after(Millis(10)),
+        changed_at: NOW,
+        state,
+        doubts: Vec::new(),
+        steps,
+    }
 }
 
 fn issued(actions: &[Action]) -> Vec<Receipt> {

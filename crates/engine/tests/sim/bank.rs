@@ -43,21 +43,22 @@ pub(crate) struct Bank {
     issued: u64,
 }
 
+/// An invoice to make.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) amount: Msat,
+    pub(crate) lifetime: openagents_types::Millis,
+    pub(crate) hold: Option<PaymentHash>,
+    pub(crate) purpose: InvoiceFor,
+}
+
 impl Bank {
     pub(crate) fn new(accounts: usize, each: u64) -> Self {
         Self { balances: vec![each; accounts], bills: HashMap::new(), issued: accounts as u64 * each }
     }
 
-    pub(crate) fn make(
-        &mut self,
-        rng: &mut Rng,
-        now: Timestamp,
-        payee: usize,
-        amount: Msat,
-        lifetime: openagents_types::Millis,
-        hold: Option<PaymentHash>,
-        purpose: InvoiceFor,
-    ) -> Invoice {
+    pub(crate) fn make(&mut self, rng: &mut Rng, now: Timestamp, payee: usize, wanted: Wanted) -> Invoice {
+        let Wanted { amount, lifetime, hold, purpose } = wanted;
         let preimage = Preimage::from_bytes(rng.bytes());
         let hash = hold.unwrap_or(preimage.hash());
         if let Some(bill) = self.bills.get(&hash) {

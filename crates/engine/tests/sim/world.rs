@@ -19,7 +19,7 @@ use openagents_types::{
 };
 
 use crate::{
-    bank::{Bank, Bill, Stage},
+    bank::{Bank, Bill, Stage, Wanted},
     node::Node,
     rng::Rng,
 };
@@ -373,7 +373,12 @@ impl World {
         let time = self.time();
         match action {
             Action::Invoice { invoice_for, amount, lifetime, hold } => {
-                let invoice = self.bank.make(&mut self.rng, time, node, amount, lifetime, hold, invoice_for);
+                let invoice = self.bank.make(
+                    &mut self.rng,
+                    time,
+                    node,
+                    Wanted { amount, lifetime, hold, purpose: invoice_for },
+                );
                 Some(Input::Invoiced { invoice_for, outcome: Ok(invoice) })
             }
             Action::SettleHold { preimage, .. } => {
