@@ -6,6 +6,8 @@
 mod connection;
 #[path = "../../crates/wallet/src/nwc/wire.rs"]
 mod wire;
+#[path = "../../crates/wallet/src/nip47/words.rs"]
+mod words;
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -38,18 +40,18 @@ fn printable(text: &str) {
 }
 
 fn read(value: &Value) {
-    if let Err(error) = wire::result(value.clone()) {
+    if let Err(error) = words::result(value.clone()) {
         assert!(error.to_string().chars().all(|c| !c.is_control()), "{error}");
     }
-    printable(&wire::info(value).alias);
-    for state in [wire::paid(value, *HASH), wire::outgoing(value, *HASH)].into_iter().flatten() {
+    printable(&words::info(value).alias);
+    for state in [words::paid(value, *HASH), words::outgoing(value, *HASH)].into_iter().flatten() {
         proven(&state, *HASH);
     }
-    let _ = wire::incoming(value);
-    if let Some(WalletEvent::Outgoing { hash, state }) = wire::notification(value) {
+    let _ = words::incoming(value);
+    if let Some(WalletEvent::Outgoing { hash, state }) = words::notification(value) {
         proven(&state, hash);
     }
-    if let Some(transaction) = wire::transaction(value) {
+    if let Some(transaction) = words::transaction(value) {
         printable(&transaction.description);
     }
 }

@@ -63,7 +63,7 @@ const UNFINISHED: &[&str] = &["TODO", "FIXME", "XXX:", "unimplemented!(", "todo!
 const SPAWNERS: &[(&str, &str)] = &[
     ("crates/node/src/runtime.rs", "the one place of the node"),
     ("crates/relay/src/server.rs", "the stand-alone relay of tests and benches"),
-    ("crates/wallet/src/nwc.rs", "carries one broadcast into a channel; ends with it"),
+    ("crates/wallet/src/nip47.rs", "carries one broadcast into a channel; ends with it"),
     ("crates/cli/src/wallet_link.rs", "one question to a wallet, without a node"),
 ];
 

@@ -4,12 +4,14 @@
 //! same hash and never sends twice. An answer that did not come is an error that says so
 //! ([`WalletError::is_definitive`]), never a failure.
 //!
-//! [`nwc`] speaks NIP-47 to any wallet that does; [`testnet`] is a wallet service that speaks it back,
+//! [`nwc`] speaks NIP-47 to any wallet that does, [`child`] to one that is a program of its own; [`testnet`] is a wallet service that speaks it back,
 //! with real BOLT11 invoices and real preimages and no network behind them. [`bolt11`] reads
 //! invoices, [`link`] is how a wallet reaches a relay.
 
 pub mod bolt11;
+pub mod child;
 pub mod link;
+mod nip47;
 pub mod nwc;
 pub mod testnet;
 
@@ -74,6 +76,19 @@ pub trait Wallet: Send + Sync {
     /// # Errors
     /// It does not answer.
     async fn history(&self, filter: HistoryFilter) -> Result<Vec<Transaction>, WalletError>;
+
+    /// Asks for something beyond NIP-47 that this kind of wallet has, such as a Lightning node's channels.
+    ///
+    /// # Errors
+    /// It has no such thing ([`WalletError::NotImplemented`]), refuses, or does not answer.
+    async fn extension(
+        &self,
+        method: &str,
+        params: serde_json::Value,
+    ) -> Result<serde_json::Value, WalletError> {
+        let _ = params;
+        Err(WalletError::NotImplemented(method.into()))
+    }
 
     /// What the wallet says by itself from now on: hints that come sooner than a look-up would.
     fn events(&self) -> mpsc::Receiver<WalletEvent>;

@@ -1,30 +1,31 @@
 //! Nostr Wallet Connect (NIP-47), the client's side.
 //!
 //! One subscription hears every answer; calls are matched by the `e` tag. An answer counts only if
-//! its id and signature hold, its author is the wallet, and we are waiting for it. NIP-47 has no
-//! idempotence of its own, so `pay` asks whether the wallet knows the hash before it is told to pay,
-//! unless the caller knows that it cannot; and one hash is being sent by one call at a time.
+//! its id and signature hold, its author is the wallet, and we are waiting for it. What the words mean
+//! is in [`crate::nip47`].
 
 mod connection;
 pub(crate) mod wire;
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use nostr::{Event, EventId, Filter, Kind};
-use openagents_types::{DayBudget, Invoice, Msat, PaymentHash, Preimage, Timestamp};
+use openagents_types::{DayBudget, PaymentHash, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::{
-    HistoryFilter, Incoming, Info, MakeInvoice, Outgoing, Pay, Transaction, Wallet, WalletError, WalletEvent,
-    WalletKind, bolt11, link::Link,
+    Info, WalletError, WalletEvent, WalletKind,
+    link::Link,
+    nip47::{Desk, EVENTS, Speaks, lock, words},
 };
 
+pub use crate::nip47::Patience;
 pub use connection::{Connection, ConnectionError};
 use wire::{Cipher, Scheme};
 
@@ -32,26 +33,8 @@ use wire::{Cipher, Scheme};
 pub const KIND: WalletKind =
     WalletKind { name: "nwc", about: "any wallet that speaks Nostr Wallet Connect (NIP-47)" };
 
-/// How long the wallet is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// An ordinary call.
-    pub call: Duration,
-    /// A payment, before it counts as pending. A held one answers only when it is settled or given back.
-    pub pay: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self { call: Duration::from_secs(10), pay: Duration::from_secs(60) }
-    }
-}
-
 /// How long the wallet's description of itself is waited for.
 const INFO_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How many events may wait for a slow listener.
-const EVENTS: usize = 4_096;
 
 /// How many answers are still listened for after their caller has gone.
 const LATE: usize = 16_384;
@@ -68,10 +51,7 @@ pub struct Nwc {
     waiting: Waiting,
     events: broadcast::Sender<WalletEvent>,
     info: Info,
-    patience: Patience,
-    sending: Mutex<HashSet<PaymentHash>>,
-    budget: Mutex<Option<DayBudget>>,
-    clock: fn() -> Timestamp,
+    desk: Desk,
 }
 
 /// Who wants an answer.
@@ -84,27 +64,6 @@ enum Waiter {
 }
 
 type Waiting = Arc<Mutex<HashMap<EventId, Waiter>>>;
-
-/// The right to send one payment; given back when dropped.
-struct Sending<'a> {
-    all: &'a Mutex<HashSet<PaymentHash>>,
-    hash: PaymentHash,
-}
-
-impl<'a> Sending<'a> {
-    /// `None` if another call is sending it.
-    fn begin(all: &'a Mutex<HashSet<PaymentHash>>, hash: PaymentHash) -> Option<Self> {
-        // Made only when the hash is new: dropping it takes the same lock, and frees the hash.
-        let new = lock(all).insert(hash);
-        new.then(|| Self { all, hash })
-    }
-}
-
-impl Drop for Sending<'_> {
-    fn drop(&mut self) {
-        lock(self.all).remove(&self.hash);
-    }
-}
 
 impl std::fmt::Debug for Nwc {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -159,18 +118,17 @@ impl Nwc {
             hold: false,
             notifications: false,
         };
-        let (patience, sending, budget) = (Patience::default(), Mutex::default(), Mutex::default());
-        Ok((Self { cipher, link, waiting, events, info, patience, sending, budget, clock }, listener))
+        Ok((Self { cipher, link, waiting, events, info, desk: Desk::new(clock) }, listener))
     }
 
     /// Spends within this budget from now on, whatever the wallet itself allows the connection.
     pub fn set_budget(&mut self, budget: DayBudget) {
-        *lock(&self.budget) = Some(budget);
+        self.desk.set_budget(budget);
     }
 
     /// Waits for the wallet this long from now on.
     pub fn set_patience(&mut self, patience: Patience) {
-        self.patience = patience;
+        self.desk.set_patience(patience);
     }
 
     /// Asks the wallet who it is. To be called once, before the wallet is used.
@@ -178,110 +136,9 @@ impl Nwc {
     /// # Errors
     /// It does not answer.
     pub async fn introduce(&mut self) -> Result<Info, WalletError> {
-        let result = self.call("get_info", json!({}), self.patience.call).await?;
-        self.info = wire::info(&result);
+        let result = self.call("get_info", json!({})).await?;
+        self.info = words::info(&result);
         Ok(self.info.clone())
-    }
-
-    async fn call(&self, method: &str, params: Value, patience: Duration) -> Result<Value, WalletError> {
-        self.call_for(None, method, params, patience).await
-    }
-
-    /// A call; if it is about a payment, its answer is still heard after the time is up.
-    async fn call_for(
-        &self,
-        payment: Option<PaymentHash>,
-        method: &str,
-        params: Value,
-        patience: Duration,
-    ) -> Result<Value, WalletError> {
-        let body = json!({ "method": method, "params": params }).to_string();
-        let now = (self.clock)();
-        let event = self.cipher.request(REQUEST_KIND, &body, now, patience)?;
-        let (sender, answer) = oneshot::channel();
-        lock(&self.waiting).insert(event.id, Waiter::Caller(sender));
-        let id = event.id;
-        let sent = self.link.publish(event).await;
-        let outcome = match sent {
-            Ok(()) => tokio::time::timeout(patience, answer).await,
-            Err(error) => {
-                lock(&self.waiting).remove(&id);
-                return Err(WalletError::Unreachable(error.0));
-            }
-        };
-        if let Ok(Ok(value)) = outcome {
-            return wire::result(value);
-        }
-        let mut waiting = lock(&self.waiting);
-        waiting.remove(&id);
-        if let Some(hash) = payment.filter(|_| waiting.len() < LATE) {
-            waiting.insert(id, Waiter::Late(hash));
-        }
-        Err(WalletError::Timeout)
-    }
-
-    /// What the wallet knows of a hash. A wallet that will not say leaves open what became of the
-    /// payment, so no refusal to look up is definitive.
-    async fn lookup(&self, hash: PaymentHash) -> Result<Option<Value>, WalletError> {
-        match self.call("lookup_invoice", json!({ "payment_hash": hash.to_hex() }), self.patience.call).await
-        {
-            Ok(value) => Ok(Some(value)),
-            Err(WalletError::NotFound) => Ok(None),
-            Err(error) if error.is_definitive() => {
-                Err(WalletError::Internal(format!("it does not say how a payment stands: {error}")))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn send_payment(&self, invoice: &Invoice) -> Result<Outgoing, WalletError> {
-        let hash = invoice.payment_hash;
-        let params = json!({ "invoice": invoice.bolt11 });
-        match self.call_for(Some(hash), "pay_invoice", params, self.patience.pay).await {
-            Ok(result) => wire::paid(&result, hash),
-            Err(WalletError::Timeout) => Ok(Outgoing::Pending),
-            Err(WalletError::PaymentFailed(reason)) => self.after_failure(hash, reason).await,
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Wallets say "failed" of payments that are still under way, and of those they sent before; what
-    /// they say of the hash counts (P7).
-    async fn after_failure(&self, hash: PaymentHash, reason: String) -> Result<Outgoing, WalletError> {
-        Ok(match self.lookup_outgoing(hash).await? {
-            Outgoing::Unknown | Outgoing::Failed { .. } => Outgoing::Failed { reason },
-            known @ (Outgoing::Pending | Outgoing::Settled { .. }) => known,
-        })
-    }
-
-    /// Sends within the budget. One that an earlier run began was within it then.
-    async fn spend(&self, request: Pay<'_>) -> Result<Outgoing, WalletError> {
-        let hash = request.invoice.payment_hash;
-        if request.first_attempt
-            && let Some(budget) = &mut *lock(&self.budget)
-        {
-            budget.take((self.clock)(), hash, request.invoice.amount, request.max_fee)?;
-        }
-        let outcome = self.send_payment(request.invoice).await;
-        match &outcome {
-            Ok(state) => self.account(hash, state),
-            Err(error) if error.is_definitive() => {
-                self.account(hash, &Outgoing::Failed { reason: String::new() });
-            }
-            Err(_) => {}
-        }
-        outcome
-    }
-
-    /// Puts what the wallet says of a payment into today's account.
-    fn account(&self, hash: PaymentHash, state: &Outgoing) {
-        let mut budget = lock(&self.budget);
-        let Some(budget) = budget.as_mut() else { return };
-        match state {
-            Outgoing::Settled { fee, .. } => budget.settled(hash, *fee),
-            Outgoing::Failed { .. } => budget.came_back(hash),
-            Outgoing::Pending | Outgoing::Unknown => {}
-        }
     }
 }
 
@@ -327,147 +184,72 @@ impl Listener {
                 Some(Waiter::Late(hash)) => self.hear_late(hash, value),
                 None => {}
             }
-        } else if let Some(news) = wire::notification(&value) {
+        } else if let Some(news) = words::notification(&value) {
             let _ = self.events.send(news);
         }
     }
 
     /// Passes on that a payment arrived after all. A late "failed" is left to a look-up.
     fn hear_late(&self, hash: PaymentHash, answer: Value) {
-        if let Ok(state) = wire::result(answer).and_then(|result| wire::paid(&result, hash)) {
+        if let Ok(state) = words::result(answer).and_then(|result| words::paid(&result, hash)) {
             let _ = self.events.send(WalletEvent::Outgoing { hash, state });
         }
     }
 }
 
 #[async_trait]
-impl Wallet for Nwc {
-    async fn info(&self) -> Result<Info, WalletError> {
-        Ok(self.info.clone())
-    }
-
-    async fn balance(&self) -> Result<Msat, WalletError> {
-        let result = self.call("get_balance", json!({}), self.patience.call).await?;
-        let balance = result["balance"].as_u64().ok_or_else(|| WalletError::Garbled("no balance".into()))?;
-        Ok(Msat::new(balance))
-    }
-
-    async fn make_invoice(&self, request: MakeInvoice) -> Result<Invoice, WalletError> {
-        let mut params = json!({
-            "amount": request.amount.get(),
-            "description": request.description,
-            "expiry": request.expiry.0.div_ceil(1000),
-        });
-        let method = match request.hold {
-            Some(hash) => {
-                params["payment_hash"] = hash.to_hex().into();
-                "make_hold_invoice"
+impl Speaks for Nwc {
+    async fn ask(
+        &self,
+        payment: Option<PaymentHash>,
+        method: &str,
+        params: Value,
+        patience: Duration,
+    ) -> Result<Value, WalletError> {
+        let body = json!({ "method": method, "params": params }).to_string();
+        let event = self.cipher.request(REQUEST_KIND, &body, self.desk.now(), patience)?;
+        let (sender, answer) = oneshot::channel();
+        lock(&self.waiting).insert(event.id, Waiter::Caller(sender));
+        let id = event.id;
+        let sent = self.link.publish(event).await;
+        let outcome = match sent {
+            Ok(()) => tokio::time::timeout(patience, answer).await,
+            Err(error) => {
+                lock(&self.waiting).remove(&id);
+                return Err(WalletError::Unreachable(error.0));
             }
-            None => "make_invoice",
         };
-        let result = self.call(method, params, self.patience.call).await?;
-        let text = result["invoice"].as_str().ok_or_else(|| WalletError::Garbled("no invoice".into()))?;
-        let invoice = bolt11::decode(text).map_err(|error| WalletError::Garbled(error.to_string()))?;
-        if invoice.amount != request.amount || request.hold.is_some_and(|hash| hash != invoice.payment_hash) {
-            return Err(WalletError::Garbled("its invoice is for something else".into()));
+        if let Ok(Ok(value)) = outcome {
+            return words::result(value);
         }
-        Ok(invoice)
-    }
-
-    async fn settle_hold(&self, preimage: Preimage) -> Result<(), WalletError> {
-        let params = json!({ "preimage": preimage.to_hex() });
-        self.call("settle_hold_invoice", params, self.patience.call).await.map(drop)
-    }
-
-    async fn cancel_hold(&self, hash: PaymentHash) -> Result<(), WalletError> {
-        let params = json!({ "payment_hash": hash.to_hex() });
-        self.call("cancel_hold_invoice", params, self.patience.call).await.map(drop)
-    }
-
-    async fn pay(&self, request: Pay<'_>) -> Result<Outgoing, WalletError> {
-        let hash = request.invoice.payment_hash;
-        let Some(_sending) = Sending::begin(&self.sending, hash) else {
-            // The wallet may not have read the other call's request yet.
-            let known = self.lookup_outgoing(hash).await?;
-            return Ok(if known == Outgoing::Unknown { Outgoing::Pending } else { known });
-        };
-        if !request.first_attempt {
-            let known = self.lookup_outgoing(hash).await?;
-            if known != Outgoing::Unknown {
-                return Ok(known);
-            }
+        let mut waiting = lock(&self.waiting);
+        waiting.remove(&id);
+        if let Some(hash) = payment.filter(|_| waiting.len() < LATE) {
+            waiting.insert(id, Waiter::Late(hash));
         }
-        self.spend(request).await
+        Err(WalletError::Timeout)
     }
 
-    async fn lookup_incoming(&self, hash: PaymentHash) -> Result<Incoming, WalletError> {
-        Ok(self.lookup(hash).await?.map_or(Incoming::Unknown, |value| wire::incoming(&value)))
+    fn desk(&self) -> &Desk {
+        &self.desk
     }
 
-    async fn lookup_outgoing(&self, hash: PaymentHash) -> Result<Outgoing, WalletError> {
-        match self.lookup(hash).await? {
-            // A node that pays itself finds its own invoice; that is not a payment sent.
-            Some(value) if value["type"] == "incoming" && value["paid_by_us"] != true => {
-                Ok(Outgoing::Unknown)
-            }
-            Some(value) => wire::outgoing(&value, hash).inspect(|state| self.account(hash, state)),
-            None => Ok(Outgoing::Unknown),
-        }
+    fn introduced(&self) -> Info {
+        self.info.clone()
     }
 
-    async fn history(&self, filter: HistoryFilter) -> Result<Vec<Transaction>, WalletError> {
-        let mut params = json!({ "offset": filter.offset });
-        if filter.limit > 0 {
-            params["limit"] = filter.limit.into();
-        }
-        if filter.outgoing {
-            params["type"] = "outgoing".into();
-            params["unpaid"] = true.into();
-        }
-        if let Some(since) = filter.since {
-            params["from"] = since.secs().into();
-        }
-        let result = self.call("list_transactions", params, self.patience.call).await?;
-        let list = result["transactions"].as_array().cloned().unwrap_or_default();
-        let mut transactions: Vec<Transaction> = list.iter().filter_map(wire::transaction).collect();
-        // NIP-47 wants descending order; not every wallet keeps to it.
-        transactions.sort_by_key(|transaction| std::cmp::Reverse(transaction.at));
-        Ok(transactions)
+    fn hear(&self) -> broadcast::Receiver<WalletEvent> {
+        self.events.subscribe()
     }
-
-    fn events(&self) -> mpsc::Receiver<WalletEvent> {
-        crate::nwc::bridge(self.events.subscribe())
-    }
-}
-
-/// Carries a broadcast into a channel of its own; a listener that falls behind misses hints, and
-/// look-ups make up for them.
-pub(crate) fn bridge(mut from: broadcast::Receiver<WalletEvent>) -> mpsc::Receiver<WalletEvent> {
-    let (to, events) = mpsc::channel(EVENTS);
-    tokio::spawn(async move {
-        loop {
-            match from.recv().await {
-                Ok(event) => {
-                    if to.send(event).await.is_err() {
-                        return;
-                    }
-                }
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return,
-            }
-        }
-    });
-    events
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 mod tests {
+    use openagents_types::{Invoice, Msat};
+
     use super::*;
+    use crate::{Pay, Wallet as _};
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 

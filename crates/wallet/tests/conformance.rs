@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod market;
+mod rules;
 
 use std::{
     collections::HashMap,
@@ -11,21 +12,12 @@ use std::{
 };
 
 use market::{Market, Scheme};
-use openagents_types::{DayBudget, Millis, Msat, PaymentHash, Preimage, Timestamp};
+use openagents_types::{DayBudget, Millis, Msat, Preimage, Timestamp};
 use openagents_wallet::{
-    HistoryFilter, Incoming, MakeInvoice, Outgoing, Pay, Wallet, WalletError, WalletEvent,
+    Incoming, Outgoing, Wallet, WalletError, WalletEvent,
     testnet::{Fault, Faults},
 };
-
-const PRICE: Msat = Msat::new(21_000);
-
-fn plain(amount: Msat) -> MakeInvoice {
-    MakeInvoice { amount, description: "work".into(), expiry: Millis::from_secs(600), hold: None }
-}
-
-fn held(amount: Msat, preimage: Preimage) -> MakeInvoice {
-    MakeInvoice { hold: Some(preimage.hash()), ..plain(amount) }
-}
+use rules::{PRICE, again, first, held, plain};
 
 fn secret(n: u8) -> Preimage {
     Preimage::from_bytes([n; 32])
@@ -35,52 +27,11 @@ fn today() -> Timestamp {
     Timestamp::from_secs(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs())
 }
 
-/// Every rule, for one encryption.
-macro_rules! wallet_tests {
+/// The rules for wallets that misbehave, and those that need the testnet's own means, for one encryption.
+macro_rules! fault_tests {
     ($name:ident, $scheme:expr) => {
         mod $name {
             use super::*;
-
-            #[tokio::test]
-            async fn an_invoice_asks_exactly_what_was_said_and_a_payment_proves_itself() {
-                let market = Market::open($scheme).await;
-                let invoice = market.seller.make_invoice(plain(PRICE)).await.unwrap();
-                assert_eq!(invoice.amount, PRICE);
-                let paid = market.buyer.pay(first(&invoice)).await.unwrap();
-                let Outgoing::Settled { preimage, .. } = paid else { panic!("{paid:?}") };
-                assert_eq!(preimage.hash(), invoice.payment_hash);
-                let state = market.seller.lookup_incoming(invoice.payment_hash).await.unwrap();
-                assert_eq!(state, Incoming::Settled { amount: PRICE });
-                market.assert_moved(PRICE).await;
-            }
-
-            #[tokio::test]
-            async fn paying_again_sends_nothing_again() {
-                let market = Market::open($scheme).await;
-                let invoice = market.seller.make_invoice(plain(PRICE)).await.unwrap();
-                let once = market.buyer.pay(first(&invoice)).await.unwrap();
-                for _ in 0..5 {
-                    assert_eq!(market.buyer.pay(again(&invoice)).await.unwrap(), once);
-                }
-                assert!(market.buyer.pay(first(&invoice)).await.unwrap() != Outgoing::Unknown);
-                market.assert_moved(PRICE).await;
-            }
-
-            #[tokio::test]
-            async fn paying_from_many_tasks_at_once_sends_once() {
-                let market = Market::open($scheme).await;
-                let invoice = market.seller.make_invoice(plain(PRICE)).await.unwrap();
-                let mut tasks = tokio::task::JoinSet::new();
-                for _ in 0..64 {
-                    let (buyer, invoice) = (market.buyer.clone(), invoice.clone());
-                    tasks.spawn(async move { buyer.pay(again(&invoice)).await });
-                }
-                for state in tasks.join_all().await {
-                    assert!(matches!(state, Ok(Outgoing::Settled { .. } | Outgoing::Pending)), "{state:?}");
-                }
-                assert_eq!(market.asked("pay_invoice"), 1);
-                market.assert_moved(PRICE).await;
-            }
 
             #[tokio::test]
             async fn a_payment_that_settles_after_the_wait_is_still_heard_of() {
@@ -117,39 +68,6 @@ macro_rules! wallet_tests {
             }
 
             #[tokio::test]
-            async fn held_money_is_the_sellers_only_when_settled() {
-                let market = Market::open($scheme).await;
-                let invoice = market.seller.make_invoice(held(PRICE, secret(7))).await.unwrap();
-                let mut news = market.seller.events();
-                let paying = market.pay_in_background(&invoice);
-                let accepted = news.recv().await.unwrap();
-                let state = Incoming::Held { amount: PRICE };
-                assert_eq!(accepted, WalletEvent::Incoming { hash: invoice.payment_hash, state });
-                market.assert_moved(Msat::ZERO).await;
-                assert!(
-                    market.seller.settle_hold(secret(8)).await.is_err(),
-                    "another preimage settles nothing"
-                );
-                market.seller.settle_hold(secret(7)).await.unwrap();
-                market.seller.settle_hold(secret(7)).await.unwrap();
-                let paid = paying.await.unwrap().unwrap();
-                assert_eq!(paid, Outgoing::Settled { preimage: secret(7), fee: Msat::ZERO });
-                market.assert_moved(PRICE).await;
-            }
-
-            #[tokio::test]
-            async fn held_money_that_is_cancelled_goes_back() {
-                let market = Market::open($scheme).await;
-                let invoice = market.seller.make_invoice(held(PRICE, secret(7))).await.unwrap();
-                let paying = market.pay_in_background(&invoice);
-                market.until_held(invoice.payment_hash).await;
-                market.seller.cancel_hold(invoice.payment_hash).await.unwrap();
-                assert!(matches!(paying.await.unwrap().unwrap(), Outgoing::Failed { .. }));
-                assert!(market.seller.settle_hold(secret(7)).await.is_err(), "too late");
-                market.assert_nothing_moved().await;
-            }
-
-            #[tokio::test]
             async fn held_money_that_nobody_settles_goes_back_by_itself() {
                 let market = Market::open($scheme).await;
                 market.service.set_hold_limit(Millis(50));
@@ -159,56 +77,6 @@ macro_rules! wallet_tests {
                 let state = market.seller.lookup_incoming(invoice.payment_hash).await.unwrap();
                 assert_eq!(state, Incoming::Cancelled);
                 market.assert_nothing_moved().await;
-            }
-
-            #[tokio::test]
-            async fn the_same_hold_gives_the_same_invoice() {
-                let market = Market::open($scheme).await;
-                let one = market.seller.make_invoice(held(PRICE, secret(7))).await.unwrap();
-                let two = market.seller.make_invoice(held(PRICE, secret(7))).await.unwrap();
-                assert_eq!(one, two);
-                let other = market.seller.make_invoice(held(Msat::new(1), secret(7))).await;
-                assert!(other.unwrap_err().is_definitive(), "one hash, one invoice");
-            }
-
-            #[tokio::test]
-            async fn what_cannot_be_paid_is_refused_for_good_and_moves_nothing() {
-                let market = Market::open($scheme).await;
-                let stranger = Market::open($scheme).await;
-                let foreign = stranger.seller.make_invoice(plain(PRICE)).await.unwrap();
-                let dear =
-                    market.seller.make_invoice(plain(Msat::new(u64::from(u32::MAX) * 1_000))).await.unwrap();
-                let expired = MakeInvoice { expiry: Millis(0), ..plain(PRICE) };
-                let expired = market.seller.make_invoice(expired).await.unwrap();
-                for invoice in [foreign, dear, expired] {
-                    match market.buyer.pay(first(&invoice)).await {
-                        Ok(Outgoing::Failed { .. }) => {}
-                        Err(error) => assert!(error.is_definitive(), "{error:?}"),
-                        Ok(other) => panic!("{other:?}"),
-                    }
-                }
-                market.assert_nothing_moved().await;
-            }
-
-            #[tokio::test]
-            async fn what_was_never_heard_of_is_unknown() {
-                let market = Market::open($scheme).await;
-                let hash = PaymentHash::from_bytes([3; 32]);
-                assert_eq!(market.buyer.lookup_outgoing(hash).await.unwrap(), Outgoing::Unknown);
-                assert_eq!(market.seller.lookup_incoming(hash).await.unwrap(), Incoming::Unknown);
-            }
-
-            #[tokio::test]
-            async fn the_history_adds_up_to_the_balance() {
-                let market = Market::open($scheme).await;
-                for n in 1..=5 {
-                    let invoice = market.seller.make_invoice(plain(Msat::new(n * 1_000))).await.unwrap();
-                    market.buyer.pay(first(&invoice)).await.unwrap();
-                }
-                let rows = market.buyer.history(HistoryFilter::default()).await.unwrap();
-                let spent: Msat = rows.iter().filter(|r| r.state == "settled").map(|r| r.amount).sum();
-                assert_eq!(spent, Msat::new(15_000));
-                market.assert_moved(spent).await;
             }
 
             #[tokio::test]
@@ -284,16 +152,24 @@ macro_rules! wallet_tests {
     };
 }
 
-const fn first(invoice: &openagents_types::Invoice) -> Pay<'_> {
-    Pay { invoice, max_fee: Msat::ZERO, first_attempt: true }
+/// Runs a test on a testnet of its own.
+fn on_testnet(scheme: Scheme, test: impl AsyncFnOnce(Market)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { test(Market::open(scheme).await).await });
 }
 
-const fn again(invoice: &openagents_types::Invoice) -> Pay<'_> {
-    Pay { invoice, max_fee: Msat::ZERO, first_attempt: false }
+fn through_nip44(test: impl AsyncFnOnce(Market)) {
+    on_testnet(Scheme::Nip44, test);
 }
 
-wallet_tests!(through_nip44, Scheme::Nip44);
-wallet_tests!(through_nip04, Scheme::Nip04);
+fn through_nip04(test: impl AsyncFnOnce(Market)) {
+    on_testnet(Scheme::Nip04, test);
+}
+
+wallet_tests!(nip44, crate::through_nip44);
+wallet_tests!(nip04, crate::through_nip04);
+fault_tests!(faults_nip44, Scheme::Nip44);
+fault_tests!(faults_nip04, Scheme::Nip04);
 
 #[tokio::test]
 async fn a_killed_testnet_loses_no_balance() {

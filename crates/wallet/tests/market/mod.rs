@@ -15,9 +15,9 @@ use nostr::{
     filter::MatchEventOptions,
     nips::{nip04, nip44},
 };
-use openagents_types::{Invoice, Msat, PaymentHash, Timestamp};
+use openagents_types::{Invoice, Millis, Msat, PaymentHash, Timestamp};
 use openagents_wallet::{
-    Incoming, Outgoing, Pay, Wallet, WalletError,
+    Incoming, MakeInvoice, Outgoing, Pay, Wallet, WalletError,
     link::{Link, LinkError},
     nwc::{Connection, Nwc, Patience},
     testnet::{Ledger, Opening, Service},
@@ -148,6 +148,19 @@ impl Market {
         let stored = self.link.stored.lock().unwrap();
         let requests = stored.iter().filter(|event| event.kind.as_u16() == 23_194);
         requests.filter(|event| read(event).contains(&wanted)).count()
+    }
+
+    /// How often a payment was sent; no other is in this market.
+    pub(crate) async fn sent(&self, _invoice: &Invoice) -> usize {
+        self.asked("pay_invoice")
+    }
+
+    /// An invoice of another market, which nobody here can pay.
+    pub(crate) async fn foreign(&self) -> Invoice {
+        let hold = None;
+        let (amount, expiry) = (Msat::new(21_000), Millis::from_secs(600));
+        let request = MakeInvoice { amount, description: "elsewhere".into(), expiry, hold };
+        Box::pin(Self::open(Scheme::Nip44)).await.seller.make_invoice(request).await.unwrap()
     }
 
     pub(crate) fn connection(&self) -> Connection {
