@@ -94,7 +94,6 @@ impl Engine {
                 Record::Payment(_) | Record::Entry(_) | Record::Content { .. } | Record::Receipt(_) => {}
             }
         }
-        let mut out = Actions::default();
         engine.begin_reconciling(now, &mut out);
         if let Some(desk) = &mut engine.provider {
             desk.restate(now, &mut out);

@@ -42,7 +42,8 @@ fn input(path: &str, bytes: Vec<u8>) -> anyhow::Result<JobInput> {
     } else {
         let bytes = whole_characters(bytes);
         match String::from_utf8(bytes) {
-            Ok(text) if !text.contains('\0') => JobInput::text(text),
+            // Archives that hold no document may be short enough to look like text.
+            Ok(text) if !text.contains('\0') && !text.starts_with("PK\u{3}\u{4}") => JobInput::text(text),
             _ => return Err(not_text(path).into()),
         }
     };
