@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use crate::{
     fuzz::{self, FuzzArgs},
-    needs, registry,
+    ldk, needs, registry,
     shell::{self, command, program, run, works},
     tidy,
     torture::{self, TortureArgs},
@@ -25,6 +25,7 @@ const STEPS: &[Step] = &[
     ("targets", targets),
     ("tests", tests),
     ("simulator", simulator),
+    ("ldk", ldk::test),
     ("fuzz", || fuzz::run(&FuzzArgs { target: Vec::new(), seconds: 10, runs: None, jobs: 2, pure: true })),
     ("torture", || torture::run(&TortureArgs { kills: 200, seed: 1, debug: true })),
     ("failpoints", torture::sweep),
@@ -55,10 +56,11 @@ pub(crate) fn test(only: &[String]) -> anyhow::Result<()> {
     if failed > 0 { bail!("{failed} steps failed") } else { Ok(()) }
 }
 
-/// The fuzz targets are a workspace of their own.
+/// The fuzz targets and the Lightning wallet are workspaces of their own.
 fn fmt() -> anyhow::Result<()> {
     run(command("cargo fmt --all --check"))?;
-    run(command("cargo fmt --manifest-path fuzz/Cargo.toml --check"))
+    run(command("cargo fmt --manifest-path fuzz/Cargo.toml --check"))?;
+    run(command("cargo fmt --manifest-path wallets/ldk/Cargo.toml --check"))
 }
 
 /// Bans, sources, licences, advisories, by a cargo-deny of one's own. Building one takes longer than

@@ -66,7 +66,7 @@ const SPAWNERS: &[(&str, &str)] = &[
 pub(crate) fn run() -> anyhow::Result<()> {
     let mut complaints = Vec::new();
     arrows(&mut complaints)?;
-    for path in ["Cargo.lock", "fuzz/Cargo.lock"] {
+    for path in ["Cargo.lock", "fuzz/Cargo.lock", "wallets/ldk/Cargo.lock"] {
         complaints.extend(lock_file(path, &std::fs::read_to_string(path)?));
     }
     let files = tracked()?;
@@ -120,7 +120,7 @@ fn arrows(complaints: &mut Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a lock file may hold. The fuzz targets have one of their own.
+/// What a lock file may hold. The fuzz targets and the Lightning wallet have one each of their own.
 fn lock_file(path: &str, text: &str) -> Vec<String> {
     let banned = BANNED.iter().filter(|name| text.contains(&format!("name = \"{name}\"")));
     let banned = banned.map(|name| format!("{path}: {name} is banned"));

@@ -53,6 +53,8 @@ pub(crate) trait Desk: Send + Sync {
     async fn cancel(&self, id: JobId) -> Result<(), Problem>;
     /// Forgets all checks by the policy; gives their number.
     async fn clear_audit(&self) -> Result<u64, Problem>;
+    /// Asks the Lightning node that is this node's wallet about its coins and channels.
+    async fn lightning(&self, method: &str, params: serde_json::Value) -> Result<serde_json::Value, Problem>;
     /// Opens a testnet wallet; gives its connection.
     async fn testnet_wallet(&self, label: &str, sats: u64) -> Result<String, Problem>;
     /// Where all test money is, if this node serves the testnet.

@@ -21,6 +21,7 @@ pub mod guests;
 pub mod home;
 pub mod identity;
 mod judge;
+pub mod ldk;
 mod link;
 mod moderation;
 pub mod relays;

@@ -1,5 +1,7 @@
 //! `openagents wallet`: connect a Lightning wallet over NIP-47, and look into it.
 
+mod ldk;
+
 use clap::{Args, Subcommand};
 use openagents_api::{SCHEMA_VERSION, TransactionView, WalletView};
 use openagents_node::home::{Home, write_private};
@@ -32,6 +34,9 @@ pub(crate) enum Wallet {
         #[arg(long, default_value_t = 20, value_name = "N")]
         limit: u32,
     },
+    /// A Lightning node of your own as the wallet
+    #[command(subcommand)]
+    Ldk(ldk::Ldk),
 }
 
 /// How to connect.
@@ -58,6 +63,7 @@ pub(crate) fn run(global: &Global, command: &Wallet) -> anyhow::Result<Exit> {
         Wallet::Connect(args) => connect(global, &home, args),
         Wallet::Balance => balance(global, &home),
         Wallet::History { limit } => history(global, &home, *limit),
+        Wallet::Ldk(command) => ldk::run(global, &home, command),
     }
 }
 

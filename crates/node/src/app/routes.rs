@@ -68,6 +68,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/jobs/{id}/result", get(result))
         .route("/api/v1/ledger", get(ledger))
         .route("/api/v1/wallet/history", get(history))
+        .route("/api/v1/wallet/lightning", post(lightning))
         .route("/api/v1/events", get(events))
         .route("/api/v1/policy/audit", get(audit).delete(clear_audit))
         .route("/api/v1/testnet/wallets", post(testnet_wallet))
@@ -138,7 +139,8 @@ impl From<Problem> for Failure {
         let status = match problem.code.as_str() {
             "no-wallet" => StatusCode::PAYMENT_REQUIRED,
             "no-testnet" => StatusCode::NOT_FOUND,
-            "wallet" => StatusCode::BAD_GATEWAY,
+            "wallet" | "lightning" => StatusCode::BAD_GATEWAY,
+            "no-lightning" => StatusCode::CONFLICT,
             _ => StatusCode::BAD_REQUEST,
         };
         Self(status, Json(problem))
@@ -312,6 +314,23 @@ async fn events(State(ctx): State<Ctx>, headers: HeaderMap) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
         }
     }
+}
+
+#[derive(Debug, Deserialize)]
+struct LightningBody {
+    /// What to do, such as `list_channels`.
+    method: String,
+    /// With what.
+    #[serde(default)]
+    params: Value,
+}
+
+async fn lightning(
+    State(app): State<App>,
+    body: Result<Json<LightningBody>, JsonRejection>,
+) -> Result<Json<Value>, Failure> {
+    let LightningBody { method, params } = read_json(body)?;
+    Ok(Json(app.desk.lightning(&method, params).await?))
 }
 
 #[derive(Debug, Deserialize)]

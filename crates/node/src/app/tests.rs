@@ -98,6 +98,14 @@ impl Desk for Fake {
         Ok(3)
     }
 
+    async fn lightning(
+        &self,
+        method: &str,
+        _params: serde_json::Value,
+    ) -> Result<serde_json::Value, Problem> {
+        Ok(serde_json::json!({ "asked": method }))
+    }
+
     async fn testnet_wallet(&self, label: &str, sats: u64) -> Result<String, Problem> {
         Ok(format!("nostr+walletconnect://{label}?{sats}"))
     }
