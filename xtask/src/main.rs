@@ -4,6 +4,7 @@
 
 mod bench;
 mod fuzz;
+mod ldk;
 mod needs;
 mod registry;
 mod shell;

@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use crate::{
     fuzz::{self, FuzzArgs},
-    needs, registry,
+    ldk, needs, registry,
     shell::{self, command, program, run, works},
     tidy,
     torture::{self, Rail, TortureArgs},
@@ -35,11 +35,15 @@ const STEPS: &[Step] = &[
     ("demo", demo),
 ];
 
+/// Steps that run only when they are named, because what they need is fetched from where not every machine gets.
+const ASIDE: &[Step] = &[("ldk", ldk::test)];
+
 /// Runs all steps, or those named. Goes on after a failure, so that one run shows everything.
 pub(crate) fn test(only: &[String]) -> anyhow::Result<()> {
     let mut report = Vec::new();
     let named = |name: &str| only.iter().any(|o| o == name);
-    for (name, step) in STEPS.iter().filter(|(name, _)| only.is_empty() || named(name)) {
+    let aside = ASIDE.iter().filter(|(name, _)| named(name));
+    for (name, step) in STEPS.iter().filter(|(name, _)| only.is_empty() || named(name)).chain(aside) {
         println!("\n== {name}");
         let start = Instant::now();
         let outcome = step();
@@ -58,10 +62,11 @@ pub(crate) fn test(only: &[String]) -> anyhow::Result<()> {
     if failed > 0 { bail!("{failed} steps failed") } else { Ok(()) }
 }
 
-/// The fuzz targets are a workspace of their own.
+/// The fuzz targets and the Lightning wallet are workspaces of their own.
 fn fmt() -> anyhow::Result<()> {
     run(command("cargo fmt --all --check"))?;
-    run(command("cargo fmt --manifest-path fuzz/Cargo.toml --check"))
+    run(command("cargo fmt --manifest-path fuzz/Cargo.toml --check"))?;
+    run(command("cargo fmt --manifest-path wallets/ldk/Cargo.toml --check"))
 }
 
 /// Bans, sources, licences, advisories, by a cargo-deny of one's own. Building one takes longer than

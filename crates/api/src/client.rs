@@ -212,6 +212,21 @@ impl Client {
         self.read(self.request(Method::POST, "/api/v1/wallet/reconcile")).await
     }
 
+    /// Asks the Lightning node that is the node's wallet: `get_info`, `new_address`, `onchain_balance`,
+    /// `list_channels`, `open_channel` (`node_id`, `address`, `amount` in satoshis, perhaps `push_msat`), or
+    /// `close_channel` (`id`, perhaps `force`).
+    ///
+    /// # Errors
+    /// The node does not answer, its wallet is no Lightning node, or that one refuses.
+    pub async fn lightning(
+        &self,
+        method: &str,
+        params: serde_json::Value,
+    ) -> Result<serde_json::Value, ClientError> {
+        let body = serde_json::json!({ "method": method, "params": params });
+        self.read(self.request(Method::POST, "/api/v1/wallet/lightning").json(&body)).await
+    }
+
     /// Opens a testnet account; gives its `nostr+walletconnect://` connection,
     /// which spends.
     ///

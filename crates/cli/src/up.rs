@@ -5,7 +5,11 @@ use std::{net::SocketAddr, time::Duration};
 use clap::Args;
 use openagents_api::Client;
 use openagents_node::{
-    Node, Options, Role, Up, WalletChoice, config::Config, home::Home, identity::Identities,
+    Node, Options, Role, Up, WalletChoice,
+    config::{Config, WalletChosen},
+    home::Home,
+    identity::Identities,
+    ldk,
 };
 use openagents_relay::RelayUrl;
 use openagents_types::Network;
@@ -52,7 +56,7 @@ pub(crate) fn run(global: &Global, args: &UpArgs) -> anyhow::Result<Exit> {
     let home = link::home(global)?;
     let config = config(&home, args)?;
     let identity = Identities::new(&home).active()?;
-    let wallet = wallet(&home, args.offline)?;
+    let wallet = wallet(&home, &config, args.offline)?;
     let role = if args.customer { Role::Customer } else { Role::Provider };
     let options = Options { home, config, identity, wallet, role, offline: args.offline };
     tokio::runtime::Runtime::new()?.block_on(serve(global, args, options))
@@ -99,10 +103,13 @@ fn config(home: &Home, args: &UpArgs) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// The connected wallet; a node that is a market of its own has a test account instead.
-fn wallet(home: &Home, offline: bool) -> anyhow::Result<WalletChoice> {
+/// The chosen wallet; a node that is a market of its own has a test account instead.
+fn wallet(home: &Home, config: &Config, offline: bool) -> anyhow::Result<WalletChoice> {
     if offline {
         return Ok(WalletChoice::Testnet);
+    }
+    if config.wallet.kind == WalletChosen::Ldk {
+        return Ok(WalletChoice::Program(ldk::program(home, &config.wallet.ldk)?));
     }
     match std::fs::read_to_string(link::wallet_file(home)) {
         Ok(text) => Ok(WalletChoice::Connected(text.parse::<Connection>()?)),

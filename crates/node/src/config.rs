@@ -4,6 +4,7 @@
 //! ([`ENVIRONMENT`]), `config.toml`, the default written here.
 
 mod layers;
+mod wallet;
 
 use std::{
     net::SocketAddr,
@@ -23,6 +24,7 @@ use crate::{
 };
 
 pub use layers::{ENVIRONMENT, Origin, Origins};
+pub use wallet::{LdkSettings, WalletChosen, WalletSettings};
 
 /// All settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,6 +50,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is acceptable, to buy and to sell.
     pub policy: PolicyConfig,
+    /// Which wallet holds the money.
+    pub wallet: WalletSettings,
 }
 
 impl Default for Config {
@@ -70,6 +74,7 @@ impl Default for Config {
             receipts: Receipts::default(),
             limits: Limits::default(),
             policy: PolicyConfig::default(),
+            wallet: WalletSettings::default(),
         }
     }
 }

@@ -13,7 +13,7 @@ use openagents_api::{
 };
 use openagents_engine::{AskOptions, Input, ProviderConfig};
 use openagents_types::{EventId, JobId, JobSpec, Millis, Msat, ProviderKey, Timestamp};
-use openagents_wallet::{HistoryFilter, testnet::Opening};
+use openagents_wallet::{HistoryFilter, WalletError, testnet::Opening};
 
 use crate::{
     acceptable::{Content, Gate, Objection},
@@ -31,6 +31,10 @@ use crate::{
     till::Till,
     wallets::Testnet,
 };
+
+/// What a Lightning node may be asked for from outside: never payments, which the engine decides.
+const LIGHTNING: [&str; 6] =
+    ["get_info", "new_address", "onchain_balance", "list_channels", "open_channel", "close_channel"];
 
 /// How long a page waits for the wallet.
 const WALLET_PATIENCE: Duration = Duration::from_secs(3);
@@ -140,6 +144,23 @@ impl Desk for Counter {
             money: "No money moved.".into(),
             next: "Run `openagents doctor`.".into(),
         })
+    }
+
+    async fn lightning(&self, method: &str, params: serde_json::Value) -> Result<serde_json::Value, Problem> {
+        let wallet = self.till.wallet().ok_or_else(no_lightning)?;
+        if !LIGHTNING.contains(&method) {
+            return Err(no_lightning());
+        }
+        match wallet.extension(method, params).await {
+            Ok(answer) => Ok(answer),
+            Err(WalletError::NotImplemented(_)) => Err(no_lightning()),
+            Err(error) => Err(Problem {
+                code: "lightning".into(),
+                message: format!("The Lightning node did not do it: {error}."),
+                money: "What it holds is in its channels and on chain, as before or as it was asked.".into(),
+                next: "Look at its channels with `openagents wallet ldk channels`, then try again.".into(),
+            }),
+        }
     }
 
     async fn publish_receipt(&self, job: JobId, side: Side) -> Result<EventId, Problem> {
@@ -276,6 +297,15 @@ pub(crate) fn unpublished(refused: &PublishRefused) -> Problem {
         message: refused.to_string(),
         money: "No money moved.".into(),
         next: next.into(),
+    }
+}
+
+fn no_lightning() -> Problem {
+    Problem {
+        code: "no-lightning".into(),
+        message: "This node's wallet is no Lightning node of its own.".into(),
+        money: "No money moved.".into(),
+        next: "Set wallet.kind to \"ldk\" with `openagents config edit`, and start the node again.".into(),
     }
 }
 

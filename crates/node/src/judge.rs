@@ -129,6 +129,7 @@ impl Court {
     /// The settings name no judge.
     pub fn open(config: &Config) -> Result<Self, CourtError> {
         let settings = config.judge()?.ok_or(CourtError::RulesAlone)?;
+        crate::install_tls();
         Ok(Self {
             policy: Policy::new(config.policy.clone()),
             judge: Judge::new(settings).map_err(OffersError::from)?,

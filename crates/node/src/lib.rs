@@ -22,6 +22,7 @@ pub mod guests;
 pub mod home;
 pub mod identity;
 pub mod judge;
+pub mod ldk;
 mod link;
 mod moderation;
 pub mod relays;

@@ -65,6 +65,8 @@ pub enum WalletChoice {
     None,
     /// In a wallet that speaks NIP-47.
     Connected(openagents_wallet::nwc::Connection),
+    /// In a wallet that is a program of its own, which the node runs.
+    Program(openagents_wallet::child::Program),
     /// In an account of the node's own testnet wallet service.
     Testnet,
 }
@@ -416,6 +418,9 @@ impl Builder {
         let connected = match (&self.options.wallet, testnet) {
             (WalletChoice::Connected(connection), _) => {
                 Some(wallets::connect(connection.clone(), budget, &self.tasks, testnet).await?)
+            }
+            (WalletChoice::Program(program), _) => {
+                Some(wallets::run(program.clone(), budget, &self.tasks).await?)
             }
             (WalletChoice::Testnet, Some(testnet)) => {
                 let connection = testnet.own_account(&self.options.home)?;

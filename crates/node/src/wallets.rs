@@ -8,6 +8,7 @@ use openagents_relay::{Hub, RelayUrl};
 use openagents_types::{DayBudget, Msat, Network};
 use openagents_wallet::{
     Transaction, Wallet,
+    child::{Child, Program},
     nwc::{Connection, Nwc},
     testnet::{Ledger, Opening, Service},
 };
@@ -60,6 +61,21 @@ pub(crate) async fn connect(
     };
     let (mut wallet, listener) = Nwc::connect(connection, link, clock::now).await?;
     tasks.spawn_until_stop(listener.run());
+    let info = wallet.introduce().await?;
+    if let Some(budget) = budget {
+        wallet.set_budget(budget);
+    }
+    Ok((Arc::new(wallet), info.network))
+}
+
+/// Runs a wallet's program for as long as the node runs.
+pub(crate) async fn run(
+    program: Program,
+    budget: Option<DayBudget>,
+    tasks: &Tasks,
+) -> Result<(Arc<dyn Wallet>, Network), WalletsError> {
+    let (mut wallet, supervisor) = Child::new(program, clock::now);
+    tasks.spawn(supervisor.run(tasks.stop_token()));
     let info = wallet.introduce().await?;
     if let Some(budget) = budget {
         wallet.set_budget(budget);

@@ -40,11 +40,15 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
 use crate::{
-    Info, Pay, WalletError, WalletEvent,
+    Info, Pay, WalletError, WalletEvent, WalletKind,
     nip47::{Desk, EVENTS, Patience, Speaks, lock, words},
 };
 
 pub use supervisor::Supervisor;
+
+/// The row of [`crate::WALLETS`] for a Lightning node in a child process.
+pub const LDK: WalletKind =
+    WalletKind { name: "ldk", about: "a Lightning node of your own, in a process beside this one" };
 
 /// How many answers are still listened for after their caller has gone.
 const LATE: usize = 16_384;

@@ -4,6 +4,7 @@
 mod balance;
 mod connect;
 mod history;
+mod ldk;
 mod reconcile;
 pub(crate) mod seed;
 
@@ -25,6 +26,9 @@ pub(crate) enum Wallet {
     /// Make, show, prove and restore the words behind a wallet of this node
     #[command(subcommand)]
     Seed(seed::Seed),
+    /// A Lightning node of your own as the wallet
+    #[command(subcommand)]
+    Ldk(ldk::Ldk),
 }
 
 /// Does it.
@@ -36,5 +40,6 @@ pub(crate) fn run(global: &Global, command: &Wallet) -> anyhow::Result<Exit> {
         Wallet::History(args) => history::run(global, &home, args),
         Wallet::Reconcile(_) => reconcile::run(global, &home),
         Wallet::Seed(command) => seed::run(global, command),
+        Wallet::Ldk(command) => ldk::run(global, &home, command),
     }
 }

@@ -18,6 +18,7 @@ use openagents_api::{
     SeedsView, Side, TestWalletBody,
 };
 use openagents_types::JobId;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -75,6 +76,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/wallet/history", get(history))
         .route("/api/v1/wallet/seed/status", get(seeds))
         .route("/api/v1/wallet/reconcile", post(reconcile))
+        .route("/api/v1/wallet/lightning", post(lightning))
         .route("/api/v1/events", get(events))
         .route("/api/v1/policy/audit", get(audit).delete(clear_audit))
         .route("/api/v1/testnet/wallets", post(testnet_wallet))
@@ -145,8 +147,8 @@ impl From<Problem> for Failure {
         let status = match problem.code.as_str() {
             "no-wallet" => StatusCode::PAYMENT_REQUIRED,
             "no-testnet" | "no-receipt" => StatusCode::NOT_FOUND,
-            "receipt" => StatusCode::CONFLICT,
-            "wallet" => StatusCode::BAD_GATEWAY,
+            "receipt" | "no-lightning" => StatusCode::CONFLICT,
+            "wallet" | "lightning" => StatusCode::BAD_GATEWAY,
             _ => StatusCode::BAD_REQUEST,
         };
         Self(status, Json(problem))
@@ -328,6 +330,23 @@ async fn events(State(ctx): State<Ctx>, headers: HeaderMap) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
         }
     }
+}
+
+#[derive(Debug, Deserialize)]
+struct LightningBody {
+    /// What to do, such as `list_channels`.
+    method: String,
+    /// With what.
+    #[serde(default)]
+    params: Value,
+}
+
+async fn lightning(
+    State(app): State<App>,
+    body: Result<Json<LightningBody>, JsonRejection>,
+) -> Result<Json<Value>, Failure> {
+    let LightningBody { method, params } = read_json(body)?;
+    Ok(Json(app.desk.lightning(&method, params).await?))
 }
 
 async fn testnet_wallet(

@@ -1,0 +1,61 @@
+//! `[wallet]`: which wallet holds the money, and what a Lightning node of one's own needs.
+
+use std::path::PathBuf;
+
+use openagents_types::Network;
+use serde::{Deserialize, Serialize};
+
+/// Which wallet holds the money.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WalletSettings {
+    /// `nwc`: the one that was connected, if any; `ldk`: a Lightning node that this node runs.
+    pub kind: WalletChosen,
+    /// The Lightning node.
+    pub ldk: LdkSettings,
+}
+
+/// A kind of wallet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WalletChosen {
+    /// The one that `openagents wallet connect` connected.
+    #[default]
+    Nwc,
+    /// A Lightning node of one's own.
+    Ldk,
+}
+
+/// A Lightning node of one's own. Its chain is read from `bitcoind` or from `esplora`, whichever is named.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LdkSettings {
+    /// Its program: a path, or a name beside this program.
+    pub program: PathBuf,
+    /// `mainnet`, `testnet`, `signet` or `regtest`. Real money has to be asked for.
+    pub network: Network,
+    /// The RPC of a bitcoind, such as `127.0.0.1:8332`.
+    pub bitcoind: String,
+    /// A file with that bitcoind's `user:password`, such as its own `.cookie`.
+    pub bitcoind_auth_file: PathBuf,
+    /// An Esplora server, such as `https://blockstream.info/api`.
+    pub esplora: String,
+    /// Where other Lightning nodes may connect, such as `0.0.0.0:9735`; nowhere if empty.
+    pub listen: Vec<String>,
+    /// Its name among Lightning nodes, at most 32 bytes.
+    pub alias: String,
+}
+
+impl Default for LdkSettings {
+    fn default() -> Self {
+        Self {
+            program: "openagents-ldk".into(),
+            network: Network::Regtest,
+            bitcoind: String::new(),
+            bitcoind_auth_file: PathBuf::new(),
+            esplora: String::new(),
+            listen: Vec::new(),
+            alias: String::new(),
+        }
+    }
+}
