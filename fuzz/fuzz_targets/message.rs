@@ -179,7 +179,8 @@ fuzz_target!(|case: Case| {
                 let author = case.event.event().pubkey.to_bytes();
                 assert_eq!(received.receipt.provider.as_bytes(), &author, "a receipt by somebody else");
             }
-            Message::Cancels(_) | Message::RefundClaim(_) | Message::Countersignature(_) | Message::Other => {}
+            Message::Cancels(_) | Message::RefundClaim(_) | Message::Countersignature(_) | Message::Other => {
+            }
         }
     }
     let _ = JobKind::try_from(case.event.event().kind.as_u16());

@@ -161,12 +161,12 @@ mod tests {
         let shown = format!("{:?}", program(&home, &settings).unwrap());
         let seed = hex::encode(wallet_seed(&home, Network::Regtest).unwrap().expose());
         assert!(!shown.contains("hunter2") && !shown.contains(&seed), "{shown}");
+        let both = LdkSettings { esplora: "https://esplora.example".into(), ..settings.clone() };
+        assert!(refused(&both).contains("one chain"), "two are one too many");
         Seeds::new(&home).create(Network::Regtest, WordCount::Twelve, Replace::SetAside).unwrap();
         assert!(
             refused(&settings).contains("belong to the seed"),
             "channels are never opened with another seed"
         );
-        settings.esplora = "https://esplora.example".into();
-        assert!(refused(&settings).contains("one chain"), "two are one too many");
     }
 }
