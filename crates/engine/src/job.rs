@@ -10,7 +10,7 @@
 //! voided: a slow payment may still arrive. Free work goes from `Resolving` straight to `Queued`. Work that is running always carries the
 //! funds it runs on, so unpaid work on a paid job cannot be written down.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use openagents_types::{Invoice, JobId, JobRequest, Msat, PaymentHash, Terms, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -41,15 +41,15 @@ pub struct Job {
 pub struct Step {
     /// When.
     pub at: Timestamp,
-    /// The state's word.
-    pub word: String,
+    /// The state's word; written down with every record, so it is not copied.
+    pub word: Cow<'static, str>,
 }
 
 /// How many steps of one job are kept; an honest job has a dozen.
 const STEPS_KEPT: usize = 32;
 
 /// Notes the state entered, if it is a new one.
-pub(crate) fn note_step(steps: &mut Vec<Step>, at: Timestamp, word: &str) {
+pub(crate) fn note_step(steps: &mut Vec<Step>, at: Timestamp, word: &'static str) {
     if steps.len() < STEPS_KEPT && steps.last().is_none_or(|step| step.word != word) {
         steps.push(Step { at, word: word.into() });
     }

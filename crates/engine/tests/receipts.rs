@@ -54,7 +54,7 @@ fn delivered(work: bool) -> Job {
         delivered_at: NOW.after(Millis(900)),
     };
     let state = State::Delivered { hash: PREIMAGE.hash(), amount: PRICE, work: work.then(|| Box::new(done)) };
-    let step = |after, word: &str| Step { at: NOW.after(Millis(after)), word: word.into() };
+    let step = |after, word: &'static str| Step { at: NOW.after(Millis(after)), word: word.into() };
     let steps =
         vec![step(10, "resolving"), step(500, "queued"), step(501, "running"), step(900, "delivered")];
     Job {

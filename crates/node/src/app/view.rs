@@ -290,7 +290,7 @@ fn attempt_sentence(attempt: &Attempt) -> String {
 }
 
 fn steps(steps: &[Step]) -> Vec<StepView> {
-    steps.iter().map(|step| StepView { at: step.at.millis(), state: step.word.clone() }).collect()
+    steps.iter().map(|step| StepView { at: step.at.millis(), state: step.word.to_string() }).collect()
 }
 
 /// The node, without what its wallet and its relays should not be able to say.

@@ -96,7 +96,7 @@ fn steps(words: &[&str]) -> Vec<Step> {
     let mut at = THEN;
     let mut step = |word: &&str| {
         at = at.after(Millis(800));
-        Step { at, word: (*word).into() }
+        Step { at, word: (*word).to_owned().into() }
     };
     words.iter().map(&mut step).collect()
 }
