@@ -143,7 +143,8 @@ async fn jobs_are_paid_on_delivery_and_paid_back_on_failure_and_survive_a_killed
     market.assert_moved(before, job.paid_msat).await;
 
     let before = market.balances().await;
-    let asked = market.buyer.ask(&patient(undeliverable())).await.unwrap();
+    // Once its money is back it looks for another offer, until its deadline.
+    let asked = market.buyer.ask(&AskBody { deadline_ms: Some(15_000), ..undeliverable() }).await.unwrap();
     let job = until(&market.buyer, asked.id, &["failed", "no-offer", "settled", "delivered"]).await;
     assert_eq!((job.state.as_str(), job.paid_msat), ("failed", 0), "{job:#?}");
     market.assert_moved(before, 0).await;
