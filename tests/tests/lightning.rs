@@ -55,6 +55,14 @@ async fn answer(mut stream: BufReader<tokio::net::TcpStream>, gate: Arc<Semaphor
     if stream.read_exact(&mut body).await.is_err() {
         return;
     }
+    if body.is_empty() {
+        // What models there are is no secret.
+        let text = json!({ "object": "list", "data": [{ "id": "m", "object": "model" }] }).to_string();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+        let _ =
+            stream.write_all(format!("{head}content-length: {}\r\n\r\n{text}", text.len()).as_bytes()).await;
+        return;
+    }
     let _let = gate.acquire().await.unwrap();
     let piece = json!({ "choices": [{ "delta": { "content": "written late" } }] });
     let end = json!({ "choices": [{ "delta": {}, "finish_reason": "stop" }] });

@@ -22,7 +22,7 @@ use openagents_wallet::{
     child::Child,
     testnet::{Ledger, Opening},
 };
-use regtest::Pair;
+use regtest::{Pair, until};
 use rules::{PRICE, again, first, fresh, held, plain};
 use serde_json::json;
 use tokio::{
@@ -126,6 +126,7 @@ fn a_seller_that_is_killed_while_it_holds_settles_or_cancels_after_all() {
             let (secret, pair, before) = (fresh(), &market.pair, market.pair.funds().await);
             let invoice = market.seller.make_invoice(held(LARGE, secret)).await.unwrap();
             let hash = invoice.payment_hash;
+            // It may stop waiting before the seller is back; what became of it is asked for.
             let paying = market.pay_in_background(&invoice);
             market.until_held(hash).await;
             pair.seller.kill();
@@ -136,15 +137,19 @@ fn a_seller_that_is_killed_while_it_holds_settles_or_cancels_after_all() {
             assert!(pair.seller.has_locked(hash).await && pair.buyer.has_locked(hash).await);
             if settle {
                 market.seller.settle_hold(secret).await.unwrap();
-                let paid = paying.await.unwrap().unwrap();
-                assert_eq!(paid, Outgoing::Settled { preimage: secret, fee: Msat::ZERO });
+                let paid = Ok(Outgoing::Settled { preimage: secret, fee: Msat::ZERO });
+                until("the buyer has its proof", async || market.buyer.lookup_outgoing(hash).await == paid)
+                    .await;
                 pair.assert_moved(before, LARGE).await;
             } else {
                 market.seller.cancel_hold(hash).await.unwrap();
-                assert!(matches!(paying.await.unwrap().unwrap(), Outgoing::Failed { .. }));
+                let failed =
+                    async || matches!(market.buyer.lookup_outgoing(hash).await, Ok(Outgoing::Failed { .. }));
+                until("the buyer has its money back", failed).await;
                 pair.assert_moved(before, Msat::ZERO).await;
                 assert_eq!(market.seller.lookup_incoming(hash).await.unwrap(), Incoming::Cancelled);
             }
+            let _ = paying.await.unwrap();
         }
     });
 }
