@@ -38,7 +38,14 @@ impl ProviderDesk {
     pub(crate) fn incoming(&mut self, now: Timestamp, hash: PaymentHash, state: Incoming, out: &mut Actions) {
         let Some(id) = self.job_for(hash) else { return };
         let Some(job) = self.jobs.get(&id) else { return };
-        if let (Incoming::Settled { amount }, true) = (state, is_locked(&job.state)) {
+        if matches!(state, Incoming::Held { .. }) {
+            // What is locked now was not taken before the start.
+            self.restored.remove(&id);
+        }
+        if let Incoming::Settled { amount } = state
+            && self.restored.contains(&id)
+            && is_locked(&job.state)
+        {
             return self.was_delivered(now, id, hash, amount, out);
         }
         match job.state.clone() {
@@ -197,7 +204,12 @@ impl ProviderDesk {
             Incoming::Cancelled | Incoming::Expired | Incoming::Unknown => {
                 self.returned(now, id, hash, why, out);
             }
-            Incoming::Open | Incoming::Held { .. } | Incoming::Settled { .. } => {}
+            // This wallet took what it was told to give back.
+            Incoming::Settled { amount } => {
+                self.earn(now, id, hash, amount, out);
+                self.owe(now, id, hash, amount, why, out);
+            }
+            Incoming::Open | Incoming::Held { .. } => {}
         }
     }
 
@@ -236,9 +248,11 @@ impl ProviderDesk {
         }
     }
 
-    /// A locked payment is ours although the record of its job says that the work is not done. Only our
-    /// preimage takes it, and that leaves us only after the result is out: the record is older than that,
-    /// restored from a backup. To work again would deliver twice, to fail would pay back what was earned.
+    /// A locked payment is ours although the record that this process began with says that the work is not
+    /// done. Only our preimage takes it, and that leaves us only after the result is out: the record is older
+    /// than that, restored from a backup. To work again would deliver twice, to fail would pay back what was
+    /// earned. Of a job that came in since the start we know better: there the wallet took what it was to
+    /// lock, and the work is still owed.
     fn was_delivered(
         &mut self,
         now: Timestamp,

@@ -1,6 +1,6 @@
 //! The provider's desk: every job in hand, and which rule an input belongs to.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use openagents_types::{Draft, Invoice, JobId, Millis, Notice, PaymentHash, Timestamp};
 
@@ -21,6 +21,8 @@ pub(crate) struct ProviderDesk {
     pub(crate) running: usize,
     pub(crate) offered: usize,
     pub(crate) schedule: Schedule,
+    /// Jobs in hand that this process has from its records, which may be older than what the wallet knows.
+    pub(crate) restored: HashSet<JobId>,
 }
 
 impl ProviderDesk {
@@ -33,6 +35,7 @@ impl ProviderDesk {
             running: 0,
             offered: 0,
             schedule: Schedule::default(),
+            restored: HashSet::new(),
         }
     }
 
@@ -59,6 +62,7 @@ impl ProviderDesk {
     pub(crate) fn restate(&mut self, now: Timestamp, out: &mut Actions) {
         let mut ids: Vec<JobId> = self.jobs.keys().copied().collect();
         ids.sort_unstable();
+        self.restored.extend(&ids);
         for id in ids {
             self.resume(now, id, out);
         }
@@ -197,7 +201,7 @@ impl ProviderDesk {
         job.changed_at = now;
         out.save(Record::Job(Box::new(job.clone())));
         if job.state.is_closed() {
-            self.schedule.clear(id);
+            self.leave(id);
         } else {
             self.put(job);
             self.reschedule(now, id);
@@ -261,8 +265,14 @@ impl ProviderDesk {
     pub(crate) fn forget(&mut self, id: JobId) {
         if let Some(job) = self.jobs.remove(&id) {
             self.unindex(&job);
-            self.schedule.clear(id);
+            self.leave(id);
         }
+    }
+
+    /// Nothing is due any more about a job that has left memory.
+    fn leave(&mut self, id: JobId) {
+        self.schedule.clear(id);
+        self.restored.remove(&id);
     }
 
     /// Ends a job that no money came in for, and tells the customer why.

@@ -62,6 +62,14 @@ const SITUATIONS: [Situation; 10] = [
     Situation::Settled,
 ];
 
+fn config(rail: Rail) -> Config {
+    let mut provider = ProviderConfig::new(ProviderKey::from_bytes([9; 32]), PreimageSeed::new(SEED));
+    provider.offers = vec![Offer::flat(JobKind::SUMMARIZATION, PRICE), Offer::free(JobKind::TEXT_GENERATION)];
+    provider.escrow = rail == Rail::Hold;
+    provider.slots = 1;
+    Config { provider: Some(provider), customer: CustomerConfig::new(Network::Regtest) }
+}
+
 struct Desk {
     engine: Engine,
     rail: Rail,
@@ -74,13 +82,7 @@ struct Desk {
 
 impl Desk {
     fn new(rail: Rail) -> Self {
-        let mut provider = ProviderConfig::new(ProviderKey::from_bytes([9; 32]), PreimageSeed::new(SEED));
-        provider.offers =
-            vec![Offer::flat(JobKind::SUMMARIZATION, PRICE), Offer::free(JobKind::TEXT_GENERATION)];
-        provider.escrow = rail == Rail::Hold;
-        provider.slots = 1;
-        let config = Config { provider: Some(provider), customer: CustomerConfig::new(Network::Regtest) };
-        Self { engine: Engine::new(config), rail, now: NOW, job: None, done: Vec::new() }
+        Self { engine: Engine::new(config(rail)), rail, now: NOW, job: None, done: Vec::new() }
     }
 
     fn hash(&self) -> PaymentHash {
@@ -248,6 +250,10 @@ fn words(rail: Rail) -> Vec<(&'static str, Incoming)> {
             Rail::Bolt11 => (name, Incoming::Settled { amount }),
         });
     }
+    if rail == Rail::Hold {
+        // It took what it was asked to lock, or says so: the work is owed, or the money.
+        words.push(("taken", Incoming::Settled { amount: PRICE }));
+    }
     words.push(("cancelled", Incoming::Cancelled));
     words.push(("expired", Incoming::Expired));
     words.push(("unknown", Incoming::Unknown));
@@ -290,11 +296,37 @@ fn every_word_of_a_wallet_that_takes_payments_first_is_answered_as_it_must() {
     compare(&table(Rail::Bolt11), BOLT11);
 }
 
+/// An old record that was put back says less than the wallet. It is no reason to work, or to pay, a second time.
+#[test]
+fn a_payment_that_was_taken_before_the_start_is_for_work_that_was_delivered() {
+    for situation in [Situation::Offered, Situation::Queued, Situation::CancelledUnpaid] {
+        let mut desk = Desk::new(Rail::Hold);
+        desk.bring(situation);
+        let record = Record::Job(Box::new(desk.job.clone().unwrap()));
+        desk.engine = Engine::restore(desk.now, config(Rail::Hold), [record]).0;
+        desk.wallet_says(Incoming::Settled { amount: PRICE });
+        assert_eq!((desk.word(), desk.done[0].as_str()), ("settled", "earns 1000"));
+        assert!(desk.done[1..].iter().all(|done| done == "stops"), "{:?}", desk.done);
+    }
+}
+
+#[test]
+fn a_payment_that_is_locked_after_the_start_is_not_taken_for_an_old_one() {
+    let mut desk = Desk::new(Rail::Hold);
+    desk.bring(Situation::Offered);
+    let record = Record::Job(Box::new(desk.job.clone().unwrap()));
+    desk.engine = Engine::restore(desk.now, config(Rail::Hold), [record]).0;
+    desk.wallet_says(Incoming::Held { amount: PRICE });
+    desk.wallet_says(Incoming::Settled { amount: PRICE });
+    assert_eq!(desk.word(), "running", "the work is still owed");
+}
+
 const HOLD: &str = "
 Offered          open           offered -> offered     -
 Offered          exact          offered -> running     works
 Offered          short          offered -> returning   says short, gives-back
 Offered          over           offered -> running     works
+Offered          taken          offered -> running     earns 1000, works
 Offered          cancelled      offered -> expired     -
 Offered          expired        offered -> offered     -
 Offered          unknown        offered -> offered     -
@@ -302,6 +334,7 @@ Lapsed           open         returning -> returning   -
 Lapsed           exact        returning -> returning   -
 Lapsed           short        returning -> returning   -
 Lapsed           over         returning -> returning   -
+Lapsed           taken        returning -> refund-owed earns 1000, owes 1000
 Lapsed           cancelled    returning -> expired     -
 Lapsed           expired      returning -> expired     -
 Lapsed           unknown      returning -> expired     -
@@ -309,6 +342,7 @@ Expired          open           expired -> expired     -
 Expired          exact          expired -> returning   gives-back
 Expired          short          expired -> returning   gives-back
 Expired          over           expired -> returning   gives-back
+Expired          taken          expired -> refund-owed earns 1000, owes 1000
 Expired          cancelled      expired -> expired     -
 Expired          expired        expired -> expired     -
 Expired          unknown        expired -> expired     -
@@ -316,6 +350,7 @@ CancelledUnpaid  open         returning -> returning   -
 CancelledUnpaid  exact        returning -> returning   -
 CancelledUnpaid  short        returning -> returning   -
 CancelledUnpaid  over         returning -> returning   -
+CancelledUnpaid  taken        returning -> refund-owed earns 1000, owes 1000
 CancelledUnpaid  cancelled    returning -> cancelled   -
 CancelledUnpaid  expired      returning -> cancelled   -
 CancelledUnpaid  unknown      returning -> cancelled   -
@@ -323,6 +358,7 @@ Queued           open            queued -> queued      -
 Queued           exact           queued -> queued      -
 Queued           short           queued -> queued      -
 Queued           over            queued -> queued      -
+Queued           taken           queued -> queued      -
 Queued           cancelled       queued -> failed      says payment-lapsed
 Queued           expired         queued -> failed      says payment-lapsed
 Queued           unknown         queued -> queued      -
@@ -330,6 +366,7 @@ Running          open           running -> running     -
 Running          exact          running -> running     -
 Running          short          running -> running     -
 Running          over           running -> running     -
+Running          taken          running -> running     -
 Running          cancelled      running -> failed      stops, says payment-lapsed
 Running          expired        running -> failed      stops, says payment-lapsed
 Running          unknown        running -> running     -
@@ -337,6 +374,7 @@ CancelledPaid    open         returning -> returning   -
 CancelledPaid    exact        returning -> returning   -
 CancelledPaid    short        returning -> returning   -
 CancelledPaid    over         returning -> returning   -
+CancelledPaid    taken        returning -> refund-owed earns 1000, owes 1000
 CancelledPaid    cancelled    returning -> cancelled   -
 CancelledPaid    expired      returning -> cancelled   -
 CancelledPaid    unknown      returning -> cancelled   -
@@ -344,6 +382,7 @@ Failed           open         returning -> returning   -
 Failed           exact        returning -> returning   -
 Failed           short        returning -> returning   -
 Failed           over         returning -> returning   -
+Failed           taken        returning -> refund-owed earns 1000, owes 1000
 Failed           cancelled    returning -> failed      -
 Failed           expired      returning -> failed      -
 Failed           unknown      returning -> failed      -
@@ -351,6 +390,7 @@ Delivered        open         delivered -> delivered   -
 Delivered        exact        delivered -> delivered   -
 Delivered        short        delivered -> delivered   -
 Delivered        over         delivered -> delivered   -
+Delivered        taken        delivered -> settled     earns 1000
 Delivered        cancelled    delivered -> unpaid      -
 Delivered        expired      delivered -> unpaid      -
 Delivered        unknown      delivered -> delivered   -
@@ -358,6 +398,7 @@ Settled          open           settled -> settled     -
 Settled          exact          settled -> settled     -
 Settled          short          settled -> settled     -
 Settled          over           settled -> settled     -
+Settled          taken          settled -> settled     -
 Settled          cancelled      settled -> settled     -
 Settled          expired        settled -> settled     -
 Settled          unknown        settled -> settled     -

@@ -64,10 +64,12 @@ impl Till {
         let inner = self.0.clone();
         let Some(asking) = Asking::begin(&inner, &action) else { return };
         self.0.tasks.spawn_until_stop(async move {
-            let _asking = asking;
             let lane = if matches!(action, Action::Pay { .. }) { &inner.payments } else { &inner.calls };
             let Ok(_permit) = lane.acquire().await else { return };
-            if let Some(input) = inner.carry_out(action).await
+            let answer = inner.carry_out(action).await;
+            // The engine may ask the same at once, now that it hears the answer.
+            drop(asking);
+            if let Some(input) = answer
                 && let Some(driver) = inner.driver.get()
             {
                 driver.report(input).await;
