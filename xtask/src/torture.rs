@@ -105,14 +105,7 @@ async fn kill_many(arguments: &TortureArgs) -> anyhow::Result<()> {
     let mut rng = Rng(arguments.seed);
     let world = World::start(arguments.profile()).await?;
     let witness = Witness::listen(world.relay())?;
-    let mut nodes = Vec::new();
-    for index in 0..PROVIDERS + CUSTOMERS {
-        let role = if index < PROVIDERS { Role::Provider } else { Role::Customer };
-        nodes.push(Node::new(&world, index, role, arguments.rail).await?);
-    }
-    for node in &mut nodes {
-        node.start(&[])?;
-    }
+    let mut nodes = Node::start_all(&world, PROVIDERS, CUSTOMERS, arguments.rail).await?;
     let mut restarts = Vec::new();
     let mut asked = 0_u32;
     let begun = Instant::now();

@@ -10,6 +10,7 @@ mod failure;
 mod link;
 mod secret;
 mod show;
+mod source;
 mod stop;
 mod tables;
 mod text;

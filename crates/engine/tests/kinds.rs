@@ -9,8 +9,8 @@ use openagents_engine::{
     ProviderConfig, Record, job::Outcome, job::State,
 };
 use openagents_types::{
-    CustomerKey, Draft, Encryption, EventId, Invoice, JobId, JobInput, JobKind, JobRequest, JobResult,
-    JobSpec, Millis, Msat, Network, Notice, Param, ProviderKey, Timestamp, Usage,
+    CustomerKey, Draft, EventId, Invoice, JobId, JobInput, JobKind, JobRequest, JobResult, JobSpec, Millis,
+    Msat, Network, Notice, Param, ProviderKey, Timestamp, Usage,
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -32,19 +32,10 @@ fn engine() -> Engine {
 
 fn request(params: &[(&str, &str)]) -> JobRequest {
     JobRequest {
-        id: JOB,
-        customer: CustomerKey::from_bytes([2; 32]),
-        kind: kind(),
         inputs: vec![JobInput::text("a function that adds")],
         params: params.iter().map(|(name, value)| Param::new(*name, *value)).collect(),
-        output: Vec::new(),
         bid: Some(Msat::new(5_000)),
-        providers: Vec::new(),
-        encryption: Encryption::None,
-        relays: Vec::new(),
-        created_at: NOW,
-        expires_at: None,
-        raw: Arc::from(""),
+        ..JobRequest::new(JOB, CustomerKey::from_bytes([2; 32]), kind(), NOW)
     }
 }
 
@@ -136,15 +127,9 @@ fn a_customer_does_not_take_an_unpaid_result_that_is_not_as_promised() {
     let mut engine = engine();
     let request = request(&[("language", "rust")]);
     let spec = JobSpec {
-        kind: kind(),
         inputs: request.inputs,
         params: request.params,
-        output: Vec::new(),
-        bid: Msat::new(1_000),
-        provider: None,
-        encrypt: false,
-        relays: Vec::new(),
-        expires_at: NOW.after(Millis::from_secs(300)),
+        ..JobSpec::new(kind(), Msat::new(1_000), NOW.after(Millis::from_secs(300)))
     };
     let options = AskOptions { window: Millis(100), patience: None, max_fee: Msat::ZERO };
     let ask = Ask::new(JOB, request.customer, Arc::from(""), spec, options, NOW);

@@ -2,15 +2,13 @@
 //! does in each situation the job can be in, on both rails. Every cell is a line of a table.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
-use std::sync::Arc;
-
 use openagents_engine::{
     Action, Config, CustomerConfig, Engine, Incoming, Input, InputSize, InvoiceFor, Job, Movement, Offer,
     PreimageSeed, ProviderConfig, Record, RunFault,
 };
 use openagents_types::{
-    Cancel, CustomerKey, Draft, Encryption, Invoice, JobId, JobInput, JobKind, JobRequest, Millis, Msat,
-    Network, Notice, PaymentHash, Preimage, ProviderKey, Timestamp, Usage,
+    Cancel, CustomerKey, Draft, Invoice, JobId, JobInput, JobKind, JobRequest, Millis, Msat, Network, Notice,
+    PaymentHash, Preimage, ProviderKey, Timestamp, Usage,
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -203,19 +201,9 @@ impl Desk {
 
 fn request(id: JobId, kind: JobKind) -> JobRequest {
     JobRequest {
-        id,
-        customer: CUSTOMER,
-        kind,
         inputs: vec![JobInput::text("a text to summarise")],
-        params: Vec::new(),
-        output: Vec::new(),
         bid: Some(Msat::new(5_000)),
-        providers: Vec::new(),
-        encryption: Encryption::None,
-        relays: Vec::new(),
-        created_at: NOW,
-        expires_at: None,
-        raw: Arc::from(""),
+        ..JobRequest::new(id, CUSTOMER, kind, NOW)
     }
 }
 

@@ -10,9 +10,9 @@ use openagents_engine::{
     job::{Outcome, State},
 };
 use openagents_types::{
-    CustomerKey, DayBudget, Encryption, EventId, Feedback, InputType, Invoice, JobId, JobInput, JobKind,
-    JobRequest, JobResult, JobSpec, Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Quote, Status,
-    Terms, Timestamp,
+    CustomerKey, DayBudget, EventId, Feedback, InputType, Invoice, JobId, JobInput, JobKind, JobRequest,
+    JobResult, JobSpec, Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Quote, Status, Terms,
+    Timestamp,
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -24,17 +24,7 @@ fn engine() -> Engine {
 }
 
 fn ask(job: u8) -> Ask {
-    let spec = JobSpec {
-        kind: JobKind::SUMMARIZATION,
-        inputs: Vec::new(),
-        params: Vec::new(),
-        output: Vec::new(),
-        bid: Msat::new(1_000),
-        provider: None,
-        encrypt: false,
-        relays: Vec::new(),
-        expires_at: NOW.after(Millis::from_secs(300)),
-    };
+    let spec = JobSpec::new(JobKind::SUMMARIZATION, Msat::new(1_000), NOW.after(Millis::from_secs(300)));
     let options = AskOptions { window: Millis(100), patience: None, max_fee: Msat::ZERO };
     let customer = CustomerKey::from_bytes([job; 32]);
     Ask::new(JobId::from_bytes([job; 32]), customer, Arc::from(""), spec, options, NOW)
@@ -42,21 +32,8 @@ fn ask(job: u8) -> Ask {
 
 /// Job 1, as its provider read it.
 fn request() -> JobRequest {
-    JobRequest {
-        id: JobId::from_bytes([1; 32]),
-        customer: CustomerKey::from_bytes([1; 32]),
-        kind: JobKind::SUMMARIZATION,
-        inputs: Vec::new(),
-        params: Vec::new(),
-        output: Vec::new(),
-        bid: None,
-        providers: Vec::new(),
-        encryption: Encryption::None,
-        relays: Vec::new(),
-        created_at: NOW,
-        expires_at: None,
-        raw: Arc::from(""),
-    }
+    let (id, customer) = (JobId::from_bytes([1; 32]), CustomerKey::from_bytes([1; 32]));
+    JobRequest::new(id, customer, JobKind::SUMMARIZATION, NOW)
 }
 
 fn quote(job: u8) -> Quote {

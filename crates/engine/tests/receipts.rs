@@ -10,9 +10,9 @@ use openagents_engine::{
     receipt::{AWAITED, Dispute, PATIENCE, ReceiptRecord, Received, Work},
 };
 use openagents_types::{
-    ContentHash, CustomerKey, Draft, Encryption, EventId, Invoice, JobId, JobKind, JobRequest, JobResult,
-    JobSpec, Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Quote, Receipt, ReceiptRule,
-    ReceiptSalt, Terms, Timestamp, Usage,
+    ContentHash, CustomerKey, Draft, EventId, Invoice, JobId, JobKind, JobRequest, JobResult, JobSpec,
+    Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Quote, Receipt, ReceiptRule, ReceiptSalt,
+    Terms, Timestamp, Usage,
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -32,21 +32,7 @@ fn config(receipts: ReceiptRule) -> Config {
 }
 
 fn delivered(work: bool) -> Job {
-    let request = JobRequest {
-        id: job(1),
-        customer: CustomerKey::from_bytes([1; 32]),
-        kind: JobKind::SUMMARIZATION,
-        inputs: Vec::new(),
-        params: Vec::new(),
-        output: Vec::new(),
-        bid: None,
-        providers: Vec::new(),
-        encryption: Encryption::None,
-        relays: Vec::new(),
-        created_at: NOW,
-        expires_at: None,
-        raw: Arc::from(""),
-    };
+    let request = JobRequest::new(job(1), CustomerKey::from_bytes([1; 32]), JobKind::SUMMARIZATION, NOW);
     let usage = Usage { backend: "extractive".into(), ..Usage::default() };
     let done = Work {
         usage,
@@ -172,17 +158,7 @@ fn quote(n: u8) -> Quote {
 }
 
 fn asked(n: u8) -> Ask {
-    let spec = JobSpec {
-        kind: JobKind::SUMMARIZATION,
-        inputs: Vec::new(),
-        params: Vec::new(),
-        output: Vec::new(),
-        bid: PRICE,
-        provider: None,
-        encrypt: false,
-        relays: Vec::new(),
-        expires_at: NOW.after(Millis::from_secs(300)),
-    };
+    let spec = JobSpec::new(JobKind::SUMMARIZATION, PRICE, NOW.after(Millis::from_secs(300)));
     let options = AskOptions { window: Millis(100), patience: None, max_fee: Msat::ZERO };
     Ask::new(job(n), CustomerKey::from_bytes([n; 32]), Arc::from(""), spec, options, NOW)
 }

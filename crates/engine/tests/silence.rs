@@ -11,8 +11,8 @@ use openagents_engine::{
     job::{Outcome, State},
 };
 use openagents_types::{
-    CustomerKey, Draft, Encryption, EventId, Feedback, InputType, JobId, JobInput, JobKind, JobRequest,
-    JobSpec, Millis, Msat, Network, Notice, ProviderKey, Status, Terms, Timestamp,
+    CustomerKey, Draft, EventId, Feedback, InputType, JobId, JobInput, JobKind, JobRequest, JobSpec, Millis,
+    Msat, Network, Notice, ProviderKey, Status, Terms, Timestamp,
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -27,9 +27,6 @@ fn config() -> Config {
 
 fn request(input_type: InputType) -> JobRequest {
     JobRequest {
-        id: JOB,
-        customer: CustomerKey::from_bytes([1; 32]),
-        kind: JobKind::SUMMARIZATION,
         inputs: vec![JobInput {
             data: match input_type {
                 InputType::Text => "words".into(),
@@ -40,15 +37,7 @@ fn request(input_type: InputType) -> JobRequest {
             relay: None,
             marker: None,
         }],
-        params: Vec::new(),
-        output: Vec::new(),
-        bid: None,
-        providers: Vec::new(),
-        encryption: Encryption::None,
-        relays: Vec::new(),
-        created_at: NOW,
-        expires_at: None,
-        raw: Arc::from(""),
+        ..JobRequest::new(JOB, CustomerKey::from_bytes([1; 32]), JobKind::SUMMARIZATION, NOW)
     }
 }
 
@@ -135,17 +124,7 @@ fn a_restart_says_it_no_second_time() {
 }
 
 fn ask(provider: Option<ProviderKey>) -> Ask {
-    let spec = JobSpec {
-        kind: JobKind::SUMMARIZATION,
-        inputs: Vec::new(),
-        params: Vec::new(),
-        output: Vec::new(),
-        bid: Msat::new(1_000),
-        provider,
-        encrypt: false,
-        relays: Vec::new(),
-        expires_at: at(300),
-    };
+    let spec = JobSpec { provider, ..JobSpec::new(JobKind::SUMMARIZATION, Msat::new(1_000), at(300)) };
     let options = AskOptions { window: Millis(100), patience: None, max_fee: Msat::ZERO };
     Ask::new(JOB, CustomerKey::from_bytes([1; 32]), Arc::from(""), spec, options, NOW)
 }

@@ -29,6 +29,23 @@ pub struct JobSpec {
     pub expires_at: Timestamp,
 }
 
+impl JobSpec {
+    /// A job for everybody to see and to do, with nothing to work on yet.
+    pub const fn new(kind: JobKind, bid: Msat, expires_at: Timestamp) -> Self {
+        Self {
+            kind,
+            inputs: Vec::new(),
+            params: Vec::new(),
+            output: Vec::new(),
+            bid,
+            provider: None,
+            encrypt: false,
+            relays: Vec::new(),
+            expires_at,
+        }
+    }
+}
+
 /// A job request as it was read from the wire: every field untrusted in content, sound in form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobRequest {
@@ -58,6 +75,27 @@ pub struct JobRequest {
     pub expires_at: Option<Timestamp>,
     /// The request as it came, opaque here; a result must quote it.
     pub raw: Arc<str>,
+}
+
+impl JobRequest {
+    /// A request that says nothing but its kind.
+    pub fn new(id: JobId, customer: CustomerKey, kind: JobKind, created_at: Timestamp) -> Self {
+        Self {
+            id,
+            customer,
+            kind,
+            inputs: Vec::new(),
+            params: Vec::new(),
+            output: Vec::new(),
+            bid: None,
+            providers: Vec::new(),
+            encryption: Encryption::None,
+            relays: Vec::new(),
+            created_at,
+            expires_at: None,
+            raw: Arc::from(""),
+        }
+    }
 }
 
 impl JobRequest {

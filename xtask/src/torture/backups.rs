@@ -26,14 +26,7 @@ pub(super) async fn run(arguments: &TortureArgs, restores: u32) -> anyhow::Resul
     println!("torture: {restores} old backups put back, seed {}", arguments.seed);
     let mut rng = Rng(arguments.seed);
     let world = World::start(arguments.profile()).await?;
-    let mut nodes = Vec::new();
-    for index in 0..PROVIDERS + CUSTOMERS {
-        let role = if index < PROVIDERS { Role::Provider } else { Role::Customer };
-        nodes.push(Node::new(&world, index, role, arguments.rail).await?);
-    }
-    for node in &mut nodes {
-        node.start(&[])?;
-    }
+    let mut nodes = Node::start_all(&world, PROVIDERS, CUSTOMERS, arguments.rail).await?;
     let (mut asked, mut forgot) = (0, 0);
     let begun = Instant::now();
     for restore in 1..=restores {

@@ -151,6 +151,24 @@ impl Node {
         })
     }
 
+    /// So many providers and then customers, each started once all are made.
+    pub(super) async fn start_all(
+        world: &World,
+        providers: usize,
+        customers: usize,
+        rail: Rail,
+    ) -> anyhow::Result<Vec<Self>> {
+        let mut nodes = Vec::new();
+        for index in 0..providers + customers {
+            let role = if index < providers { Role::Provider } else { Role::Customer };
+            nodes.push(Self::new(world, index, role, rail).await?);
+        }
+        for node in &mut nodes {
+            node.start(&[])?;
+        }
+        Ok(nodes)
+    }
+
     /// Starts the process; how long it took to be ready.
     pub(super) fn start(&mut self, environment: &[(&str, String)]) -> anyhow::Result<Duration> {
         let begun = Instant::now();

@@ -2,7 +2,6 @@
 
 use clap::Subcommand;
 use openagents_api::{Client, JobView, Listing, SCHEMA_VERSION};
-use openagents_node::{Archive, home::Home};
 use openagents_types::{JobId, Msat};
 use serde_json::json;
 
@@ -11,15 +10,13 @@ use crate::{
     exit::Exit,
     failure::Failure,
     link, show,
+    source::{Name, SEARCHED, SHORT, Source},
     tables::{ago, now_ms, table},
     text::{one_line, printable},
 };
 
-/// How far back a beginning of a name is looked for; no node gives more at once.
-const SEARCHED: u32 = 500;
-
-/// How many hexadecimal digits are shown in lists; enough to tell jobs apart.
-const SHORT: usize = 12;
+/// What is said beside old records.
+const UNDER_WAY: &str = ". What is under way is settled when one runs again: openagents up";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -52,10 +49,10 @@ pub(crate) fn run(global: &Global, command: &Jobs) -> anyhow::Result<Exit> {
         match command {
             Jobs::List { limit, open } => {
                 let wanted = Listing { limit: Some(*limit), open: *open, ..Listing::default() };
-                list(global, &wanted, &Source::of(&home)?.jobs(&wanted).await?)
+                list(global, &wanted, &Source::of(&home, UNDER_WAY)?.jobs(&wanted).await?)
             }
             Jobs::Show { id } => {
-                let source = Source::of(&home)?;
+                let source = Source::of(&home, UNDER_WAY)?;
                 let job = source.job(source.find(id).await?).await?;
                 let result = source.result(job.id).await;
                 one(global, &job, result.as_deref())
@@ -77,25 +74,7 @@ async fn cancel(global: &Global, client: &Client, id: &str) -> anyhow::Result<Ex
     Ok(Exit::Ok)
 }
 
-/// Where jobs are read: from the node, or, while none runs, from what the last one wrote down.
-enum Source {
-    Node(Client),
-    Archive(Archive),
-}
-
 impl Source {
-    fn of(home: &Home) -> anyhow::Result<Self> {
-        if home.running_app().is_some() {
-            return Ok(Self::Node(link::connect(home)?));
-        }
-        let archive = Archive::open(home)?.ok_or_else(link::not_running)?;
-        show::talk(
-            "no node runs in this home; this is what was last written down. What is under way is settled when one \
-             runs again: openagents up",
-        );
-        Ok(Self::Archive(archive))
-    }
-
     async fn jobs(&self, wanted: &Listing) -> anyhow::Result<Vec<JobView>> {
         Ok(match self {
             Self::Node(client) => client.jobs(wanted).await?,
@@ -120,14 +99,10 @@ impl Source {
 
     /// The job that `text` names or begins to name.
     async fn find(&self, text: &str) -> anyhow::Result<JobId> {
-        if let Ok(id) = text.parse() {
-            return Ok(id);
-        }
-        if text.is_empty() || !text.chars().all(|c| c.is_ascii_hexdigit()) {
-            let what = format!("{:?} names no job", one_line(text, 70));
-            return Err(Failure::usage(what, "see `openagents jobs list`").into());
-        }
-        let text = text.to_lowercase();
+        let text = match Name::read(text, "see `openagents jobs list`")? {
+            Name::Whole(id) => return Ok(id),
+            Name::Beginning(text) => text,
+        };
         let wanted = Listing { limit: Some(SEARCHED), ..Listing::default() };
         let mut ids: Vec<JobId> = self.jobs(&wanted).await?.iter().map(|job| job.id).collect();
         ids.retain(|id| id.to_hex().starts_with(&text));

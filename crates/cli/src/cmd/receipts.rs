@@ -7,7 +7,6 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use openagents_api::{Client, ReceiptQuery, ReceiptView, SCHEMA_VERSION, Side};
-use openagents_node::{Archive, home::Home};
 use openagents_protocol::receipt::{Proof, Proven};
 use openagents_types::{JobId, Receipt};
 use serde_json::json;
@@ -17,15 +16,10 @@ use crate::{
     exit::Exit,
     failure::Failure,
     link, show,
+    source::{Name, SEARCHED, SHORT, Source},
     tables::{ago, now_ms, table},
     text::one_line,
 };
-
-/// How far back a beginning of a name is looked for; no node gives more at once.
-const SEARCHED: u32 = 500;
-
-/// How many hexadecimal digits are shown in lists.
-const SHORT: usize = 12;
 
 /// The largest file that is read as a receipt, in bytes: several times what any receipt has.
 const LARGEST: u64 = 256 << 10;
@@ -98,31 +92,16 @@ pub(crate) fn run(global: &Global, command: &Receipts) -> anyhow::Result<Exit> {
             Receipts::List { limit, side } => {
                 let side = side.map(Side::from);
                 let wanted = ReceiptQuery { limit: Some(*limit), side, after: None };
-                list(global, &Source::of(&home)?.receipts(&wanted).await?)
+                list(global, &Source::of(&home, "")?.receipts(&wanted).await?)
             }
-            Receipts::Show(which) => one(global, &Source::of(&home)?.find(which).await?),
+            Receipts::Show(which) => one(global, &Source::of(&home, "")?.find_receipt(which).await?),
             Receipts::Publish(which) => publish(global, &link::connect(&home)?, which).await,
             Receipts::Verify { file, countersigned } => verify(global, file, *countersigned),
         }
     })
 }
 
-/// Where receipts are read: from the node, or, while none runs, from what the last one wrote down.
-enum Source {
-    Node(Client),
-    Archive(Archive),
-}
-
 impl Source {
-    fn of(home: &Home) -> anyhow::Result<Self> {
-        if home.running_app().is_some() {
-            return Ok(Self::Node(link::connect(home)?));
-        }
-        let archive = Archive::open(home)?.ok_or_else(link::not_running)?;
-        show::talk("no node runs in this home; this is what was last written down");
-        Ok(Self::Archive(archive))
-    }
-
     async fn receipts(&self, wanted: &ReceiptQuery) -> anyhow::Result<Vec<ReceiptView>> {
         Ok(match self {
             Self::Node(client) => client.receipts(wanted).await?,
@@ -130,22 +109,22 @@ impl Source {
         })
     }
 
+    async fn receipt(&self, job: JobId, side: Option<Side>) -> anyhow::Result<ReceiptView> {
+        match self {
+            Self::Node(client) => Ok(client.receipt(job, side).await?),
+            Self::Archive(archive) => {
+                archive.receipt(job, side)?.ok_or_else(|| unknown(&job.to_hex()).into())
+            }
+        }
+    }
+
     /// The receipt of the job that is named or begins to be named.
-    async fn find(&self, which: &Which) -> anyhow::Result<ReceiptView> {
+    async fn find_receipt(&self, which: &Which) -> anyhow::Result<ReceiptView> {
         let side = which.side.map(Side::from);
-        if let Ok(job) = which.job.parse::<JobId>() {
-            return match self {
-                Self::Node(client) => Ok(client.receipt(job, side).await?),
-                Self::Archive(archive) => {
-                    archive.receipt(job, side)?.ok_or_else(|| unknown(&job.to_hex()).into())
-                }
-            };
-        }
-        let text = which.job.to_lowercase();
-        if text.is_empty() || !text.chars().all(|c| c.is_ascii_hexdigit()) {
-            let what = format!("{:?} names no job", one_line(&which.job, 70));
-            return Err(Failure::usage(what, "see `openagents receipts list`").into());
-        }
+        let text = match Name::read(&which.job, "see `openagents receipts list`")? {
+            Name::Whole(job) => return self.receipt(job, side).await,
+            Name::Beginning(text) => text,
+        };
         let wanted = ReceiptQuery { limit: Some(SEARCHED), side, after: None };
         let mut found = self.receipts(&wanted).await?;
         found.retain(|view| view.receipt.job.to_hex().starts_with(&text));
@@ -238,7 +217,7 @@ fn describe(receipt: &Receipt) -> String {
 }
 
 async fn publish(global: &Global, client: &Client, which: &Which) -> anyhow::Result<Exit> {
-    let found = Source::Node(client.clone()).find(which).await?;
+    let found = Source::Node(client.clone()).find_receipt(which).await?;
     let published = client.publish_receipt(found.receipt.job, Some(found.side)).await?;
     if global.json {
         show::json(&json!({

@@ -80,6 +80,14 @@ impl Archive {
         movements::all(&self.reader)
     }
 
+    /// Every payment that is locked or under way, in either direction.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn pending(&self) -> Result<Vec<MovementView>, StoreError> {
+        movements::pending(&self.reader)
+    }
+
     /// Receipts, newest first: `usual` of them unless the query says how many.
     ///
     /// # Errors

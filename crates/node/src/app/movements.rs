@@ -15,9 +15,24 @@ use crate::store::{LedgerRow, Page, Reader, StoreError};
 /// How many jobs are read at once.
 const JOBS: u32 = 500;
 
+/// Which jobs are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    /// Those that are not over: only they have money under way.
+    Open,
+}
+
+/// What is locked or under way, in either direction.
+pub(super) fn pending(reader: &Reader) -> Result<Vec<MovementView>, StoreError> {
+    let (asks, jobs) = (asks(reader, Which::Open)?, jobs(reader, Which::Open)?);
+    let unmoved = asks.values().flat_map(unmoved_of_bought).chain(jobs.values().filter_map(unmoved_of_sold));
+    Ok(unmoved.filter(|line| line.state == "pending").collect())
+}
+
 /// Everything, newest first.
 pub(super) fn all(reader: &Reader) -> Result<Vec<MovementView>, StoreError> {
-    let (asks, jobs) = (asks(reader)?, jobs(reader)?);
+    let (asks, jobs) = (asks(reader, Which::All)?, jobs(reader, Which::All)?);
     let mut lines: Vec<MovementView> =
         reader.whole_ledger()?.into_iter().map(|row| moved(row, &asks, &jobs)).collect();
     lines.extend(asks.values().flat_map(unmoved_of_bought));
@@ -26,8 +41,8 @@ pub(super) fn all(reader: &Reader) -> Result<Vec<MovementView>, StoreError> {
     Ok(lines)
 }
 
-fn asks(reader: &Reader) -> Result<HashMap<JobId, Ask>, StoreError> {
-    let (mut all, mut page) = (HashMap::new(), Page { limit: JOBS, open: false, after: None });
+fn asks(reader: &Reader, which: Which) -> Result<HashMap<JobId, Ask>, StoreError> {
+    let (mut all, mut page) = (HashMap::new(), Page { limit: JOBS, open: which == Which::Open, after: None });
     loop {
         let some = reader.asks(page)?;
         let Some(last) = some.last() else { return Ok(all) };
@@ -36,8 +51,8 @@ fn asks(reader: &Reader) -> Result<HashMap<JobId, Ask>, StoreError> {
     }
 }
 
-fn jobs(reader: &Reader) -> Result<HashMap<JobId, Job>, StoreError> {
-    let (mut all, mut page) = (HashMap::new(), Page { limit: JOBS, open: false, after: None });
+fn jobs(reader: &Reader, which: Which) -> Result<HashMap<JobId, Job>, StoreError> {
+    let (mut all, mut page) = (HashMap::new(), Page { limit: JOBS, open: which == Which::Open, after: None });
     loop {
         let some = reader.jobs(page)?;
         let Some(last) = some.last() else { return Ok(all) };

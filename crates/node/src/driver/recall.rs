@@ -61,17 +61,7 @@ mod tests {
     const HASH: PaymentHash = PaymentHash::from_bytes([3; 32]);
 
     fn ask(job: u8, phase: Phase) -> Record {
-        let spec = JobSpec {
-            kind: JobKind::SUMMARIZATION,
-            inputs: Vec::new(),
-            params: Vec::new(),
-            output: Vec::new(),
-            bid: Msat::new(1_000),
-            provider: None,
-            encrypt: false,
-            relays: Vec::new(),
-            expires_at: Timestamp::from_secs(300),
-        };
+        let spec = JobSpec::new(JobKind::SUMMARIZATION, Msat::new(1_000), Timestamp::from_secs(300));
         let options = AskOptions { window: Millis(100), patience: None, max_fee: Msat::ZERO };
         let (id, key) = (JobId::from_bytes([job; 32]), CustomerKey::from_bytes([job; 32]));
         let ask = Ask::new(id, key, Arc::from(""), spec, options, Timestamp::from_secs(0));

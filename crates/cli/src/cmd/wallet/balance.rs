@@ -27,9 +27,8 @@ pub(super) fn run(global: &Global, home: &Home) -> anyhow::Result<Exit> {
 
 /// What the books know to be locked or under way, in either direction.
 fn pending(home: &Home) -> anyhow::Result<Msat> {
-    let movements = Archive::open(home)?.map(|archive| archive.movements()).transpose()?.unwrap_or_default();
-    let pending = movements.iter().filter(|movement| movement.state == "pending");
-    Ok(pending.map(|movement| Msat::new(movement.msat.unsigned_abs())).sum())
+    let pending = Archive::open(home)?.map(|archive| archive.pending()).transpose()?.unwrap_or_default();
+    Ok(pending.iter().map(|movement| Msat::new(movement.msat.unsigned_abs())).sum())
 }
 
 fn holds(wallet: &WalletView) -> String {
