@@ -60,6 +60,11 @@ pub enum Action {
         /// Since when.
         since: Timestamp,
     },
+    /// Ask which payments to us are held since a time; report those that no record names as [`crate::Input::Held`].
+    ReadHeld {
+        /// Since when.
+        since: Timestamp,
+    },
     /// Pay, unless the wallet knows this hash already. Report how it then stands.
     Pay {
         /// What to pay.
@@ -158,15 +163,15 @@ impl Actions {
         self.push(Action::Publish { job, draft });
     }
 
-    /// Takes out what sends money or asks about money sent, each with the payment's name.
-    pub(crate) fn take_payments(&mut self) -> Vec<(PaymentHash, Action)> {
+    /// Takes out what sends money or asks about money sent, and gives the payments' names.
+    pub(crate) fn take_payments(&mut self) -> Vec<PaymentHash> {
         let hash = |action: &Action| match action {
             Action::Pay { invoice, .. } => Some(invoice.payment_hash),
             Action::LookUpOutgoing(hash) => Some(*hash),
             _ => None,
         };
         let taken = self.0.extract_if(.., |action| hash(action).is_some());
-        taken.filter_map(|action| Some((hash(&action)?, action))).collect()
+        taken.filter_map(|action| hash(&action)).collect()
     }
 
     pub(crate) fn as_slice(&self) -> &[Action] {

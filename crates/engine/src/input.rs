@@ -5,7 +5,7 @@ use openagents_types::{
     Usage,
 };
 
-use crate::{Ask, InvoiceFor, Record, Sent, job::Why, receipt::Received};
+use crate::{Ask, HeldPayment, InvoiceFor, Record, Sent, job::Why, receipt::Received};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -98,6 +98,8 @@ pub enum Input {
     },
     /// What the wallet has sent lately and no record names.
     Sent(Sent),
+    /// To the provider: what the wallet holds for jobs and no record names.
+    Held(Vec<HeldPayment>),
     /// A record from the store that a payment named although its job had left memory.
     Recall(Box<Record>),
     /// Time has passed.

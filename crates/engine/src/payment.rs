@@ -2,7 +2,7 @@
 //!
 //! | the wallet says | exact or more | short | late | already known | no such job |
 //! |---|---|---|---|---|---|
-//! | held | work starts | given back | work starts if still of use, else given back | nothing | driver recalls the job, else a warning |
+//! | held | work starts | given back | work starts if still of use, else given back | nothing | driver recalls the job, else it is looked into ([`crate::stray`]) |
 //! | settled | work starts, all of it earned | refund owed | as held, else refund owed | nothing | the same |
 //! | cancelled, expired | the offer is over | | | work on it stops, and the customer is told | nothing |
 //!
@@ -36,9 +36,15 @@ struct Done {
 impl ProviderDesk {
     /// Takes the wallet's word on a payment to us.
     pub(crate) fn incoming(&mut self, now: Timestamp, hash: PaymentHash, state: Incoming, out: &mut Actions) {
-        let Some(id) = self.job_for(hash) else { return };
+        let is_held = matches!(state, Incoming::Held { .. });
+        let Some(id) = self.job_for(hash) else {
+            if is_held {
+                self.expect_strays(now);
+            }
+            return;
+        };
         let Some(job) = self.jobs.get(&id) else { return };
-        if matches!(state, Incoming::Held { .. }) {
+        if is_held {
             // What is locked now was not taken before the start.
             self.restored.remove(&id);
         }

@@ -23,6 +23,8 @@ pub(crate) struct ProviderDesk {
     pub(crate) schedule: Schedule,
     /// Jobs in hand that this process has from its records, which may be older than what the wallet knows.
     pub(crate) restored: HashSet<JobId>,
+    /// When to ask the wallet for payments that it holds and no record names.
+    pub(crate) strays: Option<Timestamp>,
 }
 
 impl ProviderDesk {
@@ -36,6 +38,7 @@ impl ProviderDesk {
             offered: 0,
             schedule: Schedule::default(),
             restored: HashSet::new(),
+            strays: None,
         }
     }
 
@@ -48,6 +51,7 @@ impl ProviderDesk {
             Input::Progress { job, text } => self.progress(now, job, text, out),
             Input::Finished { job, content, usage } => self.finished(now, job, content, usage, out),
             Input::RunFailed { job, fault } => self.run_failed(now, job, fault, out),
+            Input::Held(held) => self.held(now, &held, out),
             _ => {}
         }
         self.start_waiting(now, out);
@@ -66,6 +70,7 @@ impl ProviderDesk {
         for id in ids {
             self.resume(now, id, out);
         }
+        self.expect_strays(now);
         self.start_waiting(now, out);
     }
 
@@ -117,6 +122,7 @@ impl ProviderDesk {
         while let Some(id) = self.schedule.pop_due(now) {
             self.due(now, id, out);
         }
+        self.look_for_strays(now, out);
         self.start_waiting(now, out);
     }
 
@@ -293,7 +299,7 @@ impl ProviderDesk {
     }
 
     pub(crate) fn next_wake(&self) -> Option<Timestamp> {
-        self.schedule.next()
+        self.schedule.next().into_iter().chain(self.strays).min()
     }
 
     pub(crate) fn len(&self) -> usize {

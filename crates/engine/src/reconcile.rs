@@ -7,7 +7,7 @@
 //! by its hash, as an offer that lies before us or as a refund's destination, and is then followed
 //! like any other; or it stays a doubt, and the jobs it may have been for are never paid again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use openagents_types::{JobId, Millis, Msat, PaymentHash, Quote, Terms, Timestamp};
 
@@ -51,7 +51,7 @@ pub(crate) struct Reconciling {
     open: BTreeMap<JobId, Timestamp>,
     /// Payments decided or to be asked about meanwhile. Asking waits as well: an answer from before a
     /// payment was sent must not arrive after it.
-    held: BTreeMap<PaymentHash, Action>,
+    held: BTreeSet<PaymentHash>,
     /// How often the wallet was asked.
     asked: u32,
     /// When to ask again.
@@ -81,7 +81,7 @@ impl Engine {
         }
         self.customer.unreconciled = open.keys().copied().collect();
         let again = now.after(self.customer.config.recheck);
-        let reconciling = Reconciling { open, held: BTreeMap::new(), asked: 1, again };
+        let reconciling = Reconciling { open, held: BTreeSet::new(), asked: 1, again };
         out.push(Action::ReadSent { since: reconciling.since() });
         self.reconciling = Some(reconciling);
     }
@@ -101,12 +101,7 @@ impl Engine {
     /// Keeps payments, and questions about them, back until the wallet has spoken.
     pub(crate) fn hold_back(&mut self, out: &mut Actions) {
         if let Some(reconciling) = &mut self.reconciling {
-            for (hash, action) in out.take_payments() {
-                let kept = reconciling.held.entry(hash).or_insert_with(|| action.clone());
-                if matches!(kept, Action::LookUpOutgoing(_)) {
-                    *kept = action;
-                }
-            }
+            reconciling.held.extend(out.take_payments());
         }
     }
 
@@ -119,11 +114,9 @@ impl Engine {
             self.customer.unreconciled.clear();
             self.match_up(now, &open, sent, out);
         }
-        for (hash, action) in held {
-            match action {
-                Action::Pay { first: true, .. } if self.still_pays(hash) => out.push(action),
-                _ => out.push(Action::LookUpOutgoing(hash)),
-            }
+        // Decided while it waited, and perhaps paid before these records were restored: the wallet is asked.
+        for hash in held {
+            out.push(Action::LookUpOutgoing(hash));
         }
         self.customer.choose_again(now, open.keys().copied(), out);
     }
@@ -148,16 +141,6 @@ impl Engine {
                 desk.doubt(now, *id, &later, out);
             }
         }
-    }
-
-    /// Whether a payment that was held back is still to be sent.
-    fn still_pays(&self, hash: PaymentHash) -> bool {
-        let refunds = |desk: &ProviderDesk| {
-            desk.job_for(hash)
-                .and_then(|id| desk.jobs.get(&id))
-                .is_some_and(|job| job.state.claim_hash() == Some(hash) && !job.doubts_refund_to(hash))
-        };
-        self.customer.still_pays(hash) || self.provider.as_ref().is_some_and(refunds)
     }
 }
 

@@ -82,7 +82,9 @@ fn a_job_that_waits_for_its_inputs_says_so_once() {
         let said = words(&actions);
         assert!(said[0].contains(awaited) && said[0].contains("nothing was charged"), "{said:?}");
         for second in 4..300 {
-            assert!(engine.handle(at(second), Input::Tick).is_empty(), "second {second}");
+            let mut actions = engine.handle(at(second), Input::Tick);
+            actions.retain(|action| !matches!(action, Action::ReadHeld { .. }));
+            assert!(actions.is_empty(), "second {second}: {actions:?}");
         }
         let end = engine.handle(at(300), Input::Tick);
         assert!(words(&end).is_empty());

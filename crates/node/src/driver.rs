@@ -22,7 +22,8 @@ use std::{
 use nostr::Keys;
 use openagents_api::Side;
 use openagents_engine::{
-    Action, Ask, AskOptions, Config, Engine, Input, Record, RunFault, Sent, SentPayment, job::State,
+    Action, Ask, AskOptions, Config, Engine, HeldPayment, Incoming, Input, Record, RunFault, Sent,
+    SentPayment, job::State,
 };
 use openagents_protocol::{Keyring, Verified};
 use openagents_types::{
@@ -423,6 +424,7 @@ impl Driver {
             }
         }
         let Some(input) = self.unnamed(input) else { return };
+        let input = self.strays(now, input, pending);
         let input = self.deliverable(now, input, pending);
         let actions = self.engine.handle(now, input);
         self.sort(now, actions, pending);
@@ -447,6 +449,22 @@ impl Driver {
             tracing::warn!(%hash, %amount, "the wallet has sent a payment that no record here names");
         }
         Some(Input::Sent(Sent::Told(unnamed)))
+    }
+
+    /// Leaves out what is held for jobs that our records name; those are told what the wallet says.
+    fn strays(&mut self, now: Timestamp, input: Input, pending: &mut Pending) -> Input {
+        let Input::Held(held) = input else { return input };
+        let mut strays = Vec::new();
+        for payment in held {
+            let HeldPayment { hash, amount, job } = payment;
+            if !self.store.knows_job(job).unwrap_or(true) && !pending.knows_job(job) {
+                tracing::warn!(%hash, %amount, %job, "a payment is locked for a job that no record here names");
+                strays.push(payment);
+            } else if !self.engine.knows(hash) {
+                self.input(now, Input::Incoming { hash, state: Incoming::Held { amount } }, pending);
+            }
+        }
+        Input::Held(strays)
     }
 
     /// A result counts as finished only once its event could be written: one that no relay would

@@ -6,10 +6,10 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use openagents_engine::{Action, Incoming, Input, InvoiceFor, Outgoing, Sent, SentPayment};
+use openagents_engine::{Action, HeldPayment, Incoming, Input, InvoiceFor, Outgoing, Sent, SentPayment};
 use openagents_types::{Invoice, Millis, Msat, Network, PaymentHash, Preimage, Timestamp};
 use openagents_wallet::{
-    HistoryFilter, MakeInvoice, Pay, Transaction, Wallet, WalletError, WalletEvent, bolt11,
+    HistoryFilter, MakeInvoice, Pay, Transaction, Wallet, WalletError, WalletEvent, Which, bolt11,
 };
 use tokio::sync::Semaphore;
 
@@ -26,6 +26,9 @@ const PAYMENTS: usize = 4_096;
 /// (65,535 bytes), and pages at most.
 const PAGE: u32 = 50;
 const PAGES: u32 = 400;
+
+/// How many pages are read to find what is held.
+const HELD_PAGES: u32 = 40;
 
 /// The node's wallet. Clones share it.
 #[derive(Clone)]
@@ -103,6 +106,7 @@ enum Question {
     LookUpIncoming(PaymentHash),
     LookUpOutgoing(PaymentHash),
     ReadSent,
+    ReadHeld,
     Pay(PaymentHash),
 }
 
@@ -115,6 +119,7 @@ impl Question {
             Action::LookUpIncoming(hash) => Self::LookUpIncoming(*hash),
             Action::LookUpOutgoing(hash) => Self::LookUpOutgoing(*hash),
             Action::ReadSent { .. } => Self::ReadSent,
+            Action::ReadHeld { .. } => Self::ReadHeld,
             Action::Pay { invoice, .. } => Self::Pay(invoice.payment_hash),
             _ => return None,
         })
@@ -161,6 +166,7 @@ impl Inner {
                 outgoing(hash, state)
             }
             Action::ReadSent { since } => read_sent(wallet, since).await,
+            Action::ReadHeld { since } => read_held(wallet, since).await,
             Action::Pay { invoice, max_fee, first } => {
                 crate::failpoint::hit("wallet.pay.before");
                 let input = self.pay(wallet, invoice, max_fee, first).await;
@@ -232,7 +238,7 @@ async fn read_sent(wallet: &Arc<dyn Wallet>, since: Timestamp) -> Option<Input> 
     crate::failpoint::hit("wallet.lookup");
     match read_history(
         wallet,
-        HistoryFilter { outgoing: true, since: Some(since), ..HistoryFilter::default() },
+        HistoryFilter { which: Which::Outgoing, since: Some(since), ..HistoryFilter::default() },
     )
     .await
     {
@@ -253,6 +259,20 @@ async fn read_sent(wallet: &Arc<dyn Wallet>, since: Timestamp) -> Option<Input> 
     }
 }
 
+/// All that the wallet holds for jobs. If it does not say, nothing is reported: what it holds goes back by itself.
+async fn read_held(wallet: &Arc<dyn Wallet>, since: Timestamp) -> Option<Input> {
+    let filter = HistoryFilter { which: Which::Incoming, since: Some(since), ..HistoryFilter::default() };
+    let history = read_newest(wallet, filter, HELD_PAGES)
+        .await
+        .inspect_err(|error| tracing::warn!(%error, "the wallet does not say what it holds"))
+        .ok()?;
+    let held = history.rows.iter().filter(|row| row.incoming && row.state == "held").filter_map(|row| {
+        let job = row.description.strip_prefix("job ")?.parse().ok()?;
+        Some(HeldPayment { hash: row.hash, amount: row.amount, job })
+    });
+    Some(Input::Held(held.collect()))
+}
+
 /// Whether the money of a payment has arrived, is locked or is under way.
 pub(crate) fn may_have_arrived(row: &Transaction) -> bool {
     matches!(row.state, "pending" | "held" | "settled")
@@ -266,10 +286,31 @@ pub(crate) async fn read_history(
     wallet: &Arc<dyn Wallet>,
     filter: HistoryFilter,
 ) -> Result<Vec<Transaction>, WalletError> {
+    let history = read_newest(wallet, filter, PAGES).await?;
+    if history.whole {
+        return Ok(history.rows);
+    }
+    Err(WalletError::Garbled(format!("its history has more than {} payments", PAGES * PAGE)))
+}
+
+/// Some of a wallet's history.
+struct History {
+    /// The newest first.
+    rows: Vec<Transaction>,
+    /// Whether there is no more.
+    whole: bool,
+}
+
+/// Page after page, and no more than so many.
+async fn read_newest(
+    wallet: &Arc<dyn Wallet>,
+    filter: HistoryFilter,
+    pages: u32,
+) -> Result<History, WalletError> {
     let since = filter.since.unwrap_or(Timestamp::from_millis(0));
     let mut history: Vec<Transaction> = Vec::new();
     let mut known = HashSet::new();
-    for _ in 0..PAGES {
+    for _ in 0..pages {
         let offset = u32::try_from(history.len()).unwrap_or(u32::MAX);
         let page = wallet.history(HistoryFilter { limit: PAGE, offset, ..filter }).await?;
         let before = history.len();
@@ -278,10 +319,10 @@ pub(crate) async fn read_history(
         let reached = history.last().is_some_and(|row| row.at < since.before(Millis::from_secs(1)));
         if history.len() == before || reached {
             history.retain(|row| row.at >= since.before(Millis::from_secs(1)));
-            return Ok(history);
+            return Ok(History { rows: history, whole: true });
         }
     }
-    Err(WalletError::Garbled(format!("its history has more than {} payments", PAGES * PAGE)))
+    Ok(History { rows: history, whole: false })
 }
 
 async fn settle(wallet: &Arc<dyn Wallet>, preimage: Preimage, amount: Msat) -> Option<Input> {

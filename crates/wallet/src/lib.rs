@@ -195,6 +195,18 @@ pub enum WalletEvent {
     },
 }
 
+/// Which way the payments go that are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Which {
+    /// Either; a wallet may leave out those that have not arrived.
+    #[default]
+    Arrived,
+    /// Those by us, whether they have arrived or not.
+    Outgoing,
+    /// Those to us, whether they have arrived or not; a wallet may list the other ones as well.
+    Incoming,
+}
+
 /// Which past payments to list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HistoryFilter {
@@ -202,8 +214,8 @@ pub struct HistoryFilter {
     pub limit: u32,
     /// How many to skip.
     pub offset: u32,
-    /// Only those by us, whether they have arrived or not.
-    pub outgoing: bool,
+    /// Which way they go.
+    pub which: Which,
     /// Only those since then; a wallet may give older ones as well.
     pub since: Option<Timestamp>,
 }

@@ -19,7 +19,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::{
     HistoryFilter, Incoming, Info, MakeInvoice, Outgoing, Pay, Transaction, Wallet, WalletError, WalletEvent,
-    bolt11,
+    Which, bolt11,
 };
 
 /// How long the wallet is waited for.
@@ -267,8 +267,13 @@ impl<T: Speaks> Wallet for T {
         if filter.limit > 0 {
             params["limit"] = filter.limit.into();
         }
-        if filter.outgoing {
-            params["type"] = "outgoing".into();
+        let only = match filter.which {
+            Which::Arrived => None,
+            Which::Outgoing => Some("outgoing"),
+            Which::Incoming => Some("incoming"),
+        };
+        if let Some(only) = only {
+            params["type"] = only.into();
             params["unpaid"] = true.into();
         }
         if let Some(since) = filter.since {

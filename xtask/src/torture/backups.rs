@@ -42,7 +42,7 @@ pub(super) async fn run(arguments: &TortureArgs, restores: u32) -> anyhow::Resul
             println!("{restore} restores, {asked} jobs asked, {:.0?}", begun.elapsed());
         }
     }
-    rest(&world).await?;
+    rest(&world, &nodes).await?;
     for node in &nodes {
         check_books(node).await?;
     }
@@ -81,7 +81,7 @@ async fn reconcile(node: &Node) -> anyhow::Result<ReconcileView> {
 }
 
 /// Waits until no money is under way.
-async fn rest(world: &World) -> anyhow::Result<()> {
+async fn rest(world: &World, nodes: &[Node]) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut calm = 0;
     while calm < 5 {
@@ -89,11 +89,33 @@ async fn rest(world: &World) -> anyhow::Result<()> {
         ensure!(audit["conserved"] == true, "the wallets themselves lost money: {audit}");
         calm = if audit["in_flight_msat"] == 0 { calm + 1 } else { 0 };
         if start.elapsed() > REST {
-            bail!("money is still under way: {audit}");
+            let held = still_held(world, nodes).await?;
+            bail!("money is still under way: {audit}\n{}", held.join("\n"));
         }
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
     Ok(())
+}
+
+/// Each payment that is still locked, and what every node knows of its job.
+async fn still_held(world: &World, nodes: &[Node]) -> anyhow::Result<Vec<String>> {
+    let bills = bills(&std::fs::read_to_string(world.home().join("testnet.jsonl"))?)?;
+    let is_held = |bill: &&Bill| bill.payer.is_some() && bill.hold && !bill.settled && !bill.cancelled;
+    let mut told = Vec::new();
+    for bill in bills.values().filter(is_held) {
+        let mut line = format!("locked by account {:?}: {}", bill.payer, bill.description);
+        let job = bill.description.strip_prefix("job ").and_then(|job| job.parse().ok());
+        for node in nodes {
+            let Some(id) = job else { continue };
+            let knows = match node.client()?.job(id).await {
+                Ok(job) => format!("{job:?}"),
+                Err(error) => error.to_string(),
+            };
+            line.push_str(&format!("\n  {}: {knows}", node.label));
+        }
+        told.push(line);
+    }
+    Ok(told)
 }
 
 /// Books that lost a part of their history know less than the wallet, and nothing that it does not.

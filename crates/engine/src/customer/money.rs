@@ -200,15 +200,6 @@ impl CustomerDesk {
     }
 }
 
-impl CustomerDesk {
-    /// Whether a payment that has not been sent yet is still wanted.
-    pub(crate) fn still_pays(&self, hash: PaymentHash) -> bool {
-        let Some(ask) = self.payments.get(&hash).and_then(|id| self.asks.get(id)) else { return false };
-        let index = ask.attempts.iter().position(|attempt| attempt.hash() == hash);
-        index.is_some_and(|index| ask.attempts[index].money == Money::Pending && wants_payment(ask, index))
-    }
-}
-
 /// Whether an attempt that the wallet never heard of should be paid: it is the one we wait for, or
 /// the bill for a result we took.
 fn wants_payment(ask: &Ask, index: usize) -> bool {

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use openagents_engine::{Incoming, InvoiceFor, Outgoing, SentPayment};
+use openagents_engine::{HeldPayment, Incoming, InvoiceFor, Outgoing, SentPayment};
 use openagents_types::{Invoice, Msat, Network, PaymentHash, Preimage, Timestamp};
 
 use crate::rng::Rng;
@@ -41,6 +41,8 @@ pub(crate) struct Bank {
     pub(crate) balances: Vec<u64>,
     pub(crate) bills: HashMap<PaymentHash, Bill>,
     issued: u64,
+    /// How many payments went back only because they were held too long.
+    pub(crate) lapses: u64,
 }
 
 /// An invoice to make.
@@ -54,7 +56,12 @@ pub(crate) struct Wanted {
 
 impl Bank {
     pub(crate) fn new(accounts: usize, each: u64) -> Self {
-        Self { balances: vec![each; accounts], bills: HashMap::new(), issued: accounts as u64 * each }
+        Self {
+            balances: vec![each; accounts],
+            bills: HashMap::new(),
+            issued: accounts as u64 * each,
+            lapses: 0,
+        }
     }
 
     pub(crate) fn make(&mut self, rng: &mut Rng, now: Timestamp, payee: usize, wanted: Wanted) -> Invoice {
@@ -124,6 +131,7 @@ impl Bank {
             }
             if bill.stage == Stage::Held && now.millis() >= bill.held_since + HOLD_LIMIT_MS {
                 bill.stage = Stage::Cancelled;
+                self.lapses += 1;
                 self.balances[bill.payer.unwrap()] += amount;
                 changed.push(*hash);
             }
@@ -192,6 +200,18 @@ impl Bank {
             at: Timestamp::from_secs(bill.sent_at / 1_000),
         })
         .collect()
+    }
+
+    /// What is held for a payee's jobs.
+    pub(crate) fn held(&self, payee: usize) -> Vec<HeldPayment> {
+        let bills = self.bills.values().filter(|bill| bill.payee == payee && bill.stage == Stage::Held);
+        let held = bills.filter_map(|bill| {
+            let InvoiceFor::Quote(job) = bill.purpose else { return None };
+            Some(HeldPayment { hash: bill.invoice.payment_hash, amount: bill.invoice.amount, job })
+        });
+        let mut held: Vec<_> = held.collect();
+        held.sort_unstable_by_key(|payment| payment.hash);
+        held
     }
 
     /// Whether a payment has arrived or may yet.

@@ -157,6 +157,10 @@ impl Node {
         }
         let input = match input {
             Input::Sent(Sent::Told(sent)) => Input::Sent(Sent::Told(self.disk.unnamed(sent))),
+            Input::Held(mut held) => {
+                held.retain(|payment| !self.disk.jobs.contains_key(&payment.job));
+                Input::Held(held)
+            }
             input => input,
         };
         engine.handle(now, input)

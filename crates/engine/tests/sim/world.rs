@@ -53,6 +53,9 @@ pub(crate) struct Report {
     pub(crate) restores: u64,
     pub(crate) recognised: u64,
     pub(crate) doubted: u64,
+    /// Payments given back that no record named, and those that only the wallet's limit gave back.
+    pub(crate) strays: u64,
+    pub(crate) lapses: u64,
     /// Jobs that were paid and delivered.
     pub(crate) paid: u64,
     pub(crate) receipts: u64,
@@ -73,6 +76,8 @@ impl Report {
         self.restores += other.restores;
         self.recognised += other.recognised;
         self.doubted += other.doubted;
+        self.strays += other.strays;
+        self.lapses += other.lapses;
         self.paid += other.paid;
         self.receipts += other.receipts;
         self.countersigned += other.countersigned;
@@ -251,8 +256,13 @@ impl World {
         if let Input::Sent(Sent::Told(sent)) = &input {
             self.report.recognised += self.nodes[node].disk.offered(sent);
         }
+        let asks_for_strays = matches!(input, Input::Held(_));
         let time = self.time();
         let actions = self.nodes[node].handle(time, input);
+        if asks_for_strays {
+            self.report.strays +=
+                actions.iter().filter(|a| matches!(a, Action::CancelHold(_))).count() as u64;
+        }
         self.perform(node, actions);
     }
 
@@ -397,6 +407,7 @@ impl World {
             Action::LookUpIncoming(hash) => Some(self.word_on_incoming(hash)),
             Action::LookUpOutgoing(hash) => Some(self.word_on_outgoing(node, hash)),
             Action::ReadSent { since } => Some(Input::Sent(Sent::Told(self.bank.sent(node, since)))),
+            Action::ReadHeld { .. } => Some(Input::Held(self.bank.held(node))),
             Action::Pay { invoice, first, .. } => self.pay(node, invoice.payment_hash, first),
             other => panic!("not a wallet's business: {other:?}"),
         }
@@ -733,6 +744,7 @@ impl World {
     /// Books that lost a part of their history cannot say all that the wallet holds. What they say is true
     /// all the same, and whoever lost nothing knows everything.
     fn assert_books_are_true(&mut self) {
+        self.report.lapses += self.bank.lapses;
         for (index, node) in self.nodes.iter().enumerate() {
             self.report.doubted +=
                 node.disk.asks.values().filter(|ask| !ask.doubts.is_empty()).count() as u64;

@@ -1,0 +1,77 @@
+//! Payments that are locked for work which no record names.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
+use openagents_engine::{
+    Action, Config, CustomerConfig, Engine, HeldPayment, Incoming, Input, PreimageSeed, ProviderConfig,
+};
+use openagents_types::{JobId, Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Timestamp};
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const SEED: [u8; 32] = [7; 32];
+const AMOUNT: Msat = Msat::new(1_000);
+
+fn config(escrow: bool) -> Config {
+    let mut provider = ProviderConfig::new(ProviderKey::from_bytes([9; 32]), PreimageSeed::new(SEED));
+    provider.escrow = escrow;
+    Config { provider: Some(provider), customer: CustomerConfig::new(Network::Regtest) }
+}
+
+fn at(seconds: u64) -> Timestamp {
+    NOW.after(Millis::from_secs(seconds))
+}
+
+/// What the wallet holds for a job, by the hash that this provider derives for that job.
+fn held_for(job: u8) -> HeldPayment {
+    let job = JobId::from_bytes([job; 32]);
+    HeldPayment { hash: PreimageSeed::new(SEED).preimage(job).hash(), amount: AMOUNT, job }
+}
+
+fn cancelled(actions: &[Action]) -> Vec<PaymentHash> {
+    let hashes = actions.iter().filter_map(|action| match action {
+        Action::CancelHold(hash) => Some(*hash),
+        _ => None,
+    });
+    hashes.collect()
+}
+
+fn asks(actions: &[Action]) -> bool {
+    actions.iter().any(|action| matches!(action, Action::ReadHeld { .. }))
+}
+
+#[test]
+fn what_is_locked_for_a_forgotten_job_goes_back_a_while_after_the_start() {
+    let (mut engine, actions) = Engine::restore(NOW, config(true), []);
+    assert!(!asks(&actions), "requests have to come in again first");
+    assert!(!asks(&engine.handle(at(19), Input::Tick)));
+    assert_eq!(engine.next_wake(), Some(at(20)));
+    assert!(asks(&engine.handle(at(20), Input::Tick)));
+    assert_eq!(engine.next_wake(), None, "an answer that does not come is not asked for again");
+    let actions = engine.handle(at(21), Input::Held(vec![held_for(1)]));
+    assert_eq!(cancelled(&actions), [held_for(1).hash]);
+    assert!(asks(&engine.handle(at(41), Input::Tick)), "whether it went back is looked at");
+    assert_eq!(engine.handle(at(42), Input::Held(Vec::new())), []);
+    assert_eq!(engine.next_wake(), None);
+}
+
+#[test]
+fn a_payment_locked_later_for_a_forgotten_offer_is_looked_into() {
+    let mut engine = Engine::new(config(true));
+    let HeldPayment { hash, amount, .. } = held_for(1);
+    assert_eq!(engine.handle(NOW, Input::Incoming { hash, state: Incoming::Held { amount } }), []);
+    assert_eq!(engine.next_wake(), Some(at(20)));
+    assert!(asks(&engine.handle(at(20), Input::Tick)));
+}
+
+#[test]
+fn what_others_hold_in_the_same_wallet_is_left_alone() {
+    let mut engine = Engine::new(config(true));
+    let foreign = HeldPayment { hash: Preimage::from_bytes([1; 32]).hash(), ..held_for(1) };
+    assert_eq!(engine.handle(NOW, Input::Held(vec![foreign])), []);
+}
+
+#[test]
+fn a_wallet_that_holds_nothing_is_not_asked() {
+    let (engine, actions) = Engine::restore(NOW, config(false), []);
+    assert!(!asks(&actions));
+    assert_eq!(engine.next_wake(), None);
+}
