@@ -18,6 +18,19 @@ use tokio::sync::mpsc;
 
 use crate::{event, socket};
 
+/// Opens an account at the node in `home`; the connection to it.
+pub(crate) async fn open_wallet(program: &Path, home: &Path, flags: &[&str]) -> anyhow::Result<String> {
+    let output = tokio::process::Command::new(program)
+        .args(["testnet", "wallet", "new"])
+        .args(flags)
+        .env("OPENAGENTS_HOME", home)
+        .output()
+        .await?;
+    let text = String::from_utf8(output.stdout)?;
+    let uri = text.split_whitespace().find(|word| word.starts_with("nostr+walletconnect://"));
+    Ok(uri.context("no wallet was opened")?.to_owned())
+}
+
 /// See the module.
 pub(crate) struct Payer {
     wallet: Nwc,
@@ -26,14 +39,7 @@ pub(crate) struct Payer {
 impl Payer {
     /// Opens a funded account at the node in `home` and connects to it.
     pub(crate) async fn open(program: &Path, home: &Path) -> anyhow::Result<Self> {
-        let output = tokio::process::Command::new(program)
-            .args(["testnet", "wallet", "new", "--sats", "100000000"])
-            .env("OPENAGENTS_HOME", home)
-            .output()
-            .await?;
-        let text = String::from_utf8(output.stdout)?;
-        let uri = text.split_whitespace().find(|word| word.starts_with("nostr+walletconnect://"));
-        let connection: Connection = uri.context("no wallet was opened")?.parse()?;
+        let connection: Connection = open_wallet(program, home, &["--sats", "100000000"]).await?.parse()?;
         let relay = connection.relays().first().cloned().context("the wallet names its relay")?;
         let link = Arc::new(SocketLink::open(&relay).await?);
         let (mut wallet, listener) = Nwc::connect(connection, link, now).await?;

@@ -9,7 +9,7 @@ use crate::process::Used;
 /// One measurement.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figures {
-    /// `floor`, `free` or `paid`.
+    /// `floor`, `free`, `paid` or `prepaid`.
     pub(crate) what: &'static str,
     pub(crate) outstanding: usize,
     pub(crate) jobs: usize,
@@ -25,6 +25,16 @@ pub(crate) struct Figures {
 pub(crate) struct Report {
     pub(crate) rows: Vec<Figures>,
     pub(crate) goals: Vec<Goal>,
+    pub(crate) payments: Vec<Payment>,
+}
+
+/// What paying adds to a job.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Payment {
+    /// How it is paid: locked until delivery, or in advance.
+    pub(crate) rail: &'static str,
+    /// How much longer it takes than a free one, at the median, one at a time.
+    pub(crate) added_p50_ms: f64,
 }
 
 /// A target and what was reached.
@@ -79,14 +89,19 @@ impl Report {
         goal("paid jobs/s at 64", rate("paid", 64), 500.0, false);
         let peak = row("free", 10_000).map(|r| r.node.peak_rss_mib);
         goal("peak memory at 10,000 outstanding, MiB (at most)", peak, 128.0, true);
-        Self { rows, goals }
+        let free = p50("free");
+        let rails = [("hold", "paid"), ("bolt11", "prepaid")];
+        let added =
+            rails.iter().filter_map(|(rail, what)| Some(Payment { rail, added_p50_ms: p50(what)? - free? }));
+        let payments = added.collect();
+        Self { rows, goals, payments }
     }
 
     pub(crate) fn print(&self) {
-        println!("what   outstanding     jobs   p50 ms   p95 ms   p99 ms    jobs/s  node CPU s  peak MiB");
+        println!("what    outstanding     jobs   p50 ms   p95 ms   p99 ms    jobs/s  node CPU s  peak MiB");
         for r in &self.rows {
             println!(
-                "{:<6} {:>11} {:>8} {:>8.2} {:>8.2} {:>8.2} {:>9.0} {:>11.2} {:>9.1}",
+                "{:<7} {:>11} {:>8} {:>8.2} {:>8.2} {:>8.2} {:>9.0} {:>11.2} {:>9.1}",
                 r.what,
                 r.outstanding,
                 r.jobs,
@@ -99,6 +114,9 @@ impl Report {
             );
         }
         println!();
+        for Payment { rail, added_p50_ms } in &self.payments {
+            println!("paying by {rail} adds {added_p50_ms:.2} ms to a free job, p50 at 1");
+        }
         for goal in &self.goals {
             let verdict = if goal.met { "met" } else { "MISSED" };
             println!("{:<52} {:>9.2}  (target {:>6.2})  {verdict}", goal.name, goal.reached, goal.target);

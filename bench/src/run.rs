@@ -1,6 +1,7 @@
 //! The measurement: start a floor, load it; start a node, load it; compare.
 
 use std::{
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -10,7 +11,7 @@ use clap::Args;
 
 use crate::{
     load::{Load, Outcome},
-    payer::Payer,
+    payer::{Payer, open_wallet},
     process::{Process, Used},
     report::{Figures, Report},
     this_program,
@@ -27,7 +28,7 @@ pub(crate) struct RunArguments {
     /// Measure with a tenth of the jobs.
     #[arg(long)]
     quick: bool,
-    /// Only these: `floor`, `free`, `paid`.
+    /// Only these: `floor`, `free`, `paid`, `prepaid`.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }
@@ -35,9 +36,9 @@ pub(crate) struct RunArguments {
 /// How many jobs of each are measured with so many outstanding. What stands in one line takes turns,
 /// so that whatever else the machine does falls on all of it.
 const LOADS: &[(usize, &[(What, usize)])] = &[
-    (1, &[(What::Floor, 2_000), (What::Free, 2_000), (What::Paid, 300)]),
+    (1, &[(What::Floor, 2_000), (What::Free, 2_000), (What::Paid, 300), (What::Prepaid, 300)]),
     (16, &[(What::Floor, 10_000), (What::Free, 10_000), (What::Paid, 3_000)]),
-    (64, &[(What::Floor, 20_000), (What::Free, 20_000), (What::Paid, 6_000)]),
+    (64, &[(What::Floor, 20_000), (What::Free, 20_000), (What::Paid, 6_000), (What::Prepaid, 6_000)]),
     (10_000, &[(What::Free, 30_000)]),
 ];
 
@@ -48,7 +49,10 @@ const TURNS: usize = 5;
 enum What {
     Floor,
     Free,
+    /// Paid by hold invoices.
     Paid,
+    /// Paid in advance by plain invoices: the provider and its wallet are two processes, and events go one way more.
+    Prepaid,
 }
 
 impl What {
@@ -57,6 +61,7 @@ impl What {
             Self::Floor => "floor",
             Self::Free => "free",
             Self::Paid => "paid",
+            Self::Prepaid => "prepaid",
         }
     }
 }
@@ -74,7 +79,7 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
         }
         rows.extend(measure(subjects, outstanding).await?);
     }
-    rows.sort_by_key(|row| ["floor", "free", "paid"].iter().position(|what| *what == row.what));
+    rows.sort_by_key(|row| ["floor", "free", "paid", "prepaid"].iter().position(|what| *what == row.what));
     let report = Report::new(rows);
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);
@@ -127,7 +132,7 @@ impl Subject {
         let home = tempfile::tempdir()?;
         let subject = match what {
             What::Floor => Self::floor(home)?,
-            What::Free | What::Paid => Self::node(what, program, home).await?,
+            What::Free | What::Paid | What::Prepaid => Self::node(what, program, home).await?,
         };
         subject.load(4, 40).run().await?;
         Ok(subject)
@@ -143,18 +148,24 @@ impl Subject {
     async fn node(what: What, program: &Path, home: tempfile::TempDir) -> anyhow::Result<Self> {
         std::fs::write(home.path().join("config.toml"), CONFIG)?;
         let mut flags = vec!["up", "--offline", "--listen", "127.0.0.1:0", "--json"];
-        if what == What::Free {
-            flags.push("--free");
+        match what {
+            What::Free => flags.push("--free"),
+            What::Prepaid => flags.push("--customer"),
+            What::Floor | What::Paid => {}
         }
         let node = Process::start(program, &flags, Some(home.path()))?;
         let up: serde_json::Value =
             serde_json::from_str(&node.first_line).context("`up --json` prints one object")?;
         let relay = up["relay"].as_str().context("it names its relay")?.to_owned();
         let payer = match what {
-            What::Paid => Some(Arc::new(Payer::open(program, home.path()).await?)),
+            What::Paid | What::Prepaid => Some(Arc::new(Payer::open(program, home.path()).await?)),
             What::Floor | What::Free => None,
         };
-        Ok(Self { what, relay, payer, processes: vec![node], _home: home })
+        let mut processes = vec![node];
+        if what == What::Prepaid {
+            processes.push(seller(program, home.path(), &relay).await?);
+        }
+        Ok(Self { what, relay, payer, processes, _home: home })
     }
 
     fn load(&self, outstanding: usize, jobs: usize) -> Load {
@@ -164,4 +175,14 @@ impl Subject {
     fn used(&self) -> Used {
         self.processes.iter().map(Process::used).fold(Used::default(), Used::plus)
     }
+}
+
+/// A provider with a wallet on the testnet in `world` that cannot lock payments.
+async fn seller(program: &Path, world: &Path, relay: &str) -> anyhow::Result<Process> {
+    let home = world.join("seller");
+    std::fs::DirBuilder::new().mode(0o700).create(&home)?;
+    std::fs::write(home.join("config.toml"), CONFIG)?;
+    std::fs::write(home.join("wallet.nwc"), open_wallet(program, world, &["--plain"]).await?)?;
+    let flags = ["up", "--relay", relay, "--listen", "127.0.0.1:0", "--json"];
+    Process::start(program, &flags, Some(&home))
 }

@@ -31,6 +31,7 @@ const STEPS: &[Step] = &[
         torture::run(&TortureArgs { stale_backups: Some(40), ..TortureArgs::kills(0, 1, Rail::Hold) })
     }),
     ("failpoints", torture::sweep),
+    ("ldk", ldk::test),
     ("release", shell::build_release),
     ("demo", demo),
 ];

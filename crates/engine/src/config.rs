@@ -8,7 +8,7 @@ use openagents_types::{
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::bidding::PriceRule;
+use crate::{bidding::PriceRule, customer::AdvanceLimit};
 
 /// Settings of both halves.
 #[derive(Clone, Debug)]
@@ -119,6 +119,8 @@ pub struct CustomerConfig {
     pub late_offer_on_fetched: Millis,
     /// What may be paid in a day, and what was begun today; `None` sets no limit.
     pub budget: Option<DayBudget>,
+    /// What may be with one provider in advance; `None` sets no limit.
+    pub advance: Option<AdvanceLimit>,
     /// For which jobs a receipt is waited for.
     pub receipts: ReceiptRule,
 }
@@ -137,6 +139,7 @@ impl CustomerConfig {
             // Providers give an address twenty seconds, and read what it held.
             late_offer_on_fetched: Millis::from_secs(40),
             budget: None,
+            advance: None,
             receipts: ReceiptRule::Paid,
         }
     }

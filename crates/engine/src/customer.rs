@@ -6,6 +6,7 @@
 //! that the first payment came back. Each payment ever begun stays an [`Attempt`] of its own, so a
 //! payment that settles late is still known, and is claimed back if nothing was delivered for it.
 
+mod advance;
 mod budget;
 mod desk;
 mod money;
@@ -17,6 +18,8 @@ use openagents_types::{
     Timestamp,
 };
 use serde::{Deserialize, Serialize};
+
+pub use advance::AdvanceLimit;
 
 use crate::job::Step;
 

@@ -42,7 +42,7 @@ use openagents_types::{DayBudget, PaymentHash, Timestamp};
 pub use action::{Action, Actions, InvoiceFor, Record};
 pub use choice::Standing;
 pub use config::{Config, CustomerConfig, Offer, PreimageSeed, ProviderConfig};
-pub use customer::{Ask, AskOptions};
+pub use customer::{AdvanceLimit, Ask, AskOptions};
 pub use input::{Incoming, Input, InputSize, Outgoing, RunFault};
 pub use job::Job;
 pub use ledger::{Direction, Entry, Movement, PaymentRow};

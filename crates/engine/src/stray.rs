@@ -43,7 +43,8 @@ impl ProviderDesk {
         }
     }
 
-    /// The wallet has said what it holds, and the driver has left out what the records name.
+    /// The wallet has said what it holds, and the driver has left out the payments that the records name. The job
+    /// may be known all the same: its request came in again and was taken back before it had an invoice again.
     pub(crate) fn held(&mut self, now: Timestamp, held: &[HeldPayment], out: &mut Actions) {
         for payment in held {
             let is_ours = self.config.seed.preimage(payment.job).hash() == payment.hash;

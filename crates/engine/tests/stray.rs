@@ -2,9 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use openagents_engine::{
-    Action, Config, CustomerConfig, Engine, HeldPayment, Incoming, Input, PreimageSeed, ProviderConfig,
+    Action, Config, CustomerConfig, Engine, HeldPayment, Incoming, Input, InputSize, Offer, PreimageSeed,
+    ProviderConfig,
 };
-use openagents_types::{JobId, Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Timestamp};
+use openagents_types::{
+    Cancel, CustomerKey, JobId, JobInput, JobKind, JobRequest, Millis, Msat, Network, PaymentHash, Preimage,
+    ProviderKey, Timestamp,
+};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const SEED: [u8; 32] = [7; 32];
@@ -13,11 +17,22 @@ const AMOUNT: Msat = Msat::new(1_000);
 fn config(escrow: bool) -> Config {
     let mut provider = ProviderConfig::new(ProviderKey::from_bytes([9; 32]), PreimageSeed::new(SEED));
     provider.escrow = escrow;
+    provider.offers = vec![Offer::flat(JobKind::SUMMARIZATION, AMOUNT)];
     Config { provider: Some(provider), customer: CustomerConfig::new(Network::Regtest) }
 }
 
 fn at(seconds: u64) -> Timestamp {
     NOW.after(Millis::from_secs(seconds))
+}
+
+/// A job comes in, and is about to get its invoice.
+fn come_in(engine: &mut Engine, job: JobId, by: CustomerKey) {
+    let mut request = JobRequest::new(job, by, JobKind::SUMMARIZATION, NOW);
+    request.inputs = vec![JobInput::text("a text")];
+    request.bid = Some(AMOUNT);
+    engine.handle(NOW, Input::Request(Box::new(request)));
+    let actions = engine.handle(NOW, Input::Resolved { job, outcome: Ok(InputSize { bytes: 9 }) });
+    assert!(actions.iter().any(|action| matches!(action, Action::Invoice { .. })), "{actions:?}");
 }
 
 /// What the wallet holds for a job, by the hash that this provider derives for that job.
@@ -51,6 +66,25 @@ fn what_is_locked_for_a_forgotten_job_goes_back_a_while_after_the_start() {
     assert!(asks(&engine.handle(at(41), Input::Tick)), "whether it went back is looked at");
     assert_eq!(engine.handle(at(42), Input::Held(Vec::new())), []);
     assert_eq!(engine.next_wake(), None);
+}
+
+#[test]
+fn a_job_that_comes_in_again_and_is_taken_back_gives_back_what_was_locked_before() {
+    let (mut engine, _) = Engine::restore(NOW, config(true), []);
+    let (job, by) = (JobId::from_bytes([1; 32]), CustomerKey::from_bytes([1; 32]));
+    come_in(&mut engine, job, by);
+    engine.handle(NOW, Input::Cancel(Cancel { job, by, providers: Vec::new() }));
+    assert!(asks(&engine.handle(at(20), Input::Tick)));
+    let actions = engine.handle(at(20), Input::Held(vec![held_for(1)]));
+    assert_eq!(cancelled(&actions), [held_for(1).hash]);
+}
+
+#[test]
+fn what_is_locked_for_a_job_in_hand_stays() {
+    let mut engine = Engine::new(config(true));
+    let (job, by) = (JobId::from_bytes([1; 32]), CustomerKey::from_bytes([1; 32]));
+    come_in(&mut engine, job, by);
+    assert_eq!(cancelled(&engine.handle(NOW, Input::Held(vec![held_for(1)]))), []);
 }
 
 #[test]

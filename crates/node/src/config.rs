@@ -200,6 +200,11 @@ pub struct Customer {
     /// The most that this node pays in a day (UTC), fees and refunds included, whatever the wallet
     /// itself allows, in millisatoshis; 0 sets no limit.
     pub daily_limit_msat: u64,
+    /// The most that may be with a provider that has delivered nothing yet, paid in advance, in millisatoshis.
+    /// It grows with each delivery. Payments that are locked until delivery do not count.
+    pub advance_newcomer_msat: u64,
+    /// The most that may be with any one provider, paid in advance, in millisatoshis; 0 pays nothing in advance.
+    pub advance_most_msat: u64,
     /// How long to wait before a silent wallet is asked again, in milliseconds.
     pub recheck_ms: u64,
 }
@@ -212,6 +217,8 @@ impl Default for Customer {
             max_fee_msat: 5_000,
             // A day's work of a busy agent at a few satoshis a job, and no fortune if it runs wild.
             daily_limit_msat: 100_000_000,
+            advance_newcomer_msat: 1_000_000,
+            advance_most_msat: 20_000_000,
             recheck_ms: 5_000,
         }
     }
@@ -234,6 +241,11 @@ impl Customer {
             0 => None,
             limit => Some(Msat::new(limit)),
         }
+    }
+
+    /// What may be with one provider in advance: the most before its first delivery, and the most ever.
+    pub const fn advance(&self) -> (Msat, Msat) {
+        (Msat::new(self.advance_newcomer_msat), Msat::new(self.advance_most_msat))
     }
 
     /// The most that routing may cost.

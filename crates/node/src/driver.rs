@@ -451,17 +451,22 @@ impl Driver {
         Some(Input::Sent(Sent::Told(unnamed)))
     }
 
-    /// Leaves out what is held for jobs that our records name; those are told what the wallet says.
+    /// Leaves out the held payments that our records name; their jobs are told what the wallet says.
     fn strays(&mut self, now: Timestamp, input: Input, pending: &mut Pending) -> Input {
         let Input::Held(held) = input else { return input };
         let mut strays = Vec::new();
         for payment in held {
             let HeldPayment { hash, amount, job } = payment;
-            if !self.store.knows_job(job).unwrap_or(true) && !pending.knows_job(job) {
-                tracing::warn!(%hash, %amount, %job, "a payment is locked for a job that no record here names");
-                strays.push(payment);
-            } else if !self.engine.knows(hash) {
-                self.input(now, Input::Incoming { hash, state: Incoming::Held { amount } }, pending);
+            if self.engine.knows(hash) {
+                continue;
+            }
+            match self.store.record_for(hash) {
+                Ok(records) if records.is_empty() => {
+                    tracing::warn!(%hash, %amount, %job, "a payment is locked that no record here names");
+                    strays.push(payment);
+                }
+                Ok(_) => self.input(now, Input::Incoming { hash, state: Incoming::Held { amount } }, pending),
+                Err(error) => tracing::error!(%error, %hash, "a payment cannot be matched to its job"),
             }
         }
         Input::Held(strays)

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use openagents_engine::{Config as EngineConfig, CustomerConfig, PreimageSeed, ProviderConfig};
+use openagents_engine::{AdvanceLimit, Config as EngineConfig, CustomerConfig, PreimageSeed, ProviderConfig};
 use openagents_policy::Policy;
 use openagents_relay::{Hub, HubConfig, RelayActor, RelayConfig, RelayHandle, RelayUrl};
 use openagents_types::{DayBudget, JobKind, Network, ProviderKey};
@@ -460,6 +460,8 @@ impl Builder {
         let mut customer = CustomerConfig::new(network);
         customer.recheck = self.options.config.customer.recheck();
         customer.receipts = self.options.config.receipts.send;
+        let (newcomer, most) = self.options.config.customer.advance();
+        customer.advance = Some(AdvanceLimit { newcomer, most });
         EngineConfig { provider, customer }
     }
 

@@ -5,7 +5,7 @@ const ABOUT_THE_JOB: &[&str] = &["input", "input-too-large", "invalid", POLICY];
 
 /// Codes with which a customer turns an offer down.
 const OF_CUSTOMERS: &[&str] =
-    &["amount", "above-bid", "network", "expiring", "uninvited", "again", DAILY_LIMIT];
+    &["amount", "above-bid", "network", "expiring", "uninvited", "again", DAILY_LIMIT, IN_ADVANCE];
 
 /// The code of work that did not come to an end.
 pub const FAILED: &str = "failed";
@@ -15,6 +15,9 @@ pub const POLICY: &str = "policy";
 
 /// The code of an offer that the customer's budget for the day does not cover.
 pub const DAILY_LIMIT: &str = "daily-limit";
+
+/// The code of an offer that wants more in advance than its provider is trusted with.
+pub const IN_ADVANCE: &str = "in-advance";
 
 /// Whether a refusal is about the job itself, so that asking again as it is brings the same.
 pub fn is_about_the_job(code: &str) -> bool {

@@ -9,7 +9,7 @@ use openagents_types::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal};
+use super::{Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal, advance::Advanced};
 use crate::{
     Action, Actions, CustomerConfig, Direction, PaymentRow, Record, Standing, choice::score, job::note_step,
     receipt::Waiting, schedule::Schedule,
@@ -28,6 +28,8 @@ pub(crate) struct CustomerDesk {
     /// Jobs from before the start, until the wallet has said what it paid lately.
     pub(crate) unreconciled: BTreeSet<JobId>,
     standings: HashMap<ProviderKey, Standing>,
+    /// What providers have in advance for the jobs on the desk.
+    pub(crate) advanced: Advanced,
     pub(crate) receipts: Waiting,
 }
 
@@ -42,6 +44,7 @@ impl CustomerDesk {
             offered: HashMap::new(),
             unreconciled: BTreeSet::new(),
             standings: HashMap::new(),
+            advanced: Advanced::default(),
             receipts: Waiting::default(),
         }
     }
@@ -84,7 +87,9 @@ impl CustomerDesk {
             return self.keep(now, ask, out);
         }
         let Phase::Collecting { until } = ask.phase else { return self.put(ask) };
-        match self.objection(now, &ask, &quote) {
+        let distrust =
+            |message| Refusal { provider: quote.provider, code: refusal::IN_ADVANCE.into(), message };
+        match self.objection(now, &ask, &quote).or_else(|| self.over_trust(&quote).map(distrust)) {
             Some(refusal) => self.note_refusal(&mut ask, refusal),
             None => ask.quotes.push(quote),
         }
@@ -132,7 +137,7 @@ impl CustomerDesk {
         }
         let margin = now.after(self.config.quote_margin);
         ask.quotes.retain(|q| q.expires_at.min(q.invoice.expires_at) >= margin);
-        self.leave_to_tomorrow(now, ask);
+        self.drop_uncovered(now, ask);
         let best = ask
             .quotes
             .iter()
@@ -145,13 +150,14 @@ impl CustomerDesk {
         ask.phase = Phase::Waiting;
     }
 
-    /// Drops the offers that the day no longer covers, because other jobs were paid since they came.
-    fn leave_to_tomorrow(&self, now: Timestamp, ask: &mut Ask) {
+    /// Drops the offers that the day, or our trust, no longer covers, because other jobs were paid since they came.
+    fn drop_uncovered(&self, now: Timestamp, ask: &mut Ask) {
         for quote in std::mem::take(&mut ask.quotes) {
-            match self.over_budget(now, ask, quote.price) {
+            let over_budget = self.over_budget(now, ask, quote.price).map(|why| (refusal::DAILY_LIMIT, why));
+            match over_budget.or_else(|| self.over_trust(&quote).map(|why| (refusal::IN_ADVANCE, why))) {
                 None => ask.quotes.push(quote),
-                Some(message) => {
-                    let code = refusal::DAILY_LIMIT.into();
+                Some((code, message)) => {
+                    let code = code.into();
                     self.note_refusal(ask, Refusal { provider: quote.provider, code, message });
                 }
             }
@@ -185,7 +191,7 @@ impl CustomerDesk {
         }
     }
 
-    fn standing(&self, provider: ProviderKey) -> Standing {
+    pub(crate) fn standing(&self, provider: ProviderKey) -> Standing {
         self.standings.get(&provider).copied().unwrap_or(Standing::unknown(provider))
     }
 
@@ -492,6 +498,7 @@ impl CustomerDesk {
 
     pub(crate) fn take(&mut self, id: JobId) -> Option<Ask> {
         let ask = self.asks.remove(&id)?;
+        self.advanced.remove(&ask);
         for quote in &ask.quotes {
             if let Entry::Occupied(mut count) = self.offered.entry(quote.invoice.payment_hash) {
                 *count.get_mut() -= 1;
@@ -508,6 +515,7 @@ impl CustomerDesk {
         for quote in &ask.quotes {
             *self.offered.entry(quote.invoice.payment_hash).or_default() += 1;
         }
+        self.advanced.add(&ask);
         self.asks.insert(ask.id, ask);
     }
 

@@ -158,7 +158,7 @@ impl Node {
         let input = match input {
             Input::Sent(Sent::Told(sent)) => Input::Sent(Sent::Told(self.disk.unnamed(sent))),
             Input::Held(mut held) => {
-                held.retain(|payment| !self.disk.jobs.contains_key(&payment.job));
+                held.retain(|payment| !self.disk.payments.contains_key(&payment.hash));
                 Input::Held(held)
             }
             input => input,

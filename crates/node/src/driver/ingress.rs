@@ -103,7 +103,7 @@ impl Pending {
         })
     }
 
-    pub(super) fn knows_job(&self, id: openagents_types::JobId) -> bool {
+    fn knows_job(&self, id: openagents_types::JobId) -> bool {
         self.batch.records.iter().any(|record| matches!(record, Record::Job(job) if job.id() == id))
     }
 }

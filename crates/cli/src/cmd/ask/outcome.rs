@@ -75,7 +75,7 @@ pub(super) fn exit(job: &JobView, ending: Ending) -> Exit {
         Ending::Interrupted => Exit::Interrupted,
         _ if job.in_flight_msat > 0 => Exit::Pending,
         _ if job.state == "no-offer" || was_refused(job) => match why_refused(job) {
-            WhyRefused::Price | WhyRefused::DayLimit => Exit::Refused,
+            WhyRefused::Price | WhyRefused::DayLimit | WhyRefused::InAdvance => Exit::Refused,
             WhyRefused::Job => Exit::Error,
             WhyRefused::Other => Exit::NoOffer,
         },
@@ -96,6 +96,8 @@ enum WhyRefused {
     Price,
     /// Offers are above what is left of the day's budget.
     DayLimit,
+    /// Offers want more in advance than their providers are trusted with.
+    InAdvance,
     /// The job itself: asked again, it is refused again.
     Job,
     /// Nobody is there, or whoever is has no room.
@@ -107,6 +109,8 @@ fn why_refused(job: &JobView) -> WhyRefused {
     let codes = || job.refusals.iter().map(|refusal| refusal.code.as_str());
     if codes().any(|code| code == refusal::DAILY_LIMIT) {
         WhyRefused::DayLimit
+    } else if codes().any(|code| code == refusal::IN_ADVANCE) {
+        WhyRefused::InAdvance
     } else if job.quotes.iter().any(|quote| quote.price_msat > bid)
         || codes().any(|code| matches!(code, "bid-too-low" | "too-dear" | "above-bid"))
     {
@@ -152,6 +156,9 @@ fn next(job: &JobView, exit: Exit) -> Option<String> {
     let next = match (exit, why_refused(job)) {
         (Exit::Refused, WhyRefused::DayLimit) => {
             "wait for the next day (UTC), or raise `daily_limit_msat` under [customer] in config.toml and restart the node"
+        }
+        (Exit::Refused, WhyRefused::InAdvance) => {
+            "ask a provider whose wallet locks payments, ask for less at a time, or raise `advance_newcomer_msat` under [customer] in config.toml and restart the node"
         }
         (Exit::Refused, _) => "raise --max-sat, or ask another provider",
         (Exit::NoOffer, _) if job.refusals.is_empty() => {
