@@ -53,7 +53,7 @@ impl ProviderDesk {
     }
 
     fn judge(&self, now: Timestamp, request: &JobRequest) -> Verdict {
-        let addressed = request.providers.contains(&self.config.key);
+        let addressed = self.is_addressed(request);
         if !addressed && !request.providers.is_empty() {
             return Verdict::Ignore;
         }
@@ -67,6 +67,9 @@ impl ProviderDesk {
                 Why::new("clock", "the request is dated in the future; check your clock and ask again"),
                 None,
             );
+        }
+        if let Some(why) = self.off_duty() {
+            return if addressed { Verdict::Refuse(why, None) } else { Verdict::Ignore };
         }
         let Some(offer) = self.config.offer(request.kind) else {
             return match addressed {

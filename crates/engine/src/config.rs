@@ -8,7 +8,7 @@ use openagents_types::{
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::{bidding::PriceRule, customer::AdvanceLimit};
+use crate::{bidding::PriceRule, customer::AdvanceLimit, shift::Shift};
 
 /// Settings of both halves.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub struct ProviderConfig {
     pub seed: PreimageSeed,
     /// What is for sale.
     pub offers: Vec<Offer>,
+    /// What the operator has told it to do.
+    pub shift: Shift,
     /// Whether the wallet can hold invoices, so that payments are locked and not taken first.
     pub escrow: bool,
     /// Jobs that run at once.
@@ -63,6 +65,7 @@ impl ProviderConfig {
             key,
             seed,
             offers: Vec::new(),
+            shift: Shift::Open,
             escrow: true,
             slots: 2,
             queue_limit: 1_000,

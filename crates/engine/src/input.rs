@@ -5,7 +5,7 @@ use openagents_types::{
     Usage,
 };
 
-use crate::{Ask, HeldPayment, InvoiceFor, Record, Sent, job::Why, receipt::Received};
+use crate::{Ask, HeldPayment, InvoiceFor, Record, Sent, Shift, job::Why, receipt::Received};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -100,6 +100,8 @@ pub enum Input {
     Sent(Sent),
     /// To the provider: what the wallet holds for jobs and no record names.
     Held(Vec<HeldPayment>),
+    /// To the provider: its operator tells it to work, to pause or to stop.
+    Shift(Shift),
     /// A record from the store that a payment named although its job had left memory.
     Recall(Box<Record>),
     /// Time has passed.

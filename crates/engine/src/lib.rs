@@ -13,8 +13,9 @@
 //! The provider's half: [`admission`] decides what may come in, [`bidding`] what it costs,
 //! [`payment`] what money that arrived means, [`queue`] who is next, [`delivery`] what happens to
 //! the work and [`refund`] how money goes back; [`job`] has the states. [`reconcile`] is what comes first
-//! after a start, [`stray`] what comes a while later. The customer's half is [`customer`], with [`choice`] between offers. [`receipt`] has what both
-//! say afterwards.
+//! after a start, [`stray`] what comes a while later; [`shift`] is the
+//! operator's word. The customer's half is [`customer`], with [`choice`] between offers. [`receipt`] has what both say
+//! afterwards.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should"))]
 
@@ -35,6 +36,7 @@ pub mod receipt;
 pub mod reconcile;
 pub mod refund;
 mod schedule;
+pub mod shift;
 pub mod stray;
 
 use openagents_types::{DayBudget, PaymentHash, Timestamp};
@@ -47,6 +49,7 @@ pub use input::{Incoming, Input, InputSize, Outgoing, RunFault};
 pub use job::Job;
 pub use ledger::{Direction, Entry, Movement, PaymentRow};
 pub use reconcile::{Sent, SentPayment};
+pub use shift::Shift;
 pub use stray::HeldPayment;
 
 use crate::{customer::CustomerDesk, provider::ProviderDesk, reconcile::Reconciling};
@@ -142,7 +145,8 @@ impl Engine {
             | Input::Progress { .. }
             | Input::Finished { .. }
             | Input::RunFailed { .. }
-            | Input::Held(_) => {
+            | Input::Held(_)
+            | Input::Shift(_) => {
                 if let Some(desk) = &mut self.provider {
                     desk.handle(now, input, out);
                 }

@@ -16,6 +16,7 @@ use crate::{
     job::{EXPIRED, Funds, Outcome, State, Why},
     provider::{ProviderDesk, refusal},
     receipt::Work,
+    shift::{Shift, stopped},
 };
 
 /// An offer that is over, and the payment that may still come for it.
@@ -112,6 +113,8 @@ impl ProviderDesk {
         if funds.amount() < price {
             let message = format!("{} arrived, the price is {price}; the payment goes back", funds.amount());
             self.give_back(now, id, funds, Why::new("short", message), out);
+        } else if self.config.shift == Shift::Stopped {
+            self.give_back(now, id, funds, stopped(), out);
         } else if self.is_too_late(now, id) {
             let message = "the payment came after the job's own deadline; it goes back";
             self.give_back(now, id, funds, Why::new("late", message), out);

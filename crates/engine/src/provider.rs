@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use openagents_types::{Draft, Invoice, JobId, Millis, Notice, PaymentHash, Timestamp};
 
 use crate::{
-    Action, Actions, Input, Job, ProviderConfig, Record,
+    Action, Actions, Input, Job, ProviderConfig, Record, Shift,
     job::{Outcome, State, Why, note_step},
     queue::Place,
     schedule::Schedule,
@@ -52,6 +52,7 @@ impl ProviderDesk {
             Input::Finished { job, content, usage } => self.finished(now, job, content, usage, out),
             Input::RunFailed { job, fault } => self.run_failed(now, job, fault, out),
             Input::Held(held) => self.held(now, &held, out),
+            Input::Shift(shift) => self.shift(now, shift, out),
             _ => {}
         }
         self.start_waiting(now, out);
@@ -69,6 +70,9 @@ impl ProviderDesk {
         self.restored.extend(&ids);
         for id in ids {
             self.resume(now, id, out);
+        }
+        if self.config.shift == Shift::Stopped {
+            self.give_up_all(now, out);
         }
         self.expect_strays(now);
         self.start_waiting(now, out);

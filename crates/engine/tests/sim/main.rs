@@ -50,6 +50,18 @@ fn no_old_backup_pays_a_second_time() {
 }
 
 #[test]
+fn no_stopped_provider_works_or_keeps_money() {
+    let first = number("OPENAGENTS_SIM_FIRST", 1);
+    let mut sum = world::Report::default();
+    for seed in first..first + number("OPENAGENTS_SIM_SEEDS", 300) {
+        let outcome = std::panic::catch_unwind(|| World::new(seed, Weather::Shifts).run());
+        let report = outcome.unwrap_or_else(|_| panic!("seed {seed}: a stopped provider broke the market"));
+        sum.add(&report);
+    }
+    assert!(sum.stops > 100 && sum.delivered > 0 && sum.releases > 0 && sum.refunds > 0, "{sum:?}");
+}
+
+#[test]
 fn in_fair_weather_every_affordable_job_is_delivered_and_paid_once() {
     for seed in 1..=200 {
         let report = World::new(seed, Weather::Fair).run();

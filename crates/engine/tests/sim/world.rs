@@ -7,7 +7,7 @@ use std::{
 
 use openagents_engine::{
     Action, Ask, AskOptions, Config, CustomerConfig, Incoming, Input, InputSize, InvoiceFor, Movement, Offer,
-    Outgoing, PreimageSeed, ProviderConfig, RunFault, Sent,
+    Outgoing, PreimageSeed, ProviderConfig, RunFault, Sent, Shift,
     customer::{AskOutcome, Phase},
     job::State,
     receipt::Received,
@@ -37,6 +37,8 @@ pub(crate) enum Weather {
     Storm,
     /// A storm in which dead nodes come back with an earlier disk.
     Backups,
+    /// A storm in which operators pause and stop their providers, and open them again.
+    Shifts,
 }
 
 /// What happened in a world.
@@ -56,6 +58,8 @@ pub(crate) struct Report {
     /// Payments given back that no record named, and those that only the wallet's limit gave back.
     pub(crate) strays: u64,
     pub(crate) lapses: u64,
+    /// Providers that were stopped.
+    pub(crate) stops: u64,
     /// Jobs that were paid and delivered.
     pub(crate) paid: u64,
     pub(crate) receipts: u64,
@@ -78,6 +82,7 @@ impl Report {
         self.doubted += other.doubted;
         self.strays += other.strays;
         self.lapses += other.lapses;
+        self.stops += other.stops;
         self.paid += other.paid;
         self.receipts += other.receipts;
         self.countersigned += other.countersigned;
@@ -120,6 +125,11 @@ enum Event {
     Start {
         node: usize,
     },
+    /// An operator speaks.
+    Shift {
+        node: usize,
+        shift: Shift,
+    },
     Bank,
 }
 
@@ -140,8 +150,9 @@ pub(crate) struct World {
     sent: HashMap<PaymentHash, u32>,
     flipped: HashMap<PaymentHash, bool>,
     wakes: Vec<Option<u64>>,
-    /// Receipts that were said as they are, by job and provider.
-    receipts: HashMap<(JobId, ProviderKey), (EventId, Receipt)>,
+    /// Receipts that were said as they are, by job and provider. A provider whose records are older than a receipt
+    /// says another.
+    receipts: HashMap<(JobId, ProviderKey), Vec<(EventId, Receipt)>>,
     report: Report,
 }
 
@@ -182,7 +193,23 @@ impl World {
                 world.plan_job(node, delay);
             }
         }
+        if weather == Weather::Shifts {
+            world.plan_shifts();
+        }
         world
+    }
+
+    /// Providers are paused or stopped for a while, and open when the storm is over.
+    fn plan_shifts(&mut self) {
+        for node in 0..self.providers {
+            for _ in 0..self.rng.between(1, 3) {
+                let from = self.rng.between(10, 60_000);
+                let shift = if self.rng.chance(60) { Shift::Stopped } else { Shift::Paused };
+                self.at(from, Event::Shift { node, shift });
+                let until = from + self.rng.between(1_000, 30_000);
+                self.at(until, Event::Shift { node, shift: Shift::Open });
+            }
+        }
     }
 
     pub(crate) fn run(mut self) -> Report {
@@ -225,6 +252,14 @@ impl World {
                 }
             }
             Event::Deliver { node, word } => self.deliver(node, word),
+            Event::Shift { node, shift } => {
+                // Written down before it is said, so that it also holds after a crash.
+                if let Some(provider) = &mut self.nodes[node].config.provider {
+                    provider.shift = shift;
+                }
+                self.report.stops += u64::from(shift == Shift::Stopped);
+                self.hear(node, Input::Shift(shift));
+            }
             Event::Refetch { node } => self.refetch(node),
             // A busy machine hears what came in meanwhile before it looks at the clock.
             Event::Wake { node } if self.trouble(10) => {
@@ -334,6 +369,9 @@ impl World {
     }
 
     fn act(&mut self, node: usize, action: Action) {
+        let shift = self.nodes[node].config.provider.as_ref().map_or(Shift::Open, |provider| provider.shift);
+        let runs = matches!(action, Action::Run { .. });
+        assert!(!(runs && shift == Shift::Stopped), "provider {node} works although it was stopped");
         let delay = self.rng.between(1, 400);
         match action {
             Action::Announce { job, draft } => self.publish(node, job, &draft),
@@ -424,7 +462,9 @@ impl World {
         let time = self.time();
         let delay = if self.trouble(5) { self.rng.between(5_000, 100_000) } else { self.rng.between(5, 300) };
         if !self.bank.pay(time, node, hash, delay) {
-            assert!(lifetime_left || !first, "a dead invoice was paid");
+            // Whoever was stopped has withdrawn its offers, and that may not have been heard yet.
+            let withdrawn = self.weather == Weather::Shifts;
+            assert!(lifetime_left || !first || withdrawn, "a dead invoice was paid");
             return Some(Input::Outgoing { hash, state: Outgoing::Failed { reason: "unpayable".into() } });
         }
         *self.sent.entry(hash).or_default() += 1;
@@ -580,8 +620,9 @@ impl World {
             Draft::Partial { .. } => return,
             Draft::Receipt(receipt) => return self.say_receipt(node, event, receipt),
             Draft::Countersign { provider, receipt, .. } => {
-                let said = self.receipts.get(&(job, *provider)).map(|(event, _)| event);
-                assert_eq!(said, Some(receipt), "a false receipt was agreed to");
+                let said = self.receipts.get(&(job, *provider)).map(Vec::as_slice).unwrap_or_default();
+                assert!(said.iter().any(|(event, _)| event == receipt), "a false receipt was agreed to");
+                assert!(said.len() == 1 || self.weather == Weather::Backups, "two receipts were said");
                 return;
             }
         };
@@ -603,7 +644,7 @@ impl World {
             }
         }
         if said == *receipt {
-            self.receipts.insert((said.job, said.provider), (event, said.clone()));
+            self.receipts.entry((said.job, said.provider)).or_default().push((event, said.clone()));
         }
         let digest = ContentHash::of(b"what it says");
         let received = Received { receipt: said, body: "".into(), event, digest, raw: "".into() };
@@ -725,8 +766,10 @@ impl World {
                 assert_eq!(receipt.customer, self.requests[id].customer);
             }
             for (id, (receipt, dispute)) in &node.disk.received {
-                let said =
-                    self.receipts.get(&(*id, receipt.provider)).is_some_and(|(_, said)| said == receipt);
+                let said = self
+                    .receipts
+                    .get(&(*id, receipt.provider))
+                    .is_some_and(|all| all.iter().any(|(_, said)| said == receipt));
                 assert_eq!(dispute.is_none(), said, "customer {index}: {dispute:?} of {receipt:#?}");
                 self.report.disputed += u64::from(dispute.is_some());
                 if dispute.is_none() {
