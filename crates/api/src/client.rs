@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     AskBody, Asked, AuditQuery, AuditView, Cleared, JobView, LedgerView, Listing, NewsView, NodeView,
-    Problem, PublishedReceipt, ReceiptQuery, ReceiptView, ReconcileView, ResultView, SeedsView, Side,
-    TestWalletBody, TransactionView,
+    Problem, PublishedReceipt, ReceiptQuery, ReceiptView, ReconcileView, ResultView, SeedsView, ShiftOrder,
+    Side, TestWalletBody, TransactionView,
 };
 
 /// A node's API at one address.
@@ -210,6 +210,14 @@ impl Client {
     /// The node does not answer, has no wallet, or the wallet does not answer.
     pub async fn reconcile(&self) -> Result<ReconcileView, ClientError> {
         self.read(self.request(Method::POST, "/api/v1/wallet/reconcile")).await
+    }
+
+    /// Tells the provider to work, to pause or to stop; how the node then stands.
+    ///
+    /// # Errors
+    /// The node does not answer, sells nothing, or cannot write the order down.
+    pub async fn shift(&self, order: ShiftOrder) -> Result<NodeView, ClientError> {
+        self.read(self.request(Method::POST, &format!("/api/v1/provider/{}", order.word()))).await
     }
 
     /// Asks the Lightning node that is the node's wallet: `get_info`, `new_address`, `onchain_balance`,

@@ -12,7 +12,8 @@ pub use view::{
     AskBody, Asked, AuditQuery, AuditView, Cleared, DifferenceView, DisputeView, JobView, LedgerLine,
     LedgerView, Listing, MovementView, NewsView, NodeView, OfferView, Problem, ProviderView,
     PublishedReceipt, QuoteView, ReceiptQuery, ReceiptView, ReconcileView, ReconciledView, RefusalView,
-    RelayView, ResultView, SeedView, SeedsView, Side, StepView, TestWalletBody, TransactionView, WalletView,
+    RelayView, ResultView, SeedView, SeedsView, ShiftOrder, Side, StepView, TestWalletBody, TransactionView,
+    WalletView,
 };
 
 /// The version of the shapes in this crate, in every answer's `schema_version`.

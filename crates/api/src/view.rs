@@ -54,6 +54,35 @@ pub struct ProviderView {
     pub slots: usize,
     /// Whether new jobs are turned away because the node is stopping.
     pub draining: bool,
+    /// What its operator has told it: `open`, `paused` or `stopped`.
+    #[serde(default)]
+    pub shift: String,
+}
+
+/// What an operator can tell a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShiftOrder {
+    /// Take jobs again.
+    Resume,
+    /// Take no new jobs; do those in hand.
+    Pause,
+    /// Take no new jobs; when those in hand are done, end the node.
+    Drain,
+    /// Stop all work now; payments of jobs in hand go back.
+    Kill,
+}
+
+impl ShiftOrder {
+    /// Its word, such as `pause`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Resume => "resume",
+            Self::Pause => "pause",
+            Self::Drain => "drain",
+            Self::Kill => "kill",
+        }
+    }
 }
 
 /// One kind of work for sale.

@@ -171,8 +171,14 @@ impl Engine {
     fn incoming(&mut self, now: Timestamp, hash: PaymentHash, state: Incoming, out: &mut Actions) {
         if self.customer.awaits_refund(hash) {
             self.customer.refund_arrived(now, hash, state, out);
-        } else if let Some(desk) = &mut self.provider {
-            desk.incoming(now, hash, state, out);
+        } else {
+            let sold = self.provider.as_ref().is_some_and(|desk| desk.knows(hash));
+            if let (Some(job), false) = (self.recalled, sold) {
+                self.customer.dropped_refund_arrived(now, job, hash, state, out);
+            }
+            if let Some(desk) = &mut self.provider {
+                desk.incoming(now, hash, state, out);
+            }
         }
         self.dismiss();
     }
@@ -274,6 +280,11 @@ impl Engine {
     /// How many jobs each half holds in memory: (provider, customer).
     pub fn load(&self) -> (usize, usize) {
         (self.provider.as_ref().map_or(0, ProviderDesk::len), self.customer.len())
+    }
+
+    /// Offers of the provider that may still be paid.
+    pub fn offered(&self) -> usize {
+        self.provider.as_ref().map_or(0, |desk| desk.offered)
     }
 
     /// Jobs waiting and running at the provider, for the heartbeat: (queued, running).

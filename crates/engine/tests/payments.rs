@@ -4,8 +4,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use openagents_engine::{
-    Action, Ask, AskOptions, Config, CustomerConfig, Engine, Incoming, Input, Job, Outgoing, PreimageSeed,
-    ProviderConfig, Record,
+    Action, Ask, AskOptions, Config, CustomerConfig, Engine, Incoming, Input, Job, Movement, Outgoing,
+    PreimageSeed, ProviderConfig, Record,
     customer::{AskOutcome, Attempt, Money, Phase, Reclaim},
     job::{Outcome, State},
 };
@@ -329,4 +329,23 @@ fn whoever_has_to_fetch_the_inputs_first_is_waited_for_longer() {
             "{input:?}"
         );
     }
+}
+
+#[test]
+fn a_refund_for_a_job_that_was_delivered_after_all_is_booked_where_it_is() {
+    let mut bought = ask(1);
+    let money = Money::Settled { preimage: PREIMAGE, fee: Msat::ZERO, reclaim: Reclaim::No };
+    bought.attempts.push(Attempt { quote: quote(1), since: NOW, money });
+    bought.phase = Phase::Closed { outcome: AskOutcome::Delivered };
+    let (id, claim) = (bought.id, PaymentHash::from_bytes([6; 32]));
+    let mut engine = engine();
+    engine.handle(NOW, Input::Recall(Box::new(Record::Ask(Box::new(bought)))));
+    let state = Incoming::Settled { amount: Msat::new(1_000) };
+    let actions = engine.handle(NOW, Input::Incoming { hash: claim, state });
+    let booked = actions.iter().find_map(|action| match action {
+        Action::Save(Record::Entry(entry)) => Some((entry.job, entry.hash, entry.movement, entry.amount)),
+        _ => None,
+    });
+    assert_eq!(booked, Some((id, claim, Movement::RefundReceived, Msat::new(1_000))));
+    assert_eq!(engine.load(), (0, 0));
 }

@@ -3,9 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use openagents_engine::ProviderConfig;
+use openagents_engine::{ProviderConfig, Shift};
 use openagents_protocol::{ad, heartbeat};
-use tokio::time::interval;
+use tokio::{sync::watch, time::interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{clock, config::Config, driver::DriverHandle, identity::Identity, offers, relays::Relays};
@@ -22,6 +22,7 @@ pub(crate) struct Advertiser {
     provider: ProviderConfig,
     relays: Relays,
     driver: DriverHandle,
+    shift: watch::Receiver<Shift>,
 }
 
 impl Advertiser {
@@ -31,6 +32,7 @@ impl Advertiser {
         provider: ProviderConfig,
         relays: Relays,
         driver: DriverHandle,
+        shift: watch::Receiver<Shift>,
     ) -> Self {
         Self {
             name: config.provider.name.clone(),
@@ -40,22 +42,41 @@ impl Advertiser {
             provider,
             relays,
             driver,
+            shift,
         }
     }
 
-    /// Advertises until the node stops, then takes the advertisements back.
-    pub(crate) async fn run(self, stop: CancellationToken) {
+    /// Advertises while the provider works, and takes the advertisements back when it does not.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        if !self.is_open() {
+            // It may have died before it took them back.
+            self.take_back();
+        }
         let mut renew = interval(RENEW_EVERY);
         let mut beat = interval(heartbeat::HEARTBEAT_EVERY.duration());
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                _ = renew.tick() => self.advertise(),
-                _ = beat.tick() => self.beat(),
+                Ok(()) = self.shift.changed() => {
+                    if self.is_open() {
+                        self.advertise();
+                        self.beat();
+                    } else {
+                        self.take_back();
+                    }
+                }
+                _ = renew.tick() => if self.is_open() { self.advertise() },
+                _ = beat.tick() => if self.is_open() { self.beat() },
             }
         }
-        self.take_back();
+        if self.is_open() {
+            self.take_back();
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        *self.shift.borrow() == Shift::Open
     }
 
     fn advertise(&self) {

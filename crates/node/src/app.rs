@@ -17,7 +17,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use openagents_api::{
-    AskBody, Asked, NodeView, Problem, ReconcileView, SeedView, Side, TestWalletBody, TransactionView,
+    AskBody, Asked, NodeView, Problem, ReconcileView, SeedView, ShiftOrder, Side, TestWalletBody,
+    TransactionView,
 };
 use openagents_types::{EventId, JobId, ProviderKey};
 
@@ -57,6 +58,8 @@ pub(crate) trait Desk: Send + Sync {
     async fn ask(&self, body: AskBody) -> Result<Asked, Problem>;
     /// Takes a job back.
     async fn cancel(&self, id: JobId) -> Result<(), Problem>;
+    /// Tells the provider to work, to pause or to stop.
+    async fn shift(&self, order: ShiftOrder) -> Result<NodeView, Problem>;
     /// Asks the wallet about every payment whose end is not known, and compares it with the books.
     async fn reconcile(&self) -> Result<ReconcileView, Problem>;
     /// Forgets all checks by the policy; gives their number.

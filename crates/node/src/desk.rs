@@ -9,9 +9,9 @@ use std::{
 use async_trait::async_trait;
 use openagents_api::{
     AskBody, Asked, NodeView, OfferView, Problem, ProviderView, ReconcileView, RelayView, SCHEMA_VERSION,
-    SeedView, Side, TestWalletBody, TransactionView, WalletView,
+    SeedView, ShiftOrder, Side, TestWalletBody, TransactionView, WalletView,
 };
-use openagents_engine::{AskOptions, Input, ProviderConfig};
+use openagents_engine::{AskOptions, Input, ProviderConfig, Shift};
 use openagents_types::{EventId, JobId, JobSpec, Millis, Msat, ProviderKey, Timestamp};
 use openagents_wallet::{HistoryFilter, WalletError, testnet::Opening};
 
@@ -27,6 +27,7 @@ use crate::{
     reconcile::{ReconcileError, Reconciliation},
     relays::Relays,
     seeds::{SeedError, Seeds},
+    shift::Foreman,
     store::Reader,
     till::Till,
     wallets::Testnet,
@@ -53,6 +54,7 @@ pub(crate) struct Counter {
     pub(crate) relays: Relays,
     pub(crate) till: Till,
     pub(crate) provider: Option<ProviderConfig>,
+    pub(crate) foreman: Foreman,
     pub(crate) testnet: Option<Testnet>,
 }
 
@@ -120,6 +122,36 @@ impl Desk for Counter {
     async fn cancel(&self, id: JobId) -> Result<(), Problem> {
         self.driver.report(Input::Withdraw { job: id, reason: "no longer wanted".into() }).await;
         Ok(())
+    }
+
+    async fn shift(&self, order: ShiftOrder) -> Result<NodeView, Problem> {
+        if self.provider.is_none() {
+            return Err(Problem {
+                code: "no-provider".into(),
+                message: "This node sells nothing, so there is nothing to pause or stop.".into(),
+                money: "No money moved.".into(),
+                next: "Start it without --customer to sell.".into(),
+            });
+        }
+        let shift = match order {
+            ShiftOrder::Resume => Shift::Open,
+            ShiftOrder::Pause => Shift::Paused,
+            ShiftOrder::Kill => Shift::Stopped,
+            ShiftOrder::Drain => {
+                self.foreman.drain().await;
+                return Ok(self.node().await);
+            }
+        };
+        match self.foreman.tell(shift).await {
+            Ok(()) => Ok(self.node().await),
+            Err(error) => Err(Problem {
+                code: "home".into(),
+                message: format!("Nothing was changed: {error}."),
+                money: "No money moved.".into(),
+                next: "Mend the home; `openagents doctor` says what is wrong. Ctrl-C stops the whole node."
+                    .into(),
+            }),
+        }
     }
 
     async fn reconcile(&self) -> Result<ReconcileView, Problem> {
@@ -243,6 +275,7 @@ impl Counter {
             running: gauges.running.load(Ordering::Relaxed),
             slots: provider.slots,
             draining: gauges.draining.load(Ordering::Relaxed),
+            shift: self.foreman.shift().word().into(),
         }
     }
 

@@ -131,6 +131,8 @@ pub struct Gauges {
     pub queued: AtomicUsize,
     /// Jobs being worked on.
     pub running: AtomicUsize,
+    /// Offers that may still be paid.
+    pub offered: AtomicUsize,
     /// Jobs in memory.
     pub in_hand: AtomicUsize,
     /// Whether new requests are turned away.
@@ -533,6 +535,7 @@ impl Driver {
         let (sold, bought) = self.engine.load();
         self.gauges.queued.store(queued, Ordering::Relaxed);
         self.gauges.running.store(running, Ordering::Relaxed);
+        self.gauges.offered.store(self.engine.offered(), Ordering::Relaxed);
         self.gauges.in_hand.store(sold + bought, Ordering::Relaxed);
         let next = self.engine.next_wake();
         self.wake.send_if_modified(|wake| std::mem::replace(wake, next) != next);

@@ -30,6 +30,7 @@ pub mod resolve;
 pub mod runtime;
 pub mod seeds;
 mod server;
+mod shift;
 pub mod store;
 pub mod till;
 mod wallets;

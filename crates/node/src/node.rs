@@ -29,6 +29,7 @@ use crate::{
     resolve::{Events, Resolver},
     runtime::Tasks,
     server,
+    shift::{Foreman, ShiftFile},
     store::{Reader, Store, StoreError},
     till::Till,
     wallets::{self, Testnet, WalletsError},
@@ -144,6 +145,8 @@ pub struct Node {
     tasks: Tasks,
     driver: DriverHandle,
     thread: std::thread::JoinHandle<Result<(), StoreError>>,
+    /// Hears when the node shall finish what it has and end.
+    wishes: mpsc::Receiver<()>,
     testnet: Option<Testnet>,
     token: Arc<str>,
     _lock: Lock,
@@ -171,6 +174,7 @@ impl Node {
             tasks: started.tasks,
             driver: started.driver,
             thread: started.thread,
+            wishes: started.wishes,
             testnet: started.testnet,
             token: started.token,
             _lock: lock,
@@ -204,18 +208,13 @@ impl Node {
     ///
     /// # Errors
     /// The disk refused; nothing was done about what could not be written down.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), StoreError> {
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), StoreError> {
         tokio::select! {
             () = stop => {}
-            () = self.driver_ended() => {}
+            () = driver_ended(&self.thread) => {}
+            () = drained(&mut self.wishes, &self.driver) => {}
         }
         self.shutdown().await
-    }
-
-    async fn driver_ended(&self) {
-        while !self.thread.is_finished() {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
     }
 
     /// Takes no new jobs, waits for running ones, and ends every task.
@@ -245,6 +244,25 @@ impl Node {
     }
 }
 
+async fn driver_ended(thread: &std::thread::JoinHandle<Result<(), StoreError>>) {
+    while !thread.is_finished() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Waits until it is wished that the node ends and everything that was promised is done: nothing waits, nothing
+/// runs, and no offer can be paid any more.
+async fn drained(wishes: &mut mpsc::Receiver<()>, driver: &DriverHandle) {
+    use std::sync::atomic::Ordering::Relaxed;
+    if wishes.recv().await.is_none() {
+        return std::future::pending().await;
+    }
+    let gauges = &driver.gauges;
+    while [&gauges.queued, &gauges.running, &gauges.offered].iter().any(|gauge| gauge.load(Relaxed) > 0) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 async fn listen(address: SocketAddr) -> Result<TcpListener, NodeError> {
     server::bind(address).await.map_err(|reason| NodeError::Listen { address, reason })
 }
@@ -261,6 +279,8 @@ struct Started {
     tasks: Tasks,
     driver: DriverHandle,
     thread: std::thread::JoinHandle<Result<(), StoreError>>,
+    /// Hears when the node shall finish what it has and end.
+    wishes: mpsc::Receiver<()>,
     testnet: Option<Testnet>,
     token: Arc<str>,
 }
@@ -317,6 +337,7 @@ impl Builder {
         self.tasks.spawn_until_stop(driver::keep_time(wake, handle.clone()));
         self.tasks.spawn_until_stop(relays.clone().listen(heard));
         self.tasks.spawn_until_stop(till.clone().listen());
+        let (foreman, wishes) = Foreman::new(ShiftFile::of(&self.options.home), handle.clone());
         let token = self.token()?;
         let up = self.up(embedded.as_ref(), provider.as_ref(), till.wallet().map(|_| network));
         let counter = Counter {
@@ -332,16 +353,23 @@ impl Builder {
             relays: relays.clone(),
             till,
             provider: provider.clone(),
+            foreman: foreman.clone(),
             testnet: testnet.clone(),
         };
         if let Some(provider) = provider {
-            let ads =
-                advertise::Advertiser::new(&self.options.config, identity, provider, relays, handle.clone());
+            let ads = advertise::Advertiser::new(
+                &self.options.config,
+                identity,
+                provider,
+                relays,
+                handle.clone(),
+                foreman.listen(),
+            );
             self.tasks.spawn(ads.run(self.tasks.stop_token()));
         }
         let router = self.router(counter, reader, bus, token.clone(), embedded);
         self.tasks.spawn(server::serve(listener, router, self.tasks.clone()));
-        Ok(Started { up, tasks: self.tasks, driver: handle, thread, testnet, token })
+        Ok(Started { up, tasks: self.tasks, driver: handle, thread, wishes, testnet, token })
     }
 
     /// The relay of a node that is a market of its own.
@@ -446,6 +474,7 @@ impl Builder {
             let seed = PreimageSeed::new(self.options.identity.derive_secret(b"hold-preimages"));
             let settings = &self.options.config.provider;
             ProviderConfig {
+                shift: ShiftFile::of(&self.options.home).read(),
                 offers: offers::offers(&self.options.config, backends),
                 escrow,
                 slots: settings.slots,

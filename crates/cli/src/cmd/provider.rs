@@ -1,7 +1,7 @@
 //! `openagents provider`: what this node sells, and how busy it is.
 
 use clap::Subcommand;
-use openagents_api::{NodeView, ProviderView, SCHEMA_VERSION, Side};
+use openagents_api::{NodeView, ProviderView, SCHEMA_VERSION, ShiftOrder, Side};
 use openagents_types::Msat;
 use serde_json::json;
 
@@ -12,12 +12,41 @@ use crate::{args::Global, exit::Exit, link, show, tables::table};
 pub(crate) enum Provider {
     /// What is for sale, at which price, and how much work is waiting
     Status,
+    /// Take no new jobs; those in hand are done
+    Pause,
+    /// Take jobs again
+    Resume,
+    /// Take no new jobs, and end the node when those in hand are done
+    Drain,
+    /// Stop all work now; payments of jobs in hand go back, and nothing is taken until you resume
+    Kill,
+}
+
+impl Provider {
+    const fn order(&self) -> Option<ShiftOrder> {
+        match self {
+            Self::Status => None,
+            Self::Pause => Some(ShiftOrder::Pause),
+            Self::Resume => Some(ShiftOrder::Resume),
+            Self::Drain => Some(ShiftOrder::Drain),
+            Self::Kill => Some(ShiftOrder::Kill),
+        }
+    }
 }
 
 /// Shows it.
-pub(crate) fn run(global: &Global, _command: &Provider) -> anyhow::Result<Exit> {
+pub(crate) fn run(global: &Global, command: &Provider) -> anyhow::Result<Exit> {
     let client = link::connect(&link::home(global)?)?;
-    let node = super::wait(async { Ok(client.node().await?) })?;
+    let node = super::wait(async {
+        Ok(match command.order() {
+            Some(order) => client.shift(order).await?,
+            None => client.node().await?,
+        })
+    })?;
+    if let (Some(order), false) = (command.order(), global.json) {
+        show::line(said(order))?;
+        return Ok(Exit::Ok);
+    }
     if global.json {
         let counts = sold(&node);
         show::json(&json!({
@@ -34,6 +63,20 @@ pub(crate) fn run(global: &Global, _command: &Provider) -> anyhow::Result<Exit> 
         None => show::line("this node sells nothing; start it without --customer to sell")?,
     }
     Ok(Exit::Ok)
+}
+
+/// What an order comes to.
+const fn said(order: ShiftOrder) -> &'static str {
+    match order {
+        ShiftOrder::Pause => {
+            "paused: no new jobs are taken, those in hand are done; `openagents provider resume` takes jobs again"
+        }
+        ShiftOrder::Resume => "open: jobs are taken, and advertised",
+        ShiftOrder::Drain => "draining: no new jobs are taken; the node ends when those in hand are done",
+        ShiftOrder::Kill => {
+            "stopped: no work is done, and payments of jobs in hand go back; `openagents provider resume` takes jobs again"
+        }
+    }
 }
 
 fn sold(node: &NodeView) -> Vec<(String, u64)> {
@@ -55,8 +98,12 @@ fn status(node: &NodeView, provider: &ProviderView) -> String {
         })
         .collect();
     let work = if provider.draining { ", stopping" } else { "" };
+    let shift = match provider.shift.as_str() {
+        "open" | "" => String::new(),
+        other => format!("\n{other}: no new jobs are taken; `openagents provider resume` takes them again"),
+    };
     let mut text = format!(
-        "provider {}\n{} running of {}, {} queued{work}\n\n{}",
+        "provider {}\n{} running of {}, {} queued{work}{shift}\n\n{}",
         node.npub,
         provider.running,
         provider.slots,

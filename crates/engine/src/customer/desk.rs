@@ -354,8 +354,8 @@ impl CustomerDesk {
         self.settle_up(now, ask, out);
     }
 
-    /// A provider that delivered after all has earned what we claimed back. It cannot have paid the
-    /// claim: a job is either delivered or refunded, never both.
+    /// A provider that delivered after all has earned what we claimed back. It will hardly pay the claim: a job is
+    /// either delivered or refunded. One that has forgotten its delivery may, and then that is booked.
     fn drop_claims(&mut self, ask: &mut Ask, provider: ProviderKey) {
         for attempt in ask.attempts.iter_mut().filter(|attempt| attempt.quote.provider == provider) {
             if let Money::Settled { reclaim, .. } = &mut attempt.money {

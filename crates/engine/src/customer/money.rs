@@ -183,6 +183,25 @@ impl CustomerDesk {
         self.put(ask);
     }
 
+    /// A refund that is no longer waited for has come all the same: its provider delivered, and then forgot that it
+    /// had. It is booked, because it is in the wallet.
+    pub(crate) fn dropped_refund_arrived(
+        &self,
+        now: Timestamp,
+        job: JobId,
+        hash: PaymentHash,
+        state: Incoming,
+        out: &mut Actions,
+    ) {
+        let Some(ask) = self.asks.get(&job) else { return };
+        if let (Incoming::Settled { amount }, false) =
+            (state, ask.attempts.iter().any(|attempt| attempt.hash() == hash))
+        {
+            let movement = Movement::RefundReceived;
+            out.save(Record::Entry(Entry { at: now, job, hash, movement, amount }));
+        }
+    }
+
     /// Asks the wallet about every payment of a job that is not final.
     pub(crate) fn ask_wallet(&self, ask: &Ask, out: &mut Actions) {
         for attempt in &ask.attempts {

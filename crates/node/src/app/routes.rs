@@ -77,6 +77,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/wallet/seed/status", get(seeds))
         .route("/api/v1/wallet/reconcile", post(reconcile))
         .route("/api/v1/wallet/lightning", post(lightning))
+        .route("/api/v1/provider/{order}", post(shift))
         .route("/api/v1/events", get(events))
         .route("/api/v1/policy/audit", get(audit).delete(clear_audit))
         .route("/api/v1/testnet/wallets", post(testnet_wallet))
@@ -317,6 +318,13 @@ async fn seeds(State(app): State<App>) -> Result<Json<SeedsView>, Failure> {
 
 async fn reconcile(State(app): State<App>) -> Result<Json<openagents_api::ReconcileView>, Failure> {
     Ok(Json(app.desk.reconcile().await?))
+}
+
+async fn shift(
+    State(app): State<App>,
+    Path(order): Path<openagents_api::ShiftOrder>,
+) -> Result<Json<openagents_api::NodeView>, Failure> {
+    Ok(Json(app.desk.shift(order).await?))
 }
 
 async fn events(State(ctx): State<Ctx>, headers: HeaderMap) -> Response {

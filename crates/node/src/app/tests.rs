@@ -59,6 +59,7 @@ impl Facts for Fake {
                 running: 1,
                 slots: 4,
                 draining: false,
+                shift: "open".into(),
             }),
             wallet: Some(WalletView {
                 kind: "nwc".into(),
@@ -109,6 +110,9 @@ impl Desk for Fake {
         Ok(())
     }
 
+    async fn shift(&self, _: openagents_api::ShiftOrder) -> Result<NodeView, Problem> {
+        Ok(self.node().await)
+    }
     async fn reconcile(&self) -> Result<ReconcileView, Problem> {
         Ok(ReconcileView {
             schema_version: SCHEMA_VERSION,
