@@ -31,10 +31,8 @@ NOTIFICATIONS = ["payment_received", "payment_sent"]
 
 # Seconds. A node waits ten for an ordinary answer, so ours are shorter.
 CALL = 8
-# A payment under way is looked at this often, should no event tell of it.
+# A payment whose end is not known is asked about this often, should no event tell of it.
 LOOK = 5
-# Doubtful payments are asked about this often.
-TEND = 30
 # The SDK may see a transfer late; one it does not know so long after its invoice expired was never made.
 GRACE = 3600
 # An orderly end of the SDK takes milliseconds.
@@ -607,14 +605,15 @@ class Wallet:
         asyncio.ensure_future(self.sdk.sync_wallet(self.spark.SyncWalletRequest())).add_done_callback(
             lambda task: task.cancelled() or task.exception()
         )
+        while not self.synced_at:
+            await self.news_within(LOOK)
         while True:
             try:
-                if self.synced_at:
-                    await self.catch_up()
-                    await self.settle_doubts()
+                await self.catch_up()
+                await self.settle_doubts()
             except Exception as error:
                 log(f"doubtful payments are asked about later: {text_of(error)}")
-            await self.news_within(TEND)
+            await asyncio.sleep(LOOK)
 
     async def settle_doubts(self):
         for row in self.book.doubtful():
