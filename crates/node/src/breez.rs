@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use openagents_keyring::{Keyring, KeyringError, Secret};
+use zeroize::Zeroizing;
 
 use crate::{
     device::{self, DeviceError},
@@ -125,7 +126,8 @@ fn ask_keyring(account: &str) -> Result<Secret, BreezError> {
 ///
 /// # Errors
 /// It cannot be one, or the home cannot be written.
-pub fn save(home: &Home, key: &Secret) -> Result<Source, BreezError> {
+pub fn save(home: &Home, key: Zeroizing<String>) -> Result<Source, BreezError> {
+    let key = &Secret::new(key);
     check(key, "what was given")?;
     let before = home.read_secret(&path(home))?;
     let account = match home.site() {
@@ -172,9 +174,9 @@ mod tests {
         let found = |given: Option<Secret>| load_or(&home, given);
         assert!(matches!(found(None), Err(BreezError::Missing)));
         assert_eq!(found(Some(key("e"))).unwrap(), (key("e"), Source::Environment));
-        assert_eq!(save(&home, &key("a")).unwrap(), Source::File);
+        assert_eq!(save(&home, Zeroizing::new("a".repeat(64))).unwrap(), Source::File);
         assert_eq!(found(Some(key("e"))).unwrap(), (key("a"), Source::File));
-        save(&home, &key("b")).unwrap();
+        save(&home, Zeroizing::new("b".repeat(64))).unwrap();
         assert_eq!(found(None).unwrap().0, key("b"));
         assert!(delete(&home).unwrap() && !delete(&home).unwrap());
         assert!(matches!(found(None), Err(BreezError::Missing)));
@@ -186,7 +188,7 @@ mod tests {
         let home = Home::open(Some(dir.path().into())).unwrap();
         for (text, reason) in [("", "empty"), ("s3cret", "too short"), (&"s3cret ".repeat(9), "gap")] {
             for error in [
-                save(&home, &Secret::new(text.to_owned())).unwrap_err(),
+                save(&home, Zeroizing::new(text.to_owned())).unwrap_err(),
                 load_or(&home, Some(Secret::new(text.to_owned()))).unwrap_err(),
             ] {
                 let said = error.to_string();

@@ -78,8 +78,7 @@ pub fn storage(home: &Home, network: Network) -> PathBuf {
 fn seed(home: &Home, network: Network) -> Result<Zeroizing<String>, SparkError> {
     let mnemonic = Seeds::new(home).unlock(network)?.mnemonic;
     let (fingerprint, storage) = (mnemonic.seed().fingerprint().to_string(), storage(home, network));
-    std::fs::create_dir_all(&storage)
-        .map_err(|reason| HomeError::Io { path: storage.clone(), reason })?;
+    std::fs::create_dir_all(&storage).map_err(|reason| HomeError::Io { path: storage.clone(), reason })?;
     let note = storage.join("seed");
     match home.read_secret(&note)? {
         Some(first) if *first == fingerprint => {}
@@ -120,7 +119,6 @@ pub fn program(home: &Home, settings: &SparkSettings) -> Result<Program, SparkEr
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
-    use openagents_keyring::Secret;
     use openagents_seed::WordCount;
 
     use super::*;
@@ -158,7 +156,7 @@ mod tests {
         let made = program(&home, &of(Network::Testnet)).unwrap();
         assert_eq!((made.path, made.network), (std::path::absolute(python).unwrap(), Network::Regtest));
         assert_eq!(std::fs::read_to_string(&made.arguments[1]).unwrap(), install::SCRIPT);
-        breez::save(&home, &Secret::new("s3cret".repeat(9))).unwrap();
+        breez::save(&home, Zeroizing::new("s3cret".repeat(9))).unwrap();
         let shown = format!("{:?}", program(&home, &of(Network::Regtest)).unwrap());
         let words = seeds.unlock(Network::Regtest).unwrap().mnemonic.phrase();
         assert!(!shown.contains("s3cret") && !shown.contains(words.as_str()), "{shown}");

@@ -34,16 +34,24 @@ pub enum InstallError {
     #[error("{0} is Python {1}, and the SDK needs 3.10 or later; name another one with --python")]
     OldPython(PathBuf, String),
     /// It has no module to make environments.
-    #[error("this Python cannot make an environment of its own ({0}); on Debian or Ubuntu: apt install python3-venv")]
+    #[error(
+        "this Python cannot make an environment of its own ({0}); on Debian or Ubuntu: apt install python3-venv"
+    )]
     NoVenv(String),
     /// The package index is out of reach.
-    #[error("the package index cannot be reached ({0}); connect to the internet, or set PIP_INDEX_URL to a mirror, and run this again")]
+    #[error(
+        "the package index cannot be reached ({0}); connect to the internet, or set PIP_INDEX_URL to a mirror, and run this again"
+    )]
     NoNetwork(String),
     /// The SDK is not made for this machine.
-    #[error("there is no Breez SDK {VERSION} for this machine ({0}); it is made for Linux with glibc 2.31 or later (x86-64, ARM64) and for macOS 11 or later, with CPython 3.10 to 3.14")]
+    #[error(
+        "there is no Breez SDK {VERSION} for this machine ({0}); it is made for Linux with glibc 2.31 or later (x86-64, ARM64) and for macOS 11 or later, with CPython 3.10 to 3.14"
+    )]
     WrongPlatform(String),
     /// What was downloaded is not what was pinned.
-    #[error("what the package index gave is not what this program was written for ({0}); do not use it, and look for a newer openagents")]
+    #[error(
+        "what the package index gave is not what this program was written for ({0}); do not use it, and look for a newer openagents"
+    )]
     WrongHash(String),
     /// Something else.
     #[error("{step} failed ({reason}); mend that and run this again")]
@@ -161,7 +169,8 @@ fn fill(draft: &Path, base: &Path) -> Result<String, InstallError> {
     said.map_err(|reason| InstallError::NoVenv(last_line(&reason)))?;
     let python = venv.join("bin/python");
     let pip = ["-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet"];
-    let exactly = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--retries", "2", "--requirement"];
+    let exactly =
+        ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--retries", "2", "--requirement"];
     let arguments: Vec<&str> = pip.into_iter().chain(exactly).collect();
     let requirements = text(&requirements);
     let all: Vec<&str> = arguments.into_iter().chain([requirements.as_str()]).collect();
@@ -205,7 +214,13 @@ fn why_not(said: &str) -> InstallError {
     let line = last_line(said);
     if has(&["DO NOT MATCH THE HASHES", "hash mismatch"]) {
         InstallError::WrongHash(line)
-    } else if has(&["connection broken by", "ConnectionError", "Max retries", "Temporary failure", "timed out"]) {
+    } else if has(&[
+        "connection broken by",
+        "ConnectionError",
+        "Max retries",
+        "Temporary failure",
+        "timed out",
+    ]) {
         InstallError::NoNetwork(line)
     } else if has(&["No matching distribution", "is not a supported wheel"]) {
         InstallError::WrongPlatform(line)
@@ -287,7 +302,10 @@ mod tests {
         let cases = [
             (broken, "connect to the internet"),
             ("ERROR: No matching distribution found for breez-sdk-spark==0.27.2", "for this machine"),
-            ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.\n Got 00", "do not use it"),
+            (
+                "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.\n Got 00",
+                "do not use it",
+            ),
             ("ERROR: Could not install packages due to an OSError: No space left on device", "No space left"),
         ];
         for (said, meaning) in cases {

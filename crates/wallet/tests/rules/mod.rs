@@ -1,5 +1,6 @@
 //! What every wallet promises, whatever is behind it: `wallet_tests!` with a function that runs a test on a
 //! market of that wallet. A market has a `seller`, a `buyer` and ways to look at their money.
+#![allow(dead_code, unused_macros, reason = "one file for several wallets, which do not all lock payments")]
 
 use openagents_types::{Invoice, Millis, Msat, Preimage};
 use openagents_wallet::{MakeInvoice, Pay};
@@ -162,7 +163,7 @@ macro_rules! hold_rules {
         mod holds {
             use openagents_types::Msat;
             use openagents_wallet::{Incoming, Outgoing, Wallet, WalletEvent};
-            use $crate::rules::{PRICE, first, fresh, held};
+            use $crate::rules::{PRICE, fresh, held};
 
             #[test]
             fn held_money_is_the_sellers_only_when_settled() {

@@ -319,7 +319,7 @@ impl State {
     fn row(&self, hash: PaymentHash, at: u64) -> Value {
         let invoice = &self.invoices[&hash];
         let (amount, text) = (invoice.amount.get() / 1_000, &invoice.bolt11);
-        json!({ "hash": hash.to_hex(), "invoice": text, "sats": amount, "timestamp": at, "description": "work",
+        json!({ "hash": hash.to_hex(), "invoice": text, "sats": amount, "timestamp": at, "description": "work", "preimage": null,
                 "fees": 0 })
     }
 
