@@ -6,6 +6,7 @@ pub mod install;
 
 use std::path::PathBuf;
 
+use openagents_keyring::Secret;
 use openagents_types::Network;
 use openagents_wallet::child::{Limits, Program, Setup};
 use serde_json::json;
@@ -90,11 +91,14 @@ fn seed(home: &Home, network: Network) -> Result<Zeroizing<String>, SparkError> 
     Ok(mnemonic.phrase())
 }
 
-/// The program of the Spark wallet, with what it has to be told.
-///
-/// # Errors
-/// It is not installed, there is no seed, or real money is asked for without an API key.
-pub fn program(home: &Home, settings: &SparkSettings) -> Result<Program, SparkError> {
+/// What has to be there before a seed is unlocked.
+struct Needs {
+    network: Network,
+    key: Option<Secret>,
+    python: PathBuf,
+}
+
+fn needs(home: &Home, settings: &SparkSettings) -> Result<Needs, SparkError> {
     let network = network(settings.network)?;
     // Real money needs a key; test money does without, and uses one that is there.
     let key = match breez::load(home) {
@@ -103,6 +107,27 @@ pub fn program(home: &Home, settings: &SparkSettings) -> Result<Program, SparkEr
         Err(error) => return Err(error.into()),
     };
     let python = install::python(home).ok_or(SparkError::NotInstalled)?;
+    Ok(Needs { network, key, python })
+}
+
+/// Looks whether a node could run the wallet. Unlocks nothing and changes nothing.
+///
+/// # Errors
+/// What is missing.
+pub fn ready(home: &Home, settings: &SparkSettings) -> Result<(), SparkError> {
+    let network = needs(home, settings)?.network;
+    match Seeds::new(home).status(network)? {
+        Some(_) => Ok(()),
+        None => Err(SeedError::Missing(network).into()),
+    }
+}
+
+/// The program of the Spark wallet, with what it has to be told.
+///
+/// # Errors
+/// It is not installed, there is no seed, or real money is asked for without an API key.
+pub fn program(home: &Home, settings: &SparkSettings) -> Result<Program, SparkError> {
+    let Needs { network, key, python } = needs(home, settings)?;
     let mut secrets = vec![("seed", seed(home, network)?)];
     secrets.extend(key.map(|key| ("api_key", Zeroizing::new(key.expose().to_owned()))));
     let open = json!({ "network": network, "storage": storage(home, network), "log": settings.log });
@@ -152,7 +177,9 @@ mod tests {
         assert!(refused(Network::Regtest).contains("wallet seed create"));
         Identities::new(&home).active().unwrap();
         let seeds = Seeds::new(&home);
+        assert!(ready(&home, &of(Network::Regtest)).is_err());
         seeds.create(Network::Regtest, WordCount::Twelve, Replace::Never).unwrap();
+        ready(&home, &of(Network::Regtest)).unwrap();
         let made = program(&home, &of(Network::Testnet)).unwrap();
         assert_eq!((made.path, made.network), (std::path::absolute(python).unwrap(), Network::Regtest));
         assert_eq!(std::fs::read_to_string(&made.arguments[1]).unwrap(), install::SCRIPT);

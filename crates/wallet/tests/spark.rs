@@ -373,6 +373,7 @@ fn without_a_network_nothing_is_told_as_known() {
 fn a_network_that_hangs_leaves_everything_unknown() {
     on_spark(async |market| {
         let invoice = market.seller.make_invoice(plain(PRICE)).await.unwrap();
+        assert_eq!(market.buyer.balance().await, Ok(FUNDS));
         market.net.set_fault(Some(Fault::Hang));
         let balance = market.buyer.balance().await.unwrap_err();
         assert!(matches!(balance, WalletError::Internal(_)), "{balance:?}");

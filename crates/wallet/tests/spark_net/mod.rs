@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     path::Path,
     sync::{Arc, Mutex, MutexGuard},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use lightning_invoice::{Bolt11Invoice, Bolt11InvoiceDescriptionRef, Currency};
@@ -41,7 +41,7 @@ pub(crate) enum Fault {
     /// Sending has an error though the money moved, the transfer cannot be seen, and the rest is too little to
     /// send again.
     ErrorBroke,
-    /// Nothing is answered.
+    /// Nothing is answered for as long as this lasts.
     Hang,
     /// Nobody is reached.
     Offline,
@@ -169,9 +169,13 @@ async fn answer(mut stream: UnixStream, state: &Mutex<State>) -> std::io::Result
     let mut line = String::new();
     BufReader::new(&mut stream).read_line(&mut line).await?;
     let request: Value = serde_json::from_str(&line)?;
-    let answer = state.lock().unwrap().take(&request);
-    let Some(answer) = answer else { return std::future::pending().await };
-    stream.write_all(format!("{answer}\n").as_bytes()).await
+    loop {
+        let answer = state.lock().unwrap().take(&request);
+        if let Some(answer) = answer {
+            return stream.write_all(format!("{answer}\n").as_bytes()).await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn refused(kind: &str, text: &str) -> Value {
@@ -179,7 +183,7 @@ fn refused(kind: &str, text: &str) -> Value {
 }
 
 impl State {
-    /// The answer, unless there is none.
+    /// The answer, unless there is none yet.
     fn take(&mut self, request: &Value) -> Option<Value> {
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (account, method, params) =
