@@ -161,7 +161,9 @@ class Book:
         self.db.execute(query, (*values.values(), payment_hash, way))
 
     def drop(self, payment_hash):
-        self.db.execute("DELETE FROM payments WHERE hash = ? AND way = 'outgoing'", (payment_hash,))
+        """Forgets a payment of which it is known that it was not sent."""
+        unsent = "way = 'outgoing' AND stage IN ('begun', 'sending')"
+        self.db.execute(f"DELETE FROM payments WHERE hash = ? AND {unsent}", (payment_hash,))
 
     def doubtful(self):
         return self.db.execute("SELECT * FROM payments WHERE stage = 'sending'").fetchall()
@@ -196,10 +198,10 @@ def is_over(row):
     return row["stage"] in ("settled", "failed")
 
 
-def words(row):
-    """A payment in the words of NIP-47."""
+def words(row, asked_at):
+    """A payment in the words of NIP-47. Expired is only what was unpaid when the operators were asked since."""
     state = {"settled": "settled", "failed": "failed"}.get(row["stage"], "pending")
-    if row["stage"] == "open" and row["expires"] <= now():
+    if row["stage"] == "open" and row["expires"] <= asked_at:
         state = "expired"
     payment = {
         "type": row["way"],
@@ -302,7 +304,8 @@ class Wallet:
         way, preimage = ("incoming" if incoming else "outgoing"), details.htlc_details.preimage
         proven = proves(preimage, payment_hash)
         row = self.book.get(payment_hash, way)
-        stage = "open" if incoming else "seen" if row is None or row["stage"] == "seen" else "sending"
+        ours = row is not None and row["stage"] not in ("begun", "seen")
+        stage = "open" if incoming else "sending" if ours else "seen"
         if payment.status == spark.PaymentStatus.COMPLETED and (incoming or proven):
             stage = "settled"
         elif payment.status == spark.PaymentStatus.FAILED and not incoming:
@@ -328,9 +331,12 @@ class Wallet:
             self.tell(self.book.get(payment_hash, way))
         return True
 
+    def words(self, row):
+        return words(row, self.synced_at)
+
     def tell(self, row):
         kind = "payment_received" if row["way"] == "incoming" else "payment_sent"
-        self.mouth.say({"notification_type": kind, "notification": words(row)})
+        self.mouth.say({"notification_type": kind, "notification": self.words(row)})
 
     # -- asking the SDK
 
@@ -423,7 +429,7 @@ class Wallet:
             hash=read.payment_hash, way="incoming", stage="open", invoice=invoice, description=description,
             amount=sats * 1000, created=read.timestamp, expires=read.timestamp + read.expiry,
         )
-        return words(self.book.get(read.payment_hash, "incoming"))
+        return self.words(self.book.get(read.payment_hash, "incoming"))
 
     async def parse(self, text):
         try:
@@ -445,21 +451,21 @@ class Wallet:
             await self.catch_up()
             incoming, outgoing = (self.book.get(payment_hash, way) for way in ("incoming", "outgoing"))
         if incoming and outgoing:
-            return words(outgoing) | {"type": "incoming", "paid_by_us": True}
+            return self.words(outgoing) | {"type": "incoming", "paid_by_us": True}
         if incoming or outgoing:
-            return words(incoming or outgoing)
+            return self.words(incoming or outgoing)
         # A book from an old backup knows less than the operators do.
         await self.until_synced()
         await self.catch_up()
         found = self.book.get(payment_hash, "incoming") or self.book.get(payment_hash, "outgoing")
         if found:
-            return words(found)
+            return self.words(found)
         raise Refusal("NOT_FOUND", "no such invoice or payment")
 
     async def list_transactions(self, params):
         await self.until_synced()
         await self.catch_up()
-        return {"transactions": [words(row) for row in self.book.page(params)]}
+        return {"transactions": [self.words(row) for row in self.book.page(params)]}
 
     # -- paying
 
@@ -507,30 +513,36 @@ class Wallet:
 
     async def pay(self, payment_hash, read, max_fee):
         """From what was asked to how it ended: the row in the book."""
-        first = self.book.get(payment_hash, "outgoing") is None
-        if first:
-            # Seen before we were asked: paid from this seed elsewhere, or before the book was lost.
-            await self.catch_up()
-            first = self.book.get(payment_hash, "outgoing") is None
+        row = self.book.get(payment_hash, "outgoing")
+        first = row is None
         if first:
             self.book.put(
                 hash=payment_hash, way="outgoing", stage="begun", invoice=read.invoice.bolt11,
                 description=read.description or "", amount=read.amount_msat, max_fee=max_fee,
                 created=now(), expires=read.timestamp + read.expiry,
             )
-        elif await self.ask_after(payment_hash) or self.book.get(payment_hash, "outgoing")["stage"] != "sending":
+        elif await self.ask_after(payment_hash) or row["stage"] != "sending":
             return await self.until_over(payment_hash, None)
-        elif read.timestamp + read.expiry <= now():
+        elif row["expires"] <= now():
             raise unknown("whether it was sent is not known, and its invoice has expired; it is asked about")
         try:
-            prepared = await self.prepare(read, max_fee)
+            if first:
+                # It may have been paid before the book was lost, or from this seed elsewhere.
+                await self.catch_up()
+            prepared = await self.prepare(read, max_fee) if self.may_send(payment_hash) else None
         except BaseException as error:
             if first:
                 self.book.drop(payment_hash)
                 raise
             raise unknown(f"a payment that may be under way was not sent again: {error}") from None
+        if prepared is None or not self.may_send(payment_hash):
+            return await self.until_over(payment_hash, None)
         self.book.change(payment_hash, "outgoing", stage="sending")
         return await self.until_over(payment_hash, self.send(payment_hash, prepared, first))
+
+    def may_send(self, payment_hash):
+        """Whether nothing was heard of it from elsewhere meanwhile."""
+        return self.book.get(payment_hash, "outgoing")["stage"] in ("begun", "sending")
 
     async def prepare(self, read, max_fee):
         """What the payment would cost, if that is allowed and there. Sends nothing."""
@@ -767,7 +779,7 @@ async def run(mouth):
 def main():
     mouth = Mouth()
     try:
-        code = asyncio.run(run(mouth)) if sys.version_info >= (3, 10) else 1
+        code = asyncio.run(run(mouth))
     except Exception as error:
         mouth.say({"fatal": {"code": "INTERNAL", "message": f"{type(error).__name__}: {text_of(error)}"}})
         code = 1
