@@ -349,6 +349,48 @@ fn a_book_that_was_lost_is_written_again_and_nothing_is_paid_a_second_time() {
     });
 }
 
+/// Writes into a book that a payment was being sent when the program ended, and when its invoice expires.
+fn left_sending(storage: &Path, invoice: &Invoice, expires: i64) {
+    let code = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('INSERT INTO payments \
+                (hash, way, stage, invoice, description, amount, created, expires) VALUES \
+                (?, \"outgoing\", \"sending\", ?, \"\", 21000, 0, ?)', sys.argv[2:]); db.commit()";
+    let mut insert = Command::new(python().unwrap());
+    insert.args(["-c", code]).arg(storage.join("book.db"));
+    insert.args([invoice.payment_hash.to_hex(), invoice.bolt11.clone(), expires.to_string()]);
+    assert!(insert.status().unwrap().success());
+}
+
+#[test]
+fn a_doubt_ends_in_failure_only_when_the_invoice_has_long_expired_and_nobody_saw_it() {
+    on_spark(async |market| {
+        let Market { net, dir, kept: [_seller, buyer], .. } = market;
+        buyer.end().await;
+        let storage = dir.path().join("buyer");
+        let seconds = i64::try_from(now().secs()).unwrap();
+        let [old, young, sent] = [(); 3].map(|()| net.invoice("seller", &plain(PRICE)));
+        left_sending(&storage, &old, seconds - 3_700);
+        left_sending(&storage, &young, seconds - 60);
+        left_sending(&storage, &sent, seconds - 3_700);
+        net.send_as_the_program_would("buyer", &sent);
+        let kept = Kept::start(program(&storage)).await.unwrap();
+        let state =
+            async |invoice: &Invoice| kept.wallet.lookup_outgoing(invoice.payment_hash).await.unwrap();
+        let start = Instant::now();
+        while state(&old).await == Outgoing::Pending {
+            assert!(start.elapsed() < PATIENCE, "it stays in doubt");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(matches!(state(&old).await, Outgoing::Failed { .. }));
+        assert_eq!(state(&young).await, Outgoing::Pending);
+        assert!(is_settled(&state(&sent).await), "somebody saw it");
+        assert_eq!(
+            (net.moved(old.payment_hash), net.moved(young.payment_hash), net.asked("send")),
+            (0, 0, 0)
+        );
+        kept.end().await;
+    });
+}
+
 #[test]
 fn without_a_network_nothing_is_told_as_known() {
     on_spark(async |market| {

@@ -210,22 +210,20 @@ fn step(name: &'static str, program: &Path, arguments: &[&str]) -> Result<String
 /// What pip's complaint means. It calls a network that is away a package that is not there, so the network is
 /// looked for first.
 fn why_not(said: &str) -> InstallError {
-    let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    let line = last_line(said);
-    if has(&["DO NOT MATCH THE HASHES", "hash mismatch"]) {
+    let telling = |words: &[&str]| {
+        let line = said.lines().find(|line| words.iter().any(|word| line.contains(word)))?;
+        Some(last_line(line.rsplit_once(" after ").map_or(line, |(_, reason)| reason)))
+    };
+    if let Some(line) = telling(&["DO NOT MATCH THE HASHES"]) {
         InstallError::WrongHash(line)
-    } else if has(&[
-        "connection broken by",
-        "ConnectionError",
-        "Max retries",
-        "Temporary failure",
-        "timed out",
-    ]) {
+    } else if let Some(line) =
+        telling(&["connection broken by", "ConnectionError", "Max retries", "Temporary failure", "timed out"])
+    {
         InstallError::NoNetwork(line)
-    } else if has(&["No matching distribution", "is not a supported wheel"]) {
+    } else if let Some(line) = telling(&["No matching distribution", "is not a supported wheel"]) {
         InstallError::WrongPlatform(line)
     } else {
-        InstallError::Failed { step: "installing the Breez SDK", reason: line }
+        InstallError::Failed { step: "installing the Breez SDK", reason: last_line(said) }
     }
 }
 
