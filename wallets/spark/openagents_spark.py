@@ -777,6 +777,8 @@ async def run(mouth):
 
 
 def main():
+    # What is written is for its owner alone.
+    os.umask(0o077)
     mouth = Mouth()
     try:
         code = asyncio.run(run(mouth))
