@@ -8,6 +8,7 @@ mod ldk;
 mod needs;
 mod registry;
 mod shell;
+mod spark;
 mod steps;
 mod tidy;
 mod torture;

@@ -8,7 +8,7 @@ use crate::{
     fuzz::{self, FuzzArgs},
     ldk, needs, registry,
     shell::{self, command, program, run, works},
-    tidy,
+    spark, tidy,
     torture::{self, Rail, TortureArgs},
 };
 
@@ -37,7 +37,7 @@ const STEPS: &[Step] = &[
 ];
 
 /// Steps that run only when they are named, because what they need is fetched from where not every machine gets.
-const ASIDE: &[Step] = &[("ldk", ldk::test)];
+const ASIDE: &[Step] = &[("ldk", ldk::test), ("spark", spark::test)];
 
 /// Runs all steps, or those named. Goes on after a failure, so that one run shows everything.
 pub(crate) fn test(only: &[String]) -> anyhow::Result<()> {

@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 
 use openagents_api::{ClientError, Problem, SCHEMA_VERSION};
 use openagents_node::{
-    NodeError, config::ConfigError, device::DeviceError, home::HomeError, identity::IdentityError,
-    seeds::SeedError,
+    NodeError, breez::BreezError, config::ConfigError, device::DeviceError, home::HomeError,
+    identity::IdentityError, seeds::SeedError, spark::SparkError,
 };
 use openagents_seed::{WordsError, backup::OpenError};
 use openagents_wallet::nwc::ConnectionError;
@@ -83,6 +83,10 @@ fn exit(error: &anyhow::Error) -> Exit {
         of_identity(error)
     } else if let Some(error) = error.downcast_ref::<SeedError>() {
         of_seed(error)
+    } else if let Some(error) = error.downcast_ref::<SparkError>() {
+        of_spark(error)
+    } else if let Some(error) = error.downcast_ref::<BreezError>() {
+        of_breez(error)
     } else if error.is::<ConfigError>()
         || error.is::<HomeError>()
         || error.is::<openagents_relay::RelayUrlError>()
@@ -140,6 +144,24 @@ fn of_seed(error: &SeedError) -> Exit {
     }
 }
 
+fn of_spark(error: &SparkError) -> Exit {
+    match error {
+        SparkError::Network(_) | SparkError::Home(_) => Exit::Config,
+        SparkError::Seed(error) => of_seed(error),
+        SparkError::Key(error) => of_breez(error),
+        SparkError::NotInstalled | SparkError::OtherSeed { .. } => Exit::Error,
+    }
+}
+
+fn of_breez(error: &BreezError) -> Exit {
+    match error {
+        BreezError::Home(_) | BreezError::Switch(_) => Exit::Config,
+        BreezError::Missing | BreezError::Invalid { .. } | BreezError::Closed(_) | BreezError::Lost => {
+            Exit::Auth
+        }
+    }
+}
+
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
@@ -172,6 +194,10 @@ mod tests {
             (SeedError::Backup(OpenError::Damaged).into(), Exit::Error),
             (SeedError::Newer("seed.json".into()).into(), Exit::Config),
             (WordsError::Count(3).into(), Exit::Auth),
+            (BreezError::Missing.into(), Exit::Auth),
+            (SparkError::Key(BreezError::Lost).into(), Exit::Auth),
+            (SparkError::Network(Network::Signet).into(), Exit::Config),
+            (SparkError::NotInstalled.into(), Exit::Error),
             (HomeError::Unknown.into(), Exit::Config),
             (anyhow::anyhow!("odd"), Exit::Error),
         ];

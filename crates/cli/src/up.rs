@@ -9,7 +9,7 @@ use openagents_node::{
     config::{Config, WalletChosen},
     home::Home,
     identity::Identities,
-    ldk,
+    ldk, spark,
 };
 use openagents_relay::RelayUrl;
 use openagents_types::Network;
@@ -110,6 +110,9 @@ fn wallet(home: &Home, config: &Config, offline: bool) -> anyhow::Result<WalletC
     }
     if config.wallet.kind == WalletChosen::Ldk {
         return Ok(WalletChoice::Program(ldk::program(home, &config.wallet.ldk)?));
+    }
+    if config.wallet.kind == WalletChosen::Spark {
+        return Ok(WalletChoice::Program(spark::program(home, &config.wallet.spark)?));
     }
     match std::fs::read_to_string(link::wallet_file(home)) {
         Ok(text) => Ok(WalletChoice::Connected(text.parse::<Connection>()?)),

@@ -19,10 +19,10 @@ use crate::{
 };
 
 /// Under which name a person finds our secrets in the keyring.
-const SERVICE: &str = "OpenAgents Compute";
+pub(crate) const SERVICE: &str = "OpenAgents Compute";
 
 /// How the line in `device.key` begins when the secret is elsewhere. A secret is hexadecimal.
-const MARK: &str = "keyring:";
+pub(crate) const MARK: &str = "keyring:";
 
 /// Whether the keyring may be used: `on` (or not set) or `off`, for servers that shall not even look.
 const SWITCH: &str = "OPENAGENTS_KEYRING";
@@ -233,7 +233,7 @@ fn line(account: &str) -> Secret {
     Secret::new(format!("{MARK}{account}"))
 }
 
-fn switched_on() -> Result<bool, DeviceError> {
+pub(crate) fn switched_on() -> Result<bool, DeviceError> {
     match std::env::var(SWITCH).unwrap_or_default().as_str() {
         "" | "on" => Ok(true),
         "off" => Ok(false),
@@ -243,7 +243,7 @@ fn switched_on() -> Result<bool, DeviceError> {
 
 /// Puts a secret into the keyring under a new account, which tells nothing about the home. No account if
 /// the keyring does not give back what it took.
-fn deposit(secret: &Secret) -> Result<Option<String>, KeyringError> {
+pub(crate) fn deposit(secret: &Secret) -> Result<Option<String>, KeyringError> {
     let keyring = Keyring::open()?;
     let account = hex::encode(rand::random::<[u8; 8]>());
     keyring.set(SERVICE, &account, secret)?;
@@ -251,7 +251,7 @@ fn deposit(secret: &Secret) -> Result<Option<String>, KeyringError> {
 }
 
 /// Deletes a secret that nothing needs any more. That it stays hurts nobody.
-fn withdraw(account: &str) {
+pub(crate) fn withdraw(account: &str) {
     if let Err(reason) = Keyring::open().and_then(|keyring| keyring.delete(SERVICE, account)) {
         tracing::warn!(%reason, account, "the keyring still holds a secret that is no longer used");
     }

@@ -50,6 +50,12 @@ pub use supervisor::Supervisor;
 pub const LDK: WalletKind =
     WalletKind { name: "ldk", about: "a Lightning node of your own, in a process beside this one" };
 
+/// The row of [`crate::WALLETS`] for a Spark wallet in a child process.
+pub const SPARK: WalletKind = WalletKind {
+    name: "spark",
+    about: "a self-custodial wallet on Spark (Breez SDK), in a process beside this one",
+};
+
 /// How many answers are still listened for after their caller has gone.
 const LATE: usize = 16_384;
 

@@ -5,10 +5,11 @@ use std::{net::TcpListener, path::Path, time::Duration};
 use clap::Args;
 use openagents_api::{NodeView, SCHEMA_VERSION};
 use openagents_node::{
-    config::{Config, OpenAiServer},
+    config::{Config, OpenAiServer, WalletChosen},
     home::Home,
     identity::{Identities, IdentityError},
     seeds::{SeedStatus, Seeds},
+    spark,
 };
 use openagents_relay::RelayUrl;
 use openagents_types::Msat;
@@ -123,7 +124,7 @@ async fn examine(home: &Home, offline: bool) -> Vec<Check> {
     };
     checks.push(running(&node));
     checks.push(port(&config, node.is_ok()));
-    checks.push(wallet(home, node.as_ref().ok()));
+    checks.push(wallet(home, &config, node.as_ref().ok()));
     checks.push(limit(&config));
     if let Ok(node) = &node {
         checks.extend(connected_relays(node));
@@ -170,6 +171,7 @@ fn secrets(home: &Home) -> Check {
         "device.key",
         "api.token",
         "wallet.nwc",
+        "breez.key",
         "testnet.key",
         "testnet-account.key",
         "seed/mainnet/seed.json",
@@ -265,7 +267,7 @@ fn port(config: &Config, runs: bool) -> Check {
     }
 }
 
-fn wallet(home: &Home, node: Option<&NodeView>) -> Check {
+fn wallet(home: &Home, config: &Config, node: Option<&NodeView>) -> Check {
     if let Some(wallet) = node.and_then(|node| node.wallet.as_ref()) {
         return match wallet.balance_msat {
             Some(balance) => {
@@ -278,6 +280,9 @@ fn wallet(home: &Home, node: Option<&NodeView>) -> Check {
             ),
         };
     }
+    if config.wallet.kind == WalletChosen::Spark {
+        return spark_wallet(home, config);
+    }
     match std::fs::read_to_string(link::wallet_file(home)) {
         Ok(text) if text.parse::<Connection>().is_ok() => {
             Check::ok("wallet", "connected; asked when a node runs")
@@ -285,6 +290,17 @@ fn wallet(home: &Home, node: Option<&NodeView>) -> Check {
         Ok(_) => Check::fail("wallet", "wallet.nwc is damaged", "openagents wallet connect"),
         Err(_) => {
             Check::warn("wallet", "none; only free work is bought and sold", "openagents wallet connect")
+        }
+    }
+}
+
+fn spark_wallet(home: &Home, config: &Config) -> Check {
+    match spark::ready(home, &config.wallet.spark) {
+        Ok(()) => Check::ok("wallet", "on Spark; asked when a node runs"),
+        Err(error) => {
+            let text = error.to_string();
+            let (what, fix) = text.split_once("; ").unwrap_or((&text, "openagents wallet spark status"));
+            Check::fail("wallet", what, fix)
         }
     }
 }

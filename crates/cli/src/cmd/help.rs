@@ -22,6 +22,7 @@ OPENAGENTS_PASSPHRASE_FILE      a file with the passphrase that unlocks identiti
 OPENAGENTS_KEYRING              off: never use the system's keyring
 OPENAGENTS_LOG                  what to log, such as info or openagents_node=debug
 NO_COLOR, CLICOLOR_FORCE        no colour, or colour even into a pipe
+BREEZ_API_KEY                   the key of the Spark wallet, where the home keeps none
 VISUAL, EDITOR                  what `openagents config edit` opens
 ";
 

@@ -4,9 +4,11 @@
 mod balance;
 mod connect;
 mod history;
+mod install;
 mod ldk;
 mod reconcile;
 pub(crate) mod seed;
+mod spark;
 
 use clap::Subcommand;
 
@@ -29,6 +31,12 @@ pub(crate) enum Wallet {
     /// A Lightning node of your own as the wallet
     #[command(subcommand)]
     Ldk(ldk::Ldk),
+    /// Install the program of a wallet that is not part of this one
+    #[command(subcommand)]
+    Install(install::Install),
+    /// A wallet on Spark, run by this node
+    #[command(subcommand)]
+    Spark(spark::Spark),
 }
 
 /// Does it.
@@ -41,5 +49,7 @@ pub(crate) fn run(global: &Global, command: &Wallet) -> anyhow::Result<Exit> {
         Wallet::Reconcile(_) => reconcile::run(global, &home),
         Wallet::Seed(command) => seed::run(global, command),
         Wallet::Ldk(command) => ldk::run(global, &home, command),
+        Wallet::Install(command) => install::run(global, &home, command),
+        Wallet::Spark(command) => spark::run(global, &home, command),
     }
 }

@@ -1,4 +1,4 @@
-//! `[wallet]`: which wallet holds the money, and what a Lightning node of one's own needs.
+//! `[wallet]`: which wallet holds the money, and what those need that a node runs itself.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WalletSettings {
-    /// `nwc`: the one that was connected, if any; `ldk`: a Lightning node that this node runs.
+    /// `nwc`: the one that was connected, if any; `ldk`: a Lightning node that this node runs; `spark`: a Spark
+    /// wallet that this node runs.
     pub kind: WalletChosen,
     /// The Lightning node.
     pub ldk: LdkSettings,
+    /// The Spark wallet.
+    pub spark: SparkSettings,
 }
 
 /// A kind of wallet.
@@ -24,6 +27,8 @@ pub enum WalletChosen {
     Nwc,
     /// A Lightning node of one's own.
     Ldk,
+    /// A wallet on Spark, with the Breez SDK.
+    Spark,
 }
 
 /// A Lightning node of one's own. Its chain is read from `bitcoind` or from `esplora`, whichever is named.
@@ -57,5 +62,39 @@ impl Default for LdkSettings {
             listen: Vec::new(),
             alias: String::new(),
         }
+    }
+}
+
+/// A wallet on Spark, with the Breez SDK.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SparkSettings {
+    /// `mainnet`, or `regtest` for the test network that Spark itself runs; `testnet` means the same. Real money
+    /// has to be asked for.
+    pub network: Network,
+    /// What the SDK writes to the node's log.
+    pub log: SparkLog,
+}
+
+/// How much the SDK says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SparkLog {
+    /// Everything.
+    Trace,
+    /// What helps its makers.
+    Debug,
+    /// What it does.
+    Info,
+    /// What goes wrong and is tried again.
+    #[default]
+    Warn,
+    /// What goes wrong.
+    Error,
+}
+
+impl Default for SparkSettings {
+    fn default() -> Self {
+        Self { network: Network::Regtest, log: SparkLog::default() }
     }
 }

@@ -33,8 +33,9 @@ use crate::{
 const ATTEMPTS: usize = 3;
 
 /// What a seed is for, said when one is made, so that nobody takes it for the seed of a wallet they connected.
-const PURPOSE: &str = "it is for a wallet that this node keeps itself: a Lightning node of its own (docs/wallets.md). A wallet \
-                       connected with `openagents wallet connect` has a seed of its own, elsewhere";
+const PURPOSE: &str = "it is for a wallet that this node keeps itself: a Lightning node of its own, or one on Spark \
+                       (docs/wallets.md). A wallet connected with `openagents wallet connect` has a seed of its own, \
+                       elsewhere";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
