@@ -253,12 +253,17 @@ impl CommandTool {
         Ok(format!("{}{note}", line.trim()))
     }
 
-    async fn work(&self, work: &Work, stop: &CancellationToken) -> Result<(String, Option<Made>), BackendError> {
+    async fn work(
+        &self,
+        work: &Work,
+        stop: &CancellationToken,
+    ) -> Result<(String, Option<Made>), BackendError> {
         let (Some(host), Some(program)) = (self.host.as_deref(), self.program.clone()) else {
             return Err(BackendError::Died);
         };
         let output = self.recipe.chosen(&work.output, &work.params);
-        let output = output.ok_or_else(|| BackendError::BadInput(format!("this provider makes {}", self.makes())))?;
+        let output =
+            output.ok_or_else(|| BackendError::BadInput(format!("this provider makes {}", self.makes())))?;
         let args = self.recipe.arguments(&work.params, output);
         let args = args.map_err(|no| BackendError::BadInput(no.to_string()))?;
         let names_file = self.recipe.args.iter().any(|argument| argument.contains("{output}"));
@@ -307,7 +312,9 @@ impl CommandTool {
         match fault {
             Fault::NotStarted => BackendError::Died,
             Fault::Cancelled => BackendError::Cancelled,
-            Fault::Late => BackendError::BadInput("the provider's tool needs more time for this input than it has".into()),
+            Fault::Late => BackendError::BadInput(
+                "the provider's tool needs more time for this input than it has".into(),
+            ),
             Fault::TooMuch => too_much(),
         }
     }

@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use chat::{Chat, Question};
 pub use command::{
-    CommandFeed, CommandOutput, CommandSettings, CommandTool, Confine, LimitRule, ParamForm, ParamRule, PriceHint,
-    RECIPES,
+    CommandFeed, CommandOutput, CommandSettings, CommandTool, Confine, LimitRule, ParamForm, ParamRule,
+    PriceHint, RECIPES,
 };
 pub use extraction::{Extraction, Unreadable, document_type, extract_child_main, parse_document};
 pub use extractive::Extractive;
@@ -88,7 +88,8 @@ impl Reads {
     /// As text, if none of these MIME types is of a picture, a sound or a film.
     pub fn text_of(mimes: &[&str]) -> Self {
         let media = |mime: &&str| {
-            ["image/", "audio/", "video/"].iter().any(|start| mime.starts_with(start)) && *mime != "image/svg+xml"
+            ["image/", "audio/", "video/"].iter().any(|start| mime.starts_with(start))
+                && *mime != "image/svg+xml"
         };
         if mimes.iter().any(media) { Self::Nothing } else { Self::Text }
     }

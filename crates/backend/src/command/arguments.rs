@@ -82,7 +82,11 @@ impl Recipe {
                 continue;
             }
             let Some(rule) = self.param.iter().find(|rule| rule.name == param.name) else {
-                return Err(bad_param(&param.name, &shown(), "nothing: this provider's tool does not know it"));
+                return Err(bad_param(
+                    &param.name,
+                    &shown(),
+                    "nothing: this provider's tool does not know it",
+                ));
             };
             let expected = || bad_param(&param.name, &shown(), &rule.expected());
             if let Some(values) = rule.read(&param.values).ok_or_else(expected)? {

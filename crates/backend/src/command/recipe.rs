@@ -380,7 +380,10 @@ impl Recipe {
         if let Some(rule) = self.output.iter().find(is_file)
             && (rule.extension.is_none() || !self.args.iter().any(|arg| arg.contains("{output}")))
         {
-            return Err(format!("{} is a file: it needs an `extension`, and `{{output}}` in `args`", rule.mime));
+            return Err(format!(
+                "{} is a file: it needs an `extension`, and `{{output}}` in `args`",
+                rule.mime
+            ));
         }
         let plain = |end: &String| !end.is_empty() && end.bytes().all(|b| b.is_ascii_alphanumeric());
         if self.output.iter().filter_map(|rule| rule.extension.as_ref()).any(|end| !plain(end)) {
@@ -393,11 +396,13 @@ impl Recipe {
             return Err("`limits` of nought let nothing run".into());
         }
         if let Some(rule) = self.param.iter().find(|rule| !rule.says_what_is_taken()) {
-            return Err(format!("the parameter {} takes anything: give `values`, `map`, `form`, `min` or `max`", rule.name));
+            return Err(format!(
+                "the parameter {} takes anything: give `values`, `map`, `form`, `min` or `max`",
+                rule.name
+            ));
         }
-        let used = |rule: &&ParamRule| {
-            rule.args.is_empty() || self.args.contains(&format!("{{{}}}", rule.name))
-        };
+        let used =
+            |rule: &&ParamRule| rule.args.is_empty() || self.args.contains(&format!("{{{}}}", rule.name));
         match self.param.iter().find(|rule| !used(rule)) {
             Some(rule) => Err(format!("the parameter {} has no place `{{{0}}}` in `args`", rule.name)),
             None => Ok(()),
