@@ -39,6 +39,9 @@ pub(crate) const KIND: BackendKind =
     BackendKind { name: "command", about: "the operator's own tools, such as ffmpeg", build };
 
 fn build(settings: &Settings) -> Vec<Built> {
+    if !settings.command.is_empty() {
+        sweep();
+    }
     let one = |settings: &CommandSettings| match CommandTool::new(settings) {
         Ok(tool) => Ok(Arc::new(tool) as Arc<dyn Backend>),
         Err(reason) => {
@@ -189,9 +192,27 @@ fn find(program: &Path) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(is_file)
 }
 
+/// How the names of the folders for single runs begin.
+const FOLDER: &str = "openagents-job-";
+/// What is older than this is of no run: of a node that was killed.
+const STALE: Duration = Duration::from_secs(86_400);
+
+/// Deletes what runs left that were killed together with their node.
+fn sweep() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let is_folder = entry.metadata().is_ok_and(|about| about.is_dir());
+        let age = entry.metadata().and_then(|about| about.modified()).map(|at| at.elapsed().unwrap_or_default());
+        let is_ours = entry.file_name().to_string_lossy().starts_with(FOLDER);
+        if is_ours && is_folder && age.is_ok_and(|age| age > STALE) {
+            // Those of others refuse.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// A folder for one run, closed to everybody else, and gone with this value.
 fn private_folder() -> std::io::Result<tempfile::TempDir> {
-    let folder = tempfile::Builder::new().prefix("openagents-job-").tempdir()?;
+    let folder = tempfile::Builder::new().prefix(FOLDER).tempdir()?;
     own(folder.path())?;
     Ok(folder)
 }
@@ -294,7 +315,9 @@ impl CommandTool {
         if ended.status.code() == Some(NOT_STARTED) {
             return Err(BackendError::Died);
         }
-        let why = match ended.status.signal().and_then(rustix::process::Signal::from_named_raw) {
+        // A shell whose program was ended by a signal ends with its number and 128.
+        let shell = ended.status.code().and_then(|code| code.checked_sub(128)).filter(|signal| *signal > 0);
+        let why = match ended.status.signal().or(shell).and_then(rustix::process::Signal::from_named_raw) {
             Some(rustix::process::Signal::XCPU | rustix::process::Signal::KILL) => {
                 "the provider's tool needs more time for this input than it has"
             }

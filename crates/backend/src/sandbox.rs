@@ -98,6 +98,9 @@ pub fn sandbox_child_main(cage: &str) -> ExitCode {
         return not_started(&format!("its limits: {error}"));
     }
     let held = confine(&cage.limits, &cage.read, cage.folder.as_deref());
+    if let Err(error) = die_with_parent() {
+        return not_started(&format!("its parent: {error}"));
+    }
     match &cage.program {
         Some(program) => become_tool(&cage, program),
         None => {
@@ -147,11 +150,16 @@ fn limit(_: &Limits) -> std::io::Result<()> {
 }
 
 #[cfg(target_os = "linux")]
-use linux::{confine, step_down};
+use linux::{confine, die_with_parent, step_down};
 
 #[cfg(not(target_os = "linux"))]
 fn confine(_: &Limits, _: &[PathBuf], _: Option<&std::path::Path>) -> Held {
     Held::default()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn die_with_parent() -> std::io::Result<()> {
+    Ok(())
 }
 
 #[cfg(not(target_os = "linux"))]

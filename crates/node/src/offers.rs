@@ -30,9 +30,11 @@ pub(crate) type Table = HashMap<JobKind, Vec<Arc<dyn Backend>>>;
 /// The backends for each kind. A model server that does not answer, or a tool that is missing, sells nothing.
 pub(crate) async fn backends(config: &Config) -> Result<Table, OffersError> {
     let mut table = Table::new();
-    for built in openagents_backend::build_all(&config.backend.settings()) {
-        let backend = built.map_err(OffersError::from)?;
-        let health = backend.probe().await;
+    let built = openagents_backend::build_all(&config.backend.settings()).into_iter();
+    let built = built.collect::<Result<Vec<_>, _>>().map_err(OffersError::from)?;
+    // At once, because a scanner takes its time to load what it knows.
+    let healths = futures::future::join_all(built.iter().map(|backend| backend.probe())).await;
+    for (backend, health) in built.into_iter().zip(healths) {
         if !health.is_ready() {
             tracing::warn!(
                 backend = backend.name(),

@@ -59,6 +59,11 @@ pub(super) fn confine(limits: &Limits, read: &[PathBuf], folder: Option<&Path>) 
     Held { files, network: calls, processes: calls, tasks }
 }
 
+/// Ends with whoever started it: a node that is killed leaves no tool behind.
+pub(super) fn die_with_parent() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?)
+}
+
 /// A namespace in which the tasks of this user are counted from nought; and one without a network.
 fn own_namespace() -> io::Result<()> {
     let (uid, gid) = (getuid(), getgid());
