@@ -148,8 +148,13 @@ impl CommandTool {
     fn text(&self, said: &[u8], meant: &str) -> Result<String, BackendError> {
         let said = String::from_utf8_lossy(said);
         let said = said.trim();
-        let strip = self.recipe.strip.as_ref().map(|strip| strip.replace("{input}", arguments::INPUT));
-        let said = strip.and_then(|strip| said.strip_prefix(strip.as_str())).unwrap_or(said);
+        let start = self.recipe.line.as_ref().map(|line| line.replace("{input}", arguments::INPUT));
+        let said = match start {
+            Some(start) => {
+                said.lines().find_map(|line| line.strip_prefix(start.as_str())).unwrap_or_default()
+            }
+            None => said,
+        };
         let text: String = meant.replace("{stdout}", said).chars().filter(|c| !is_harmful(*c)).collect();
         if text.trim().is_empty() {
             let why = self.recipe.empty.clone().unwrap_or_else(|| "the tool found nothing to say".into());
@@ -201,7 +206,8 @@ const STALE: Duration = Duration::from_secs(86_400);
 fn sweep() {
     for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
         let is_folder = entry.metadata().is_ok_and(|about| about.is_dir());
-        let age = entry.metadata().and_then(|about| about.modified()).map(|at| at.elapsed().unwrap_or_default());
+        let age =
+            entry.metadata().and_then(|about| about.modified()).map(|at| at.elapsed().unwrap_or_default());
         let is_ours = entry.file_name().to_string_lossy().starts_with(FOLDER);
         if is_ours && is_folder && age.is_ok_and(|age| age > STALE) {
             // Those of others refuse.

@@ -266,9 +266,9 @@ pub(crate) struct Recipe {
     pub(crate) attempt: Vec<String>,
     #[serde(default)]
     pub(crate) ignores: Vec<String>,
-    /// What is cut from the beginning of what it says.
+    /// How the line begins that says the result, if the others are only chatter; the beginning is cut off.
     #[serde(default)]
-    pub(crate) strip: Option<String>,
+    pub(crate) line: Option<String>,
     /// The result for each way of ending that is none of failure; `{stdout}` is what it said.
     #[serde(default = "well_or_not")]
     pub(crate) results: BTreeMap<String, String>,
@@ -338,7 +338,7 @@ impl Recipe {
             read: Vec::new(),
             attempt: Vec::new(),
             ignores: vec!["model".into(), "safety_profile_id".into()],
-            strip: None,
+            line: None,
             results: well_or_not(),
             empty: None,
             confine: Confine::Required,
