@@ -102,7 +102,7 @@ async fn bought(client: &Client, kind: JobKind, input: JobInput, params: Vec<Par
     let body = AskBody { kind, inputs: vec![input], params, deadline_ms: None, ..summary("", 1_000_000) };
     let asked = client.ask(&body).await.unwrap();
     // A refusal before a price leaves the job open until its deadline, and nobody else is asked.
-    let is_decided = |job: &JobView| !job.open || (job.quotes.is_empty() && !job.refusals.is_empty());
+    let is_decided = |job: &JobView| !job.open || (job.state == "collecting" && !job.refusals.is_empty());
     let job = until_job(client, asked.id, is_decided).await;
     let result = client.result(job.id).await.map(|result| result.content).unwrap_or_default();
     (job, result)
