@@ -30,7 +30,8 @@ impl MediaSettings {
         let web = url.starts_with("https://") || url.starts_with("http://");
         let host = url.split_once("://").map_or("", |(_, rest)| rest.trim_end_matches('/'));
         let plain = !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']);
-        if !url.is_empty() && !(web && plain) {
+        let is_usable = url.is_empty() || (web && plain);
+        if !is_usable {
             return Err(ConfigError::PublicUrl(url.into()));
         }
         let least = |key, value| match value {
