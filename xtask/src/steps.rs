@@ -107,20 +107,28 @@ fn targets() -> anyhow::Result<()> {
     run(wasm)
 }
 
-/// The tests, against a real llama.cpp server where one can be installed.
+/// The last line that a script prints, if it ends well.
+fn prepared(script: &str) -> anyhow::Result<Option<String>> {
+    let output = command(script).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned();
+    Ok(output.status.success().then_some(said))
+}
+
+/// The tests, against a real llama.cpp server and the recipes' real tools where they can be had.
 fn tests() -> anyhow::Result<()> {
     shell::build_debug()?;
-    let llama = command("bash tools/setup_llama.sh").output()?;
-    let python = String::from_utf8_lossy(&llama.stdout).lines().last().unwrap_or_default().to_owned();
     let mut tests = if works("cargo nextest --version") {
         command("cargo nextest run --workspace --no-fail-fast --status-level fail --final-status-level fail")
     } else {
         command("cargo test --workspace --no-fail-fast --quiet")
     };
-    if llama.status.success() {
-        tests.env("OPENAGENTS_TEST_LLAMA", python);
-    } else {
-        println!("no model server could be installed; skipped: kind 5050 against a real one");
+    match prepared("bash tools/setup_llama.sh")? {
+        Some(python) => drop(tests.env("OPENAGENTS_TEST_LLAMA", python)),
+        None => println!("no model server could be installed; skipped: kind 5050 against a real one"),
+    }
+    match prepared("sh tools/setup_media.sh")? {
+        Some(folder) => drop(tests.env("OPENAGENTS_TEST_MEDIA", folder)),
+        None => println!("the media tools could not be fetched; skipped: kinds 5200, 5250, 5500 and OCR"),
     }
     run(tests)?;
     run(command("cargo test --workspace --doc --quiet"))

@@ -28,7 +28,9 @@ pub async fn run(backend: &Arc<dyn Backend>, work: Work) -> Result<(Output, Vec<
 /// It does not.
 pub async fn delivers(backend: Arc<dyn Backend>, work: Work) {
     let (output, pieces) = run(&backend, work).await.unwrap_or_else(|error| panic!("{error:?}"));
-    assert!(!output.content.is_empty(), "an empty result");
+    let made = output.file.as_ref().map_or(output.content.len(), |file| file.bytes.len());
+    assert!(made > 0, "an empty result");
+    assert!(output.file.is_none() || output.content.is_empty(), "either a text or a file");
     assert!(pieces.is_empty() || pieces.concat() == output.content, "the pieces are not the result");
     assert!(output.usage.output_tokens > 0, "no usage was counted");
     assert_eq!(output.usage.backend, backend.name());

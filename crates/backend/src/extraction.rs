@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Backend, BackendError, BackendKind, Built, Health, Output, Rejection, Settings, Work, bad_param,
     is_harmful, office, param,
+    sandbox::{self, Limits},
 };
 
 /// The row of [`crate::BACKENDS`].
@@ -42,10 +43,9 @@ const LARGEST: u64 = 10 << 20;
 const LARGEST_TEXT: usize = 48 << 10;
 /// How long the child may take, by the clock on the wall.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The child's memory, in bytes.
-const CHILD_MEMORY: u64 = 512 << 20;
-/// The child's CPU time, in seconds.
-const CHILD_CPU: u64 = 10;
+/// What the child may use. It reads from a pipe and writes to another.
+const CHILD_LIMITS: Limits =
+    Limits { cpu_s: 10, memory: 512 << 20, file: 0, open_files: 16, tasks: 16, forks: false };
 
 /// Text extraction.
 #[derive(Clone, Debug)]
@@ -278,14 +278,15 @@ impl Backend for Extraction {
             output_tokens: content.split_whitespace().count() as u64,
             elapsed: Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)),
         };
-        Ok(Output { content, usage })
+        Ok(Output::text(content, usage))
     }
 }
 
 /// The child: limits itself, reads a document, writes its text. Called by the program when it is
 /// started with the child's word.
 pub fn extract_child_main(format: &str) -> ExitCode {
-    if limit_self().is_err() {
+    // An older kernel confines less; the limits hold all the same.
+    if sandbox::enter(&CHILD_LIMITS).is_err() {
         return ExitCode::from(3);
     }
     let mut bytes = Vec::new();
@@ -327,38 +328,4 @@ fn tidy(text: &str) -> String {
         }
     }
     tidy.trim().to_owned()
-}
-
-#[cfg(unix)]
-fn limit_self() -> std::io::Result<()> {
-    use rlimit::Resource;
-    Resource::CPU.set(CHILD_CPU, CHILD_CPU)?;
-    Resource::NOFILE.set(16, 16)?;
-    Resource::CORE.set(0, 0)?;
-    // macOS accepts no limit on address space; time and the parent's patience remain.
-    #[cfg(target_os = "linux")]
-    {
-        Resource::AS.set(CHILD_MEMORY, CHILD_MEMORY)?;
-        confine();
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn limit_self() -> std::io::Result<()> {
-    Ok(())
-}
-
-/// No files and no network from here on, as far as this kernel can do that.
-#[cfg(target_os = "linux")]
-fn confine() {
-    use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr};
-    let abi = ABI::V4;
-    let confined = Ruleset::default()
-        .handle_access(AccessFs::from_all(abi))
-        .and_then(|rules| rules.handle_access(AccessNet::from_all(abi)))
-        .and_then(landlock::Ruleset::create)
-        .and_then(landlock::RulesetCreated::restrict_self);
-    // An older kernel confines less; the limits above hold all the same.
-    drop(confined);
 }

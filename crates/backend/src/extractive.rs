@@ -120,7 +120,7 @@ impl Backend for Extractive {
             output_tokens: content.unicode_words().count() as u64,
             elapsed: Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)),
         };
-        Ok(Output { content, usage })
+        Ok(Output::text(content, usage))
     }
 }
 

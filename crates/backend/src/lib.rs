@@ -6,11 +6,13 @@
 //! rejections and errors are fit for strangers: no paths, no internals.
 
 mod chat;
+mod command;
 pub mod conformance;
 mod extraction;
 mod extractive;
 mod office;
 mod openai;
+mod sandbox;
 
 use std::sync::Arc;
 
@@ -20,9 +22,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use chat::{Chat, Question};
+pub use command::{
+    CommandFeed, CommandOutput, CommandSettings, CommandTool, Confine, LimitRule, ParamForm, ParamRule,
+    PriceHint, RECIPES,
+};
 pub use extraction::{Extraction, Unreadable, document_type, extract_child_main, parse_document};
 pub use extractive::Extractive;
 pub use openai::{OpenAi, OpenAiSettings, Reading};
+pub use sandbox::{Held, SANDBOX_WORD, sandbox_child_main};
 
 /// A job's work.
 #[derive(Clone, Debug)]
@@ -40,10 +47,52 @@ pub struct Work {
 /// What came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// The payload.
+    /// The payload; empty if it is a file.
     pub content: String,
+    /// The payload if it is no text: whoever runs the backend keeps it, and the result says where.
+    pub file: Option<Made>,
     /// What it took.
     pub usage: Usage,
+}
+
+impl Output {
+    /// A text.
+    pub const fn text(content: String, usage: Usage) -> Self {
+        Self { content, file: None, usage }
+    }
+}
+
+/// A file that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Its MIME type.
+    pub mime: String,
+    /// How its name would end, such as `wav`.
+    pub extension: String,
+    /// The file.
+    pub bytes: Vec<u8>,
+}
+
+/// How a backend reads the inputs of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Not at all.
+    Nothing,
+    /// As text: documents among them are turned into their text first.
+    Text,
+    /// As they came.
+    Files,
+}
+
+impl Reads {
+    /// As text, if none of these MIME types is of a picture, a sound or a film.
+    pub fn text_of(mimes: &[&str]) -> Self {
+        let media = |mime: &&str| {
+            ["image/", "audio/", "video/"].iter().any(|start| mime.starts_with(start))
+                && *mime != "image/svg+xml"
+        };
+        if mimes.iter().any(media) { Self::Nothing } else { Self::Text }
+    }
 }
 
 /// Something that does one or more kinds of work.
@@ -57,6 +106,21 @@ pub trait Backend: Send + Sync {
 
     /// Whether it could work now.
     async fn probe(&self) -> Health;
+
+    /// How it reads inputs of these MIME types; asked before a price is named.
+    fn reads(&self, _kind: JobKind, mimes: &[&str]) -> Reads {
+        Reads::text_of(mimes)
+    }
+
+    /// The MIME types of what it makes, if it makes no other; empty where it tries what is asked for.
+    fn makes(&self, _kind: JobKind) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What a job costs and how long it takes, if the operator says nothing of it.
+    fn price(&self, _kind: JobKind) -> Option<PriceHint> {
+        None
+    }
 
     /// Whether it could do a job with these parameters and so many bytes of input; asked before a
     /// price is named.
@@ -172,6 +236,8 @@ impl BackendError {
 pub struct Settings {
     /// OpenAI-compatible servers.
     pub openai: Vec<OpenAiSettings>,
+    /// The operator's own tools.
+    pub command: Vec<CommandSettings>,
 }
 
 /// A backend that cannot be built from its settings.
@@ -204,11 +270,19 @@ impl std::fmt::Debug for BackendKind {
 }
 
 /// Every backend in this build, in the order `doctor` prints them. Add yours here.
-pub const BACKENDS: &[BackendKind] = &[extractive::KIND, extraction::KIND, openai::KIND];
+pub const BACKENDS: &[BackendKind] = &[extractive::KIND, extraction::KIND, openai::KIND, command::KIND];
 
 /// Builds everything that is configured.
 pub fn build_all(settings: &Settings) -> Vec<Built> {
     BACKENDS.iter().flat_map(|kind| (kind.build)(settings)).collect()
+}
+
+/// The MIME type of a picture, a sound or a film that says what it is by its bytes.
+pub fn media_type(bytes: &[u8]) -> Option<&'static str> {
+    use infer::MatcherType;
+    let found = infer::get(bytes)?;
+    let media = matches!(found.matcher_type(), MatcherType::Image | MatcherType::Audio | MatcherType::Video);
+    media.then(|| found.mime_type())
 }
 
 /// A value shortened for an error text, and made safe to print.

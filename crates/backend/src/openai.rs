@@ -401,7 +401,7 @@ impl Reading {
             output_tokens: self.output_tokens.filter(|count| *count > 0).unwrap_or(self.chunks),
             elapsed: Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)),
         };
-        Ok(Output { content: self.content, usage })
+        Ok(Output::text(self.content, usage))
     }
 }
 

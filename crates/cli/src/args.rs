@@ -104,4 +104,10 @@ pub(crate) enum Command {
         /// `pdf`, `html` or `office`
         format: String,
     },
+    /// Becomes a tool of the operator's, in a cage; started by the node.
+    #[command(name = "__sandbox", hide = true)]
+    Sandbox {
+        /// The cage, as JSON
+        cage: String,
+    },
 }

@@ -2,6 +2,7 @@
 //! the same views.
 
 mod archive;
+mod files;
 mod guard;
 mod live;
 mod movements;
@@ -22,7 +23,7 @@ use openagents_api::{
 };
 use openagents_types::{EventId, JobId, ProviderKey};
 
-use crate::{bus::Bus, store::Reader};
+use crate::{bus::Bus, media::Media, store::Reader};
 
 pub use archive::Archive;
 
@@ -31,6 +32,7 @@ pub use archive::Archive;
 pub(crate) struct App {
     pub(crate) reader: Arc<Reader>,
     pub(crate) bus: Bus,
+    pub(crate) media: Media,
     pub(crate) token: Arc<str>,
     pub(crate) facts: Arc<dyn Facts>,
     pub(crate) desk: Arc<dyn Desk>,

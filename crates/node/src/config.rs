@@ -4,6 +4,7 @@
 //! ([`ENVIRONMENT`]), `config.toml`, the default written here.
 
 mod layers;
+mod media;
 mod wallet;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use openagents_backend::CommandSettings;
 use openagents_engine::bidding::PriceRule;
 use openagents_policy::{Mode, PolicyConfig};
 use openagents_types::{JobKind, Millis, Msat, ReceiptRule};
@@ -24,6 +26,7 @@ use crate::{
 };
 
 pub use layers::{ENVIRONMENT, Origin, Origins};
+pub use media::MediaSettings;
 pub use wallet::{LdkSettings, SparkLog, SparkSettings, WalletChosen, WalletSettings};
 
 /// All settings.
@@ -44,6 +47,8 @@ pub struct Config {
     pub customer: Customer,
     /// What does the work.
     pub backend: Backends,
+    /// Files that are results: how long they are kept, and where strangers get them.
+    pub media: MediaSettings,
     /// What is signed about work that is done.
     pub receipts: Receipts,
     /// How much strangers may ask.
@@ -71,6 +76,7 @@ impl Default for Config {
             provider: Provider::default(),
             customer: Customer::default(),
             backend: Backends::default(),
+            media: MediaSettings::default(),
             receipts: Receipts::default(),
             limits: Limits::default(),
             policy: PolicyConfig::default(),
@@ -173,12 +179,15 @@ impl Provider {
         Millis(self.recheck_ms)
     }
 
-    /// The price of a kind.
-    pub fn price(&self, kind: JobKind) -> PriceRule {
+    /// The price of a kind; what a recipe proposes (base and for each KiB, in millisatoshis) counts where nothing
+    /// is said of it.
+    pub fn price(&self, kind: JobKind, proposed: Option<(u64, u64)>) -> PriceRule {
         let own = self.price.iter().find(|price| price.kind == kind);
+        let own = own.map(|price| (price.base_msat, price.per_kib_msat)).or(proposed);
+        let (base, per_kib) = own.unwrap_or((self.base_msat, self.per_kib_msat));
         PriceRule {
-            base: Msat::new(own.map_or(self.base_msat, |price| price.base_msat)),
-            per_kib: Msat::new(own.map_or(self.per_kib_msat, |price| price.per_kib_msat)),
+            base: Msat::new(base),
+            per_kib: Msat::new(per_kib),
             floor: Msat::new(self.floor_msat),
             surge_from: self.surge_from,
             surge_percent: self.surge_percent,
@@ -265,12 +274,17 @@ impl Customer {
 pub struct Backends {
     /// OpenAI-compatible servers: `[[backend.openai]]` with `url`, `models` and perhaps `key_file`.
     pub openai: Vec<OpenAiServer>,
+    /// The operator's own tools: `[[backend.command]]` with `recipe`, or with `program`, `args` and `kinds`.
+    pub command: Vec<CommandSettings>,
 }
 
 impl Backends {
     /// As the backends take them.
     pub fn settings(&self) -> openagents_backend::Settings {
-        openagents_backend::Settings { openai: self.openai.iter().map(OpenAiServer::settings).collect() }
+        openagents_backend::Settings {
+            openai: self.openai.iter().map(OpenAiServer::settings).collect(),
+            command: self.command.clone(),
+        }
     }
 }
 
@@ -428,6 +442,9 @@ pub enum ConfigError {
         /// What it could be.
         known: String,
     },
+    /// No address under which files could be got.
+    #[error("media.public_url is {0:?}; it must be https://name or http://name, without a path")]
+    PublicUrl(String),
     /// An entry of `allow_private_urls` is nothing that can be allowed.
     #[error("allow_private_urls: {0}; correct it with `openagents config edit`")]
     Allow(#[from] AllowError),
@@ -482,6 +499,7 @@ impl Config {
             _ => Ok(()),
         };
         self.judge()?;
+        self.media.check()?;
         least("policy.judge_timeout_s", self.policy.judge_timeout_s)?;
         least("provider.slots", provider.slots as u64)?;
         least("provider.job_timeout_s", provider.job_timeout_s)?;
@@ -579,6 +597,11 @@ mod tests {
             ("[provider\n", &["line 1"]),
             ("[provider]\nslots = 0\n", &["provider.slots", "at least 1"]),
             ("[provider]\nquote_lifetime_s = 3600\n", &["provider.quote_lifetime_s", "at most 900"]),
+            (
+                "[media]\npublic_url = \"media.example\"\n",
+                &["media.public_url", "media.example", "https://name"],
+            ),
+            ("[[backend.command]]\nrecipee = \"ffmpeg\"\n", &["line 2", "recipee"]),
             ("allow_private_urls = [\"10.0.0.0/99\"]\n", &["allow_private_urls", "10.0.0.0/99"]),
         ] {
             let error = loaded(file, &[]).unwrap_err().to_string();

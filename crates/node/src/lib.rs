@@ -25,6 +25,7 @@ pub mod identity;
 pub mod judge;
 pub mod ldk;
 mod link;
+mod media;
 mod moderation;
 pub mod relays;
 pub mod resolve;

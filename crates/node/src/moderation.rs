@@ -129,7 +129,7 @@ impl Backend for Moderation {
             output_tokens: content.split_whitespace().count() as u64,
             elapsed: Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)),
         };
-        Ok(Output { content, usage })
+        Ok(Output::text(content, usage))
     }
 }
 

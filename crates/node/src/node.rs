@@ -1,6 +1,6 @@
 //! A node from bind to shutdown.
 
-use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use openagents_engine::{AdvanceLimit, Config as EngineConfig, CustomerConfig, PreimageSeed, ProviderConfig};
 use openagents_policy::Policy;
@@ -24,6 +24,7 @@ use crate::{
     home::{Home, HomeError, Lock},
     identity::Identity,
     judge::Judge,
+    media::Media,
     offers,
     relays::Relays,
     resolve::{Events, Resolver},
@@ -302,14 +303,16 @@ impl Builder {
         let (wallet, network) = self.wallet(budget.clone(), testnet.as_ref()).await?;
         let reader = Arc::new(Reader::open(&database)?);
         let selling = self.options.role == Role::Provider;
-        let backends = if selling { offers::backends(&self.options.config).await? } else { HashMap::new() };
+        let backends =
+            if selling { offers::backends(&self.options.config).await? } else { offers::Table::new() };
         let escrow = wallets::holds(wallet.as_ref()).await;
         let mut engine = self.engine_config(&backends, network, escrow);
         engine.customer.budget = budget;
         let resolver = resolver.with_events(self.events(&relays, &reader));
         let audit = AuditLog::default();
         let gate = self.gate(audit.clone())?;
-        let workers = Workers::new(backends, resolver, gate.clone(), self.tasks.clone());
+        let media = self.media();
+        let workers = Workers::new(backends, media.clone(), resolver, gate.clone(), self.tasks.clone());
         let till = Till::new(wallet, network, self.tasks.clone());
         let identity = Arc::new(self.options.identity.clone());
         let bus = Bus::new();
@@ -367,7 +370,7 @@ impl Builder {
             );
             self.tasks.spawn(ads.run(self.tasks.stop_token()));
         }
-        let router = self.router(counter, reader, bus, token.clone(), embedded);
+        let router = self.router(counter, reader, bus, media, token.clone(), embedded);
         self.tasks.spawn(server::serve(listener, router, self.tasks.clone()));
         Ok(Started { up, tasks: self.tasks, driver: handle, thread, wishes, testnet, token })
     }
@@ -381,6 +384,18 @@ impl Builder {
         let config = HubConfig { most_bytes: RELAY_BYTES, rate, ..HubConfig::default() };
         let url = RelayUrl::parse_plaintext(&format!("ws://{}/relay", self.address))?;
         Ok(Some((Hub::new(config), url)))
+    }
+
+    /// The files that are results. The customers of a market of its own are on this machine.
+    fn media(&self) -> Media {
+        let settings = &self.options.config.media;
+        let own = format!("http://{}", self.address);
+        let base = match settings.public_url.as_str() {
+            "" if self.options.offline => Some(own.as_str()),
+            "" => None,
+            public => Some(public),
+        };
+        Media::open(self.options.home.data_file("media"), base, settings)
     }
 
     /// Who checks jobs, to buy and to sell. One judge for both halves.
@@ -463,12 +478,7 @@ impl Builder {
         })
     }
 
-    fn engine_config(
-        &self,
-        backends: &HashMap<JobKind, Arc<dyn openagents_backend::Backend>>,
-        network: Network,
-        escrow: bool,
-    ) -> EngineConfig {
+    fn engine_config(&self, backends: &offers::Table, network: Network, escrow: bool) -> EngineConfig {
         let provider = (self.options.role == Role::Provider).then(|| {
             let key = ProviderKey::from_bytes(self.options.identity.keys().public_key().to_bytes());
             let seed = PreimageSeed::new(self.options.identity.derive_secret(b"hold-preimages"));
@@ -527,12 +537,13 @@ impl Builder {
         counter: Counter,
         reader: Arc<Reader>,
         bus: Bus,
+        media: Media,
         token: Arc<str>,
         embedded: Option<(Hub, RelayUrl)>,
     ) -> axum::Router {
         let counter = Arc::new(counter);
         let hosts = Arc::new(self.options.config.hosts(self.address));
-        let app = App { reader, bus, token, facts: counter.clone(), hosts, desk: counter };
+        let app = App { reader, bus, media, token, facts: counter.clone(), hosts, desk: counter };
         let router = app::router(app);
         match embedded {
             Some((hub, _)) => router.merge(relay_route(hub, self.tasks.stop_token())),

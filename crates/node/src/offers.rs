@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use openagents_backend::{Backend, BuildError};
+use openagents_backend::{Backend, BuildError, PriceHint};
 use openagents_engine::{Offer, bidding::PriceRule};
 use openagents_types::{JobKind, Millis};
 
@@ -24,12 +24,17 @@ impl From<BuildError> for OffersError {
     }
 }
 
-/// The backend for each kind. A model server that does not answer sells nothing.
-pub(crate) async fn backends(config: &Config) -> Result<HashMap<JobKind, Arc<dyn Backend>>, OffersError> {
-    let mut table: HashMap<JobKind, Arc<dyn Backend>> = HashMap::new();
-    for built in openagents_backend::build_all(&config.backend.settings()) {
-        let backend = built.map_err(OffersError::from)?;
-        let health = backend.probe().await;
+/// The backends for each kind, in the order in which they are asked whether they read a job's inputs.
+pub(crate) type Table = HashMap<JobKind, Vec<Arc<dyn Backend>>>;
+
+/// The backends for each kind. A model server that does not answer, or a tool that is missing, sells nothing.
+pub(crate) async fn backends(config: &Config) -> Result<Table, OffersError> {
+    let mut table = Table::new();
+    let built = openagents_backend::build_all(&config.backend.settings()).into_iter();
+    let built = built.collect::<Result<Vec<_>, _>>().map_err(OffersError::from)?;
+    // At once, because a scanner takes its time to load what it knows.
+    let healths = futures::future::join_all(built.iter().map(|backend| backend.probe())).await;
+    for (backend, health) in built.into_iter().zip(healths) {
         if !health.is_ready() {
             tracing::warn!(
                 backend = backend.name(),
@@ -39,26 +44,32 @@ pub(crate) async fn backends(config: &Config) -> Result<HashMap<JobKind, Arc<dyn
             continue;
         }
         for kind in backend.kinds() {
-            table.entry(kind).or_insert_with(|| backend.clone());
+            table.entry(kind).or_default().push(backend.clone());
         }
     }
     for kind in Moderation.kinds() {
-        table.entry(kind).or_insert_with(|| Arc::new(Moderation));
+        table.entry(kind).or_default().push(Arc::new(Moderation));
     }
     Ok(table)
 }
 
 /// One offer for each kind that a backend does, at the configured price.
-pub(crate) fn offers(config: &Config, backends: &HashMap<JobKind, Arc<dyn Backend>>) -> Vec<Offer> {
+pub(crate) fn offers(config: &Config, backends: &Table) -> Vec<Offer> {
     let mut kinds: Vec<JobKind> = backends.keys().copied().collect();
     kinds.sort_unstable();
-    kinds.into_iter().map(|kind| offer(config, kind)).collect()
+    let proposed = |kind| backends.get(&kind).and_then(|all| all.first()?.price(kind));
+    kinds.into_iter().map(|kind| offer(config, kind, proposed(kind))).collect()
 }
 
-fn offer(config: &Config, kind: JobKind) -> Offer {
+fn offer(config: &Config, kind: JobKind, proposed: Option<PriceHint>) -> Offer {
     let provider = &config.provider;
-    let price = if provider.free { PriceRule::FREE } else { provider.price(kind) };
-    let eta = if kind == JobKind::TEXT_GENERATION { Millis(10_000) } else { Millis(1_000) };
+    let price = if provider.free {
+        PriceRule::FREE
+    } else {
+        provider.price(kind, proposed.map(|it| (it.base_msat, it.per_kib_msat)))
+    };
+    let usual = if kind == JobKind::TEXT_GENERATION { Millis(10_000) } else { Millis(1_000) };
+    let eta = proposed.map_or(usual, |it| Millis::from_secs(it.eta_s.max(1)));
     Offer { kind, price, max_input_bytes: provider.max_input_bytes, eta }
 }
 
@@ -68,6 +79,9 @@ pub(crate) fn backend_word(kind: JobKind) -> &'static str {
         JobKind::TEXT_EXTRACTION => "text extraction",
         JobKind::SUMMARIZATION => "extractive summary (LexRank)",
         JobKind::TEXT_GENERATION => "model server",
+        JobKind::TEXT_TO_SPEECH | JobKind::VIDEO_CONVERSION | JobKind::MALWARE_SCANNING => {
+            "the operator's tool"
+        }
         JobKind::CONTENT_MODERATION => "rules of the policy",
         _ => "backend",
     }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use openagents_backend::document_type;
+use openagents_backend::{document_type, media_type};
 use openagents_relay::{Gate, RelayUrl};
 use openagents_types::{InputType, JobInput, ResolvedInput};
 use reqwest::{Client, Response, header, redirect::Policy};
@@ -233,8 +233,8 @@ fn sniff(bytes: &[u8], said: &str) -> String {
     let said = said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let head = &bytes[..bytes.len().min(512)];
     let text = String::from_utf8_lossy(head).to_lowercase();
-    if let Some(document) = document_type(bytes) {
-        document.into()
+    if let Some(known) = document_type(bytes).or_else(|| media_type(bytes)) {
+        known.into()
     } else if text.contains("<!doctype html") || text.contains("<html") {
         "text/html".into()
     } else if said.contains('/') && said.len() <= LONGEST_MIME && said.bytes().all(|b| b.is_ascii_graphic()) {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use openagents_api::Side;
-use openagents_backend::{Backend, Output, Work};
+use openagents_backend::{Backend, Output, Reads, Work};
 use openagents_engine::{Input, InputSize, RunFault, job::Why};
 use openagents_types::{InputType, JobId, JobKind, JobRequest, Millis, Param, ResolvedInput, refusal};
 use tokio::{sync::mpsc, time::Instant};
@@ -17,6 +17,8 @@ use crate::{
     acceptable::{Content, Gate, Objection, Ruling},
     documents::Documents,
     driver::DriverHandle,
+    media::Media,
+    offers::Table,
     resolve::Resolver,
     runtime::Tasks,
 };
@@ -29,7 +31,8 @@ const PIECE_EVERY: Duration = Duration::from_millis(250);
 pub struct Workers(Arc<Inner>);
 
 struct Inner {
-    backends: HashMap<JobKind, Arc<dyn Backend>>,
+    backends: Table,
+    media: Media,
     resolver: Resolver,
     documents: Documents,
     gate: Gate,
@@ -42,14 +45,10 @@ struct Inner {
 
 impl Workers {
     /// Workers on these backends, which do what this gate lets in.
-    pub(crate) fn new(
-        backends: HashMap<JobKind, Arc<dyn Backend>>,
-        resolver: Resolver,
-        gate: Gate,
-        tasks: Tasks,
-    ) -> Self {
+    pub(crate) fn new(backends: Table, media: Media, resolver: Resolver, gate: Gate, tasks: Tasks) -> Self {
         Self(Arc::new(Inner {
             backends,
+            media,
             resolver,
             documents: Documents::default(),
             gate,
@@ -73,7 +72,9 @@ impl Workers {
         match self.0.gate.rule(Side::Sold, content(request, &[])) {
             Ruling::Done(outcome) => {
                 let bytes = request.inputs.iter().map(|input| input.data.len() as u64).sum();
-                Some(outcome.map_err(|no| unacceptable(&no)).and_then(|()| self.0.fit(request, bytes)))
+                let mimes = vec!["text/plain"; request.inputs.len()];
+                let fit = |()| self.0.fit(request, &mimes, bytes).map(|(size, _)| size);
+                Some(outcome.map_err(|no| unacceptable(&no)).and_then(fit))
             }
             Ruling::Open(_) => None,
         }
@@ -130,23 +131,44 @@ impl Workers {
     /// Forgets a job that will not run, and what was fetched for it.
     pub fn forget(&self, job: JobId) {
         self.stop(job);
+        self.0.media.release(job);
     }
 }
 
 impl Inner {
-    /// Something the backend can do?
-    fn fit(&self, request: &JobRequest, bytes: u64) -> Result<InputSize, Why> {
-        let kind = request.kind;
-        let Some(backend) = self.backends.get(&kind) else {
+    /// The backend that reads inputs of these MIME types, and how: one that takes them as they came, else one that
+    /// reads text.
+    fn backend(&self, kind: JobKind, mimes: &[&str]) -> Result<(&Arc<dyn Backend>, Reads), Why> {
+        let Some(all) = self.backends.get(&kind) else {
             return Err(unfit(format!("this provider does not do jobs of kind {kind}")));
         };
+        let first = |wanted: Reads| {
+            let found = all.iter().find(|backend| backend.reads(kind, mimes) == wanted);
+            found.map(|backend| (backend, wanted))
+        };
+        let what = || format!("this provider reads no {} for jobs of kind {kind}", mimes.join(" with "));
+        first(Reads::Files).or_else(|| first(Reads::Text)).ok_or_else(|| unfit(what()))
+    }
+
+    /// Something a backend can do? And how it reads the inputs.
+    fn fit(&self, request: &JobRequest, mimes: &[&str], bytes: u64) -> Result<(InputSize, Reads), Why> {
+        let kind = request.kind;
+        let (backend, reads) = self.backend(kind, mimes)?;
+        let makes = backend.makes(kind);
+        if !makes.is_empty()
+            && !request.output.is_empty()
+            && !request.output.iter().any(|it| makes.contains(it))
+        {
+            let makes = makes.join(", ");
+            return Err(unfit(format!("this provider makes {makes}; ask for one of them or name no output")));
+        }
         if wants_json(request) {
             return Err(unfit(
                 "this provider answers in plain text; ask for text/plain or name no output".into(),
             ));
         }
         backend.check(kind, &canonical(request), bytes).map_err(|no| unfit(no.to_string()))?;
-        Ok(InputSize { bytes })
+        Ok((InputSize { bytes }, reads))
     }
 
     /// The inputs of a job that may be done, and their size as they came. Whoever asks for what cannot be done costs
@@ -154,8 +176,14 @@ impl Inner {
     async fn acceptable_inputs(&self, request: &JobRequest) -> Result<(Vec<ResolvedInput>, InputSize), Why> {
         let mut inputs =
             self.resolver.resolve(&request.inputs).await.map_err(|error| unfit(error.to_string()))?;
-        let size = self.fit(request, inputs.iter().map(|input| input.bytes.len() as u64).sum())?;
-        self.documents.read(&request.inputs, &mut inputs).await.map_err(|error| unfit(error.to_string()))?;
+        let bytes = inputs.iter().map(|input| input.bytes.len() as u64).sum();
+        let (size, reads) = self.fit(request, &mimes(&inputs), bytes)?;
+        if reads == Reads::Text {
+            self.documents
+                .read(&request.inputs, &mut inputs)
+                .await
+                .map_err(|error| unfit(error.to_string()))?;
+        }
         let admitted = self.gate.admit(Side::Sold, content(request, &inputs)).await;
         admitted.map_err(|objection| unacceptable(&objection))?;
         Ok((inputs, size))
@@ -190,9 +218,10 @@ impl Inner {
                 return Some(Input::RunFailed { job, fault: RunFault { code, message, retryable: false } });
             }
         };
-        let Some(backend) = self.backends.get(&request.kind).cloned() else {
+        let Ok((backend, _)) = self.backend(request.kind, &mimes(&inputs)) else {
             return Some(failed("the backend is gone".into(), false));
         };
+        let backend = backend.clone();
         let (params, output) = (canonical(request), request.output.clone());
         let work = Work { kind: request.kind, inputs, params, output };
         let (pieces, heard) = mpsc::channel(64);
@@ -222,6 +251,16 @@ impl Inner {
     /// The result of a job whose result may be sent. One that may not fails the job, and its payment goes back.
     async fn released(&self, request: &JobRequest, output: Output) -> Input {
         let job = request.id;
+        // No rule reads pictures or sounds, and what they were made of was checked.
+        if let Some(file) = output.file {
+            return match self.media.keep(job, file).await {
+                Ok(content) => Input::Finished { job, content, usage: output.usage },
+                Err(error) => {
+                    let (code, message) = (refusal::FAILED.into(), error.to_string());
+                    Input::RunFailed { job, fault: RunFault { code, message, retryable: false } }
+                }
+            };
+        }
         if is_moderated(request.kind)
             && !is_copy(request, &output.content)
             && let Err(objection) = self.gate.release(request.kind, &output.content).await
@@ -285,6 +324,10 @@ fn wants_json(request: &JobRequest) -> bool {
     let Ok(schema) = openagents_registry::find(request.kind) else { return false };
     let has_text = schema.outputs.types.iter().any(|mime| mime != json);
     has_text && schema.read_request(request).is_ok_and(|read| read.output() == Some(json))
+}
+
+fn mimes(inputs: &[ResolvedInput]) -> Vec<&str> {
+    inputs.iter().map(|input| input.mime.as_str()).collect()
 }
 
 fn unacceptable(objection: &Objection) -> Why {

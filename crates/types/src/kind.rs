@@ -16,6 +16,12 @@ impl JobKind {
     pub const SUMMARIZATION: Self = Self(5001);
     /// Text generation.
     pub const TEXT_GENERATION: Self = Self(5050);
+    /// Video conversion.
+    pub const VIDEO_CONVERSION: Self = Self(5200);
+    /// Text to speech.
+    pub const TEXT_TO_SPEECH: Self = Self(5250);
+    /// Malware scanning.
+    pub const MALWARE_SCANNING: Self = Self(5500);
     /// Content moderation.
     pub const CONTENT_MODERATION: Self = Self(6513);
 

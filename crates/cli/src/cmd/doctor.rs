@@ -4,6 +4,7 @@ use std::{net::TcpListener, path::Path, time::Duration};
 
 use clap::Args;
 use openagents_api::{NodeView, SCHEMA_VERSION};
+use openagents_backend::{CommandSettings, CommandTool, RECIPES};
 use openagents_node::{
     config::{Config, OpenAiServer, WalletChosen},
     home::Home,
@@ -136,6 +137,11 @@ async fn examine(home: &Home, offline: bool) -> Vec<Check> {
     for server in config.backend.openai.iter().filter(|server| !offline || is_here(server)) {
         checks.push(model_server(server).await);
     }
+    for settings in &config.backend.command {
+        checks.push(tool(settings).await);
+    }
+    checks.extend(unused_recipes(&config));
+    checks.extend(files(&config));
     checks
 }
 
@@ -380,6 +386,56 @@ async fn model_server(server: &OpenAiServer) -> Check {
             "start the model server, or correct backend.openai in the settings",
         ),
     }
+}
+
+/// A tool of the operator's, tried in its cage.
+async fn tool(settings: &CommandSettings) -> Check {
+    let name = settings.name.as_ref().or(settings.recipe.as_ref()).map_or("command", String::as_str);
+    let fix = "install it or correct backend.command in the settings: openagents config edit";
+    let tool = match CommandTool::new(settings) {
+        Ok(tool) => tool,
+        Err(why) => return Check::fail("backend", format!("{name}: {why}"), fix),
+    };
+    match tool.tried().await {
+        Ok(said) => Check::ok("backend", one_line(&format!("{}: {said}", tool.about()), 160)),
+        Err(why) => Check::fail("backend", one_line(&format!("{}: {why}", tool.about()), 400), fix),
+    }
+}
+
+/// Recipes whose tool is on this machine and that are not sold.
+fn unused_recipes(config: &Config) -> Vec<Check> {
+    let sold = |name: &str| config.backend.command.iter().any(|tool| tool.recipe.as_deref() == Some(name));
+    let unsold = RECIPES.iter().filter(|(name, _)| !sold(name));
+    let found = unsold.filter_map(|(name, _)| {
+        let settings = CommandSettings { recipe: Some((*name).to_owned()), ..CommandSettings::default() };
+        let tool = CommandTool::new(&settings).ok()?;
+        let program = tool.program()?.display();
+        Some(Check::ok(
+            "backend",
+            format!(
+                "{program} is here and not sold; [[backend.command]] recipe = \"{name}\" sells {}",
+                tool.about()
+            ),
+        ))
+    });
+    found.collect()
+}
+
+/// Whether strangers can get the files that tools make.
+fn files(config: &Config) -> Option<Check> {
+    if config.backend.command.is_empty() {
+        return None;
+    }
+    let url = &config.media.public_url;
+    Some(if url.is_empty() {
+        Check::warn(
+            "media",
+            "no public address: sounds and films that do not fit into a result cannot be sent",
+            "set public_url under [media] to where strangers reach this node: openagents config edit",
+        )
+    } else {
+        Check::ok("media", format!("files are got from {url}"))
+    })
 }
 
 #[cfg(test)]

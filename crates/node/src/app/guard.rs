@@ -1,4 +1,4 @@
-//! Who may ask: only callers that mean this node by name, pages only of our own origin, and whoever
+//! Who may ask for what is no file of a result: only callers that mean this node by name, pages only of our own origin, and whoever
 //! holds the token for anything private or that changes something.
 
 use axum::{
@@ -9,7 +9,7 @@ use axum::{
 };
 use subtle::ConstantTimeEq;
 
-use super::{App, routes::problem};
+use super::{App, files, routes::problem};
 
 /// The cookie's name begins so; the port follows, because browsers share cookies between ports and
 /// several nodes may run on one machine.
@@ -20,6 +20,9 @@ const OPEN: &[&str] = &["/healthz", "/readyz", "/assets/app.css", "/assets/live.
 
 /// The check in front of every route.
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+    if files::is_asked(&request) {
+        return next.run(request).await;
+    }
     let mut response = match admit(&app, &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => *refusal,

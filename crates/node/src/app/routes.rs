@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 use super::{
     App,
     archive::Archive,
-    guard,
+    files, guard,
     live::{Gallery, Watcher},
     pages, receipts, view,
 };
@@ -62,6 +62,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/assets/app.css", get(|| async { asset("text/css", include_str!("assets/app.css")) }))
         .route("/assets/live.js", get(|| async { asset("text/javascript", include_str!("assets/live.js")) }))
         .route("/favicon.svg", get(|| async { asset("image/svg+xml", include_str!("assets/favicon.svg")) }))
+        .route("/{file}", get(files::file).options(files::preflight))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -99,7 +100,7 @@ async fn ready(State(app): State<App>) -> Result<&'static str, Failure> {
     Ok("ready")
 }
 
-async fn nothing_here(uri: Uri) -> Response {
+pub(super) async fn nothing_here(uri: Uri) -> Response {
     if uri.path().starts_with("/api/") {
         return Failure::not_found("There is nothing at this address.").into_response();
     }

@@ -20,7 +20,9 @@ use super::{App, Desk, Facts, router, view};
 use crate::{
     audit::Audited,
     bus::{Bus, News},
+    config::MediaSettings,
     driver::PublishRefused,
+    media::Media,
     store::{Batch, Reader, Store},
 };
 
@@ -174,6 +176,7 @@ impl Site {
         let host = listener.local_addr().unwrap().to_string();
         let (bus, fake) = (Bus::new(), Arc::new(Fake::default()));
         let app = App {
+            media: Media::open(dir.path().join("media"), None, &MediaSettings::default()),
             reader: Arc::new(Reader::open(&path).unwrap()),
             bus: bus.clone(),
             token: TOKEN.into(),
