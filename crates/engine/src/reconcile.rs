@@ -157,7 +157,9 @@ impl Engine {
                 .and_then(|id| desk.jobs.get(&id))
                 .is_some_and(|job| job.state.claim_hash() == Some(hash) && !job.doubts_refund_to(hash))
         };
-        self.customer.still_pays(hash) || self.provider.as_ref().is_some_and(refunds)
+        self.customer.still_pays(hash)
+            || self.transfers.still_pays(hash)
+            || self.provider.as_ref().is_some_and(refunds)
     }
 }
 

@@ -64,7 +64,11 @@ const OTHERS: &[(&[&str], &str, &str)] = &[
         "redeem it in a Cashu wallet; do not show it to anybody",
     ),
     (&["creqa", "creqb"], "a Cashu payment request", "ask the receiver for a Lightning invoice"),
-    (&["lnurlw:"], "an LNURL to withdraw, which pays you", "make an invoice with `openagents wallet receive`"),
+    (
+        &["lnurlw:"],
+        "an LNURL to withdraw, which pays you",
+        "make an invoice with `openagents wallet receive`",
+    ),
     (&["keyauth:"], "an LNURL to log in with", "paste one to pay to"),
     (&["lnurlc:"], "an LNURL to open a channel with", "paste one to pay to"),
     (
@@ -220,7 +224,8 @@ mod tests {
 
     #[test]
     fn a_server_is_found_in_every_spelling() {
-        let decoded = "https://service.com/api?q=3fc3645b439ce8e7f2553a69e5267081d96dcd340693afabe04be7b0ccd178df";
+        let decoded =
+            "https://service.com/api?q=3fc3645b439ce8e7f2553a69e5267081d96dcd340693afabe04be7b0ccd178df";
         for text in [
             LNURL.to_owned(),
             LNURL.to_lowercase(),
@@ -268,7 +273,14 @@ mod tests {
         assert_eq!(read("hello"), Err(DestinationError::Unknown));
         assert_eq!(read(DONATION), Err(DestinationError::Invoice(InvoiceError::NoAmount)));
         assert!(matches!(read(&COFFEE.replace("25", "26")), Err(DestinationError::Invoice(_))));
-        for text in ["lnurl1dp68gurn8ghj7", "a@b@c.example", "@shop.example", "an n@shop.example", "ann@", "a/b@c.example"] {
+        for text in [
+            "lnurl1dp68gurn8ghj7",
+            "a@b@c.example",
+            "@shop.example",
+            "an n@shop.example",
+            "ann@",
+            "a/b@c.example",
+        ] {
             assert!(matches!(read(text), Err(DestinationError::Lnurl(_))), "{text}: {:?}", read(text));
         }
         assert!(server(COFFEE).is_err(), "an invoice is no place to pay to twice");

@@ -82,7 +82,9 @@ pub enum LnurlError {
         invoice: Msat,
     },
     /// The invoice is not for what the server described.
-    #[error("the server's invoice is not for what it said (its description hash is another); do not trust it")]
+    #[error(
+        "the server's invoice is not for what it said (its description hash is another); do not trust it"
+    )]
     Purpose,
     /// The invoice is for another network.
     #[error("the server's invoice is for {invoice}, and this wallet pays on {wallet}; no payment can arrive")]

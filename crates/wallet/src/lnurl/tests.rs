@@ -57,7 +57,9 @@ impl Invoicing<'_> {
             None => builder,
         };
         let sign = |m: &_| Secp256k1::new().sign_ecdsa_recoverable(m, &key);
-        json!({ "pr": builder.build_signed(sign).unwrap().to_string(), "routes": [] }).to_string().into_bytes()
+        json!({ "pr": builder.build_signed(sign).unwrap().to_string(), "routes": [] })
+            .to_string()
+            .into_bytes()
     }
 }
 
@@ -106,7 +108,10 @@ fn no_other_invoice_than_the_one_asked_for_is_paid() {
         (Invoicing { amount: None, ..HONEST }, "names no amount"),
         (Invoicing { metadata: Some("[[\"text/plain\",\"A car\"]]"), ..HONEST }, "description hash"),
         (Invoicing { metadata: None, ..HONEST }, "description hash"),
-        (Invoicing { currency: Currency::Bitcoin, ..HONEST }, "is for mainnet, and this wallet pays on regtest"),
+        (
+            Invoicing { currency: Currency::Bitcoin, ..HONEST },
+            "is for mainnet, and this wallet pays on regtest",
+        ),
         (Invoicing { lifetime: 60, ..HONEST }, "expired or is about to"),
         (Invoicing { lifetime: 89, ..HONEST }, "expired or is about to"),
     ];
