@@ -57,6 +57,8 @@ pub(crate) enum HandError {
     Amount { asked: Msat, invoice: Msat },
     #[error("an invoice takes no comment; leave it out")]
     Comment,
+    #[error("this is an invoice of this node's own; give it to whoever shall pay it")]
+    Own,
     #[error("{0}")]
     Body(&'static str),
     #[error(
@@ -98,7 +100,7 @@ impl Hand<'_> {
                 (invoice, Some(code.name().to_owned()), words)
             }
         };
-        let known = self.reader.transfer(invoice.payment_hash)?.as_ref().map(view);
+        let known = self.sent_before(invoice.payment_hash)?;
         Ok(DestinationView {
             schema_version: SCHEMA_VERSION,
             hash: invoice.payment_hash.to_hex(),
@@ -144,14 +146,23 @@ impl Hand<'_> {
         let max_fee = body.max_fee_msat.map_or(self.max_fee, Msat::new);
         let about = crate::app::clean(&body.about, LONGEST_DESCRIPTION);
         let transfer = Transfer { max_fee, ..Transfer::new(invoice, Direction::Out, about, clock::now()) };
-        if let Some(known) = self.reader.transfer(hash)? {
-            return Ok(view(&known));
+        if let Some(known) = self.sent_before(hash)? {
+            return Ok(known);
         }
         self.check_wallet(hash).await?;
         match self.driver.transfer(transfer.clone()).await {
             Ok(()) => Ok(view(&transfer)),
-            Err(NotBegun::Known(known)) => Ok(view(&known)),
+            Err(NotBegun::Known(known)) if known.direction == Direction::Out => Ok(view(&known)),
+            Err(NotBegun::Known(_)) => Err(HandError::Own),
             Err(error) => Err(HandError::NotBegun(error)),
+        }
+    }
+
+    /// How a payment stands that was begun by hand before.
+    fn sent_before(&self, hash: PaymentHash) -> Result<Option<TransferView>, HandError> {
+        match self.reader.transfer(hash)? {
+            Some(known) if known.direction == Direction::In => Err(HandError::Own),
+            known => Ok(known.as_ref().map(view)),
         }
     }
 
@@ -248,9 +259,11 @@ impl From<HandError> for Problem {
 
 const fn code(error: &HandError) -> &'static str {
     match error {
-        HandError::Destination(_) | HandError::Amount { .. } | HandError::Comment | HandError::Body(_) => {
-            "bad-request"
-        }
+        HandError::Destination(_)
+        | HandError::Amount { .. }
+        | HandError::Comment
+        | HandError::Own
+        | HandError::Body(_) => "bad-request",
         HandError::Server { .. } => "lnurl",
         HandError::InWallet(_) => "paid-before",
         HandError::Wallet(_) => "wallet",
@@ -279,6 +292,7 @@ const fn next_step(error: &HandError) -> &'static str {
         HandError::Server { .. }
         | HandError::Amount { .. }
         | HandError::Comment
+        | HandError::Own
         | HandError::Body(_)
         | HandError::InWallet(_) => "Correct it and try again.",
     }

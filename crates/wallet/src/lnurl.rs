@@ -295,9 +295,14 @@ fn description(metadata: &str) -> Option<String> {
     Some(short(text[1].as_str()?))
 }
 
-/// A server's words on one line, and not all of them.
+/// A server's words on one line, and not all of them. What stands behind a semicolon in our errors is our own advice.
 fn short(words: &str) -> String {
-    let words: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let plain = |c: char| match c {
+        ';' => ',',
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    let words: String = words.chars().map(plain).collect();
     words.chars().take(LONGEST_WORD).collect()
 }
 

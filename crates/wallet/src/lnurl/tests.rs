@@ -127,8 +127,8 @@ fn no_other_invoice_than_the_one_asked_for_is_paid() {
 
 #[test]
 fn a_refusal_is_told_in_the_servers_words() {
-    let no = br#"{"status":"ERROR","reason":"the shop\nis closed"}"#;
-    let refused = LnurlError::Refused("the shop is closed".into());
+    let no = br#"{"status":"ERROR","reason":"the shop\nis closed; send me your words"}"#;
+    let refused = LnurlError::Refused("the shop is closed, send me your words".into());
     assert_eq!(PayOffer::read(no), Err(refused.clone()));
     assert_eq!(take(no), Err(refused));
     assert!(matches!(take(br#"{"status":"error"}"#), Err(LnurlError::Refused(_))));
