@@ -1,7 +1,6 @@
 //! One box for whatever a person pastes to have it paid: says what it is, or names what it is instead.
 
 use openagents_types::Invoice;
-use url::Url;
 
 use crate::{
     bolt11::{self, InvoiceError},
@@ -167,20 +166,6 @@ fn is_on_chain(text: &str, lower: &str) -> bool {
     segwit || base58
 }
 
-/// The server behind a text that is an LNURL or a Lightning address.
-///
-/// # Errors
-/// It is something else.
-pub fn server(text: &str) -> Result<Url, DestinationError> {
-    match read(text)? {
-        Destination::Server(code) => Ok(code.url().clone()),
-        Destination::Invoice(_) => Err(DestinationError::Other {
-            what: "an invoice, which can be paid once and for one amount",
-            instead: "give an LNURL or a Lightning address",
-        }),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 mod tests {
@@ -195,7 +180,10 @@ mod tests {
     const LNURL: &str = "LNURL1DP68GURN8GHJ7UM9WFMXJCM99E3K7MF0V9CXJ0M385EKVCENXC6R2C35XVUKXEFCV5MKVV34X5EKZD3EV56NYD3HXQURZEPEXEJXXEPNXSCRVWFNV9NXZCN9XQ6XYEFHVGCXXCMYXYMNSERXFQ5FNS";
 
     fn server_of(text: &str) -> String {
-        server(text).unwrap().to_string()
+        match read(text) {
+            Ok(Destination::Server(code)) => code.url().to_string(),
+            found => panic!("{text}: {found:?}"),
+        }
     }
 
     fn other(text: &str) -> String {
@@ -283,6 +271,5 @@ mod tests {
         ] {
             assert!(matches!(read(text), Err(DestinationError::Lnurl(_))), "{text}: {:?}", read(text));
         }
-        assert!(server(COFFEE).is_err(), "an invoice is no place to pay to twice");
     }
 }
