@@ -264,7 +264,7 @@ impl World {
 
     fn hear(&mut self, node: usize, input: Input) {
         if let Input::Transfer(transfer) = &input
-            && self.nodes[node].disk.payments.contains_key(&transfer.hash())
+            && !self.may_begin(node, transfer)
         {
             return;
         }
@@ -274,6 +274,14 @@ impl World {
         let time = self.time();
         let actions = self.nodes[node].handle(time, input);
         self.perform(node, actions);
+    }
+
+    /// What the driver looks up: a hash is used once. And nobody has seen an invoice before it was written down.
+    fn may_begin(&self, node: usize, transfer: &Transfer) -> bool {
+        let hash = transfer.hash();
+        let seen = transfer.direction == Direction::In
+            || self.nodes[self.bank.bills[&hash].payee].disk.transfers.contains_key(&hash);
+        seen && !self.nodes[node].disk.payments.contains_key(&hash)
     }
 
     /// Commits, then acts; the process may die before the commit and between any two actions.
@@ -673,7 +681,7 @@ impl World {
         let payee = (payer + self.rng.between(1, self.nodes.len() as u64 - 1) as usize) % self.nodes.len();
         let (made, paid) = (self.rng.between(10, 60_000), self.rng.between(10, 90_000));
         let lifetime = Millis(made + self.rng.between(40_000, 600_000));
-        let amount = Msat::new(self.rng.between(1, 20_000));
+        let amount = Msat::new(if self.rng.chance(10) { 2 * FUNDS } else { self.rng.between(1, 20_000) });
         let purpose = InvoiceFor::Quote(JobId::from_bytes(self.rng.bytes()));
         let wanted = Wanted { amount, lifetime, hold: None, purpose };
         let time = self.time();
