@@ -6,9 +6,9 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    AskBody, Asked, AuditQuery, AuditView, Cleared, JobView, LedgerView, Listing, NewsView, NodeView,
-    Problem, PublishedReceipt, ReceiptQuery, ReceiptView, ReconcileView, ResultView, SeedsView, ShiftOrder,
-    Side, TestWalletBody, TransactionView,
+    AskBody, Asked, AuditQuery, AuditView, Cleared, DestinationBody, DestinationView, JobView, LedgerView,
+    Listing, NewsView, NodeView, PayBody, Problem, PublishedReceipt, ReceiptQuery, ReceiptView, ReceiveBody,
+    ReconcileView, ResultView, SeedsView, ShiftOrder, Side, TestWalletBody, TransactionView, TransferView,
 };
 
 /// A node's API at one address.
@@ -218,6 +218,38 @@ impl Client {
     /// The node does not answer, sells nothing, or cannot write the order down.
     pub async fn shift(&self, order: ShiftOrder) -> Result<NodeView, ClientError> {
         self.read(self.request(Method::POST, &format!("/api/v1/provider/{}", order.word()))).await
+    }
+
+    /// Reads what was pasted to be paid, and has an LNURL's server make its invoice. Nothing is paid.
+    ///
+    /// # Errors
+    /// The node does not answer or refuses, or it is nothing that can be paid.
+    pub async fn destination(&self, body: &DestinationBody) -> Result<DestinationView, ClientError> {
+        self.read(self.request(Method::POST, "/api/v1/wallet/destination").json(body)).await
+    }
+
+    /// Pays an invoice by hand, unless that was begun before; says how it stands.
+    ///
+    /// # Errors
+    /// The node does not answer or refuses; then nothing was sent, unless it broke off.
+    pub async fn pay(&self, body: &PayBody) -> Result<TransferView, ClientError> {
+        self.read(self.request(Method::POST, "/api/v1/wallet/pay").json(body)).await
+    }
+
+    /// Makes an invoice to be paid by hand.
+    ///
+    /// # Errors
+    /// The node does not answer, has no wallet, or that makes no invoice.
+    pub async fn receive(&self, body: &ReceiveBody) -> Result<TransferView, ClientError> {
+        self.read(self.request(Method::POST, "/api/v1/wallet/receive").json(body)).await
+    }
+
+    /// How a payment by hand stands.
+    ///
+    /// # Errors
+    /// The node does not answer, or knows no such payment.
+    pub async fn transfer(&self, hash: &str) -> Result<TransferView, ClientError> {
+        self.read(self.request(Method::GET, &format!("/api/v1/wallet/payments/{hash}"))).await
     }
 
     /// Asks the Lightning node that is the node's wallet: `get_info`, `new_address`, `onchain_balance`,

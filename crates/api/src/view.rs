@@ -165,15 +165,16 @@ pub struct TransactionView {
 pub struct MovementView {
     /// When.
     pub at: u64,
-    /// The job.
-    pub job: JobId,
-    /// Which half it belongs to.
-    pub side: Side,
+    /// The job; `None` for a payment by hand.
+    pub job: Option<JobId>,
+    /// Which half it belongs to; `None` for a payment by hand.
+    pub side: Option<Side>,
     /// The job's kind.
     pub kind: Option<JobKind>,
-    /// The key of the customer or provider on the other side, in hexadecimal.
+    /// The key of the customer or provider on the other side, in hexadecimal; of a payment by hand whom it went to or
+    /// what it was for.
     pub counterparty: Option<String>,
-    /// `earned`, `spent`, `fee`, `refund-paid` or `refund-received`.
+    /// `earned`, `spent`, `fee`, `refund-paid`, `refund-received`, or by hand `sent` or `received`.
     pub movement: String,
     /// How much; negative if it left us.
     pub msat: i64,
@@ -203,10 +204,10 @@ pub struct ReconcileView {
 pub struct ReconciledView {
     /// The payment's name.
     pub hash: String,
-    /// The job.
-    pub job: JobId,
-    /// Which half it belongs to.
-    pub side: Side,
+    /// The job; `None` for a payment by hand.
+    pub job: Option<JobId>,
+    /// Which half it belongs to; `None` for a payment by hand.
+    pub side: Option<Side>,
     /// `in` or `out`.
     pub direction: String,
     /// How much, without fees.
@@ -498,14 +499,106 @@ pub struct LedgerView {
 pub struct LedgerLine {
     /// When.
     pub at: u64,
-    /// The job.
-    pub job: JobId,
+    /// The job; `None` for a payment by hand.
+    pub job: Option<JobId>,
     /// The payment's name.
     pub hash: String,
-    /// `earned`, `spent`, `fee`, `refund-paid` or `refund-received`.
+    /// `earned`, `spent`, `fee`, `refund-paid`, `refund-received`, or by hand `sent` or `received`.
     pub movement: String,
     /// How much; negative if it left us.
     pub msat: i64,
+}
+
+/// Something to pay by hand, as it was pasted (`POST /api/v1/wallet/destination`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DestinationBody {
+    /// A BOLT11 invoice, an LNURL, a Lightning address, or a `bitcoin:` address with one of them in it.
+    pub to: String,
+    /// How much, where that is for the payer to choose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount_msat: Option<u64>,
+    /// A word to the receiver; empty for none.
+    pub comment: String,
+}
+
+/// What would be paid: an invoice that was checked. Nothing is paid yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestinationView {
+    /// [`crate::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The invoice.
+    pub bolt11: String,
+    /// The payment's name.
+    pub hash: String,
+    /// How much, without fees.
+    pub amount_msat: u64,
+    /// Whom it goes to, if that is known: a Lightning address or the name of a server.
+    pub to: Option<String>,
+    /// What it is for, in the receiver's words.
+    pub description: String,
+    /// Until when it can be paid.
+    pub expires_at: u64,
+    /// The most that routing may cost, unless the payer says otherwise.
+    pub max_fee_msat: u64,
+    /// How it stands, if it was begun before.
+    pub known: Option<TransferView>,
+}
+
+/// An invoice to pay by hand (`POST /api/v1/wallet/pay`). The same one again is never paid twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PayBody {
+    /// The invoice.
+    pub bolt11: String,
+    /// Whom it goes to or what it is for, for the books.
+    pub about: String,
+    /// The most that routing may cost; the node's own limit if it is not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_fee_msat: Option<u64>,
+}
+
+/// An invoice to make (`POST /api/v1/wallet/receive`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReceiveBody {
+    /// What it asks.
+    pub amount_msat: u64,
+    /// What it is for; the payer sees this.
+    pub description: String,
+    /// How long it can be paid, in milliseconds; an hour if it is not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifetime_ms: Option<u64>,
+}
+
+/// A payment by hand (`GET /api/v1/wallet/payments/{hash}`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferView {
+    /// [`crate::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Its name.
+    pub hash: String,
+    /// `in` or `out`.
+    pub direction: String,
+    /// `pending`; `doubtful` if the wallet called it failed once and is asked again; or for good `settled`, `returned`
+    /// or, if nobody paid it in time, `expired`.
+    pub state: String,
+    /// How much, without fees.
+    pub amount_msat: u64,
+    /// What routing cost, once that is known.
+    pub fee_msat: u64,
+    /// Whom it goes to or what it is for.
+    pub about: String,
+    /// Why it did not arrive.
+    pub reason: Option<String>,
+    /// The proof of payment, in hexadecimal, if we sent it.
+    pub preimage: Option<String>,
+    /// The invoice.
+    pub bolt11: String,
+    /// When it was begun.
+    pub since: u64,
+    /// Until when the invoice can be paid.
+    pub expires_at: u64,
 }
 
 /// Which checks are wanted (the query of `GET /api/v1/policy/audit`).

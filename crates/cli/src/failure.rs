@@ -103,7 +103,7 @@ fn of_client(error: &ClientError) -> Exit {
     match error {
         ClientError::Refused(problem) => match problem.code.as_str() {
             "unauthorized" | "unauthorised" | "forbidden" | "token" => Exit::Auth,
-            "no-wallet" | "daily-limit" | "policy" => Exit::Refused,
+            "no-wallet" | "daily-limit" | "policy" | "paid-before" | "not-paid" => Exit::Refused,
             _ => Exit::Error,
         },
         ClientError::Unreachable { .. } | ClientError::BrokenOff { .. } | ClientError::Garbled { .. } => {

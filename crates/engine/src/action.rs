@@ -5,7 +5,7 @@ use openagents_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Ask, Entry, Job, PaymentRow, Standing, receipt::ReceiptRecord};
+use crate::{Ask, Entry, Job, PaymentRow, Standing, Transfer, receipt::ReceiptRecord};
 
 /// Something to do. `Save` and `Publish` are committed together first; the rest follows.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,6 +133,8 @@ pub enum Record {
     Payment(PaymentRow),
     /// A movement of money in our wallet. Written once for each payment and direction.
     Entry(Entry),
+    /// A payment by hand; replaces the earlier record of that payment.
+    Transfer(Box<Transfer>),
     /// How a provider did so far; replaces the earlier record of that provider.
     Standing(Standing),
     /// The payload of a result we bought.

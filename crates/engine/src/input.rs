@@ -5,7 +5,7 @@ use openagents_types::{
     Usage,
 };
 
-use crate::{Ask, HeldPayment, InvoiceFor, Record, Sent, Shift, job::Why, receipt::Received};
+use crate::{Ask, HeldPayment, InvoiceFor, Record, Sent, Shift, Transfer, job::Why, receipt::Received};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -55,6 +55,8 @@ pub enum Input {
     },
     /// To the customer: a job to buy. Its request event is already signed and named.
     Ask(Box<Ask>),
+    /// The owner pays something by hand, or has made an invoice to be paid by hand.
+    Transfer(Box<Transfer>),
     /// To the customer: its owner no longer wants a job.
     Withdraw {
         /// The job.

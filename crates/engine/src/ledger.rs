@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct PaymentRow {
     /// Its name.
     pub hash: PaymentHash,
-    /// The job it belongs to.
+    /// The job it belongs to; for a payment by hand what [`crate::transfer::in_place_of_a_job`] says.
     pub job: JobId,
     /// Which way the money goes.
     pub direction: Direction,
@@ -37,7 +37,7 @@ pub enum Direction {
 pub struct Entry {
     /// When we learnt of it.
     pub at: Timestamp,
-    /// The job.
+    /// The job; for a payment by hand what [`crate::transfer::in_place_of_a_job`] says.
     pub job: JobId,
     /// The payment.
     pub hash: PaymentHash,
@@ -61,14 +61,18 @@ pub enum Movement {
     RefundPaid,
     /// A provider paid us back.
     RefundReceived,
+    /// The owner paid something by hand.
+    Sent,
+    /// Somebody paid an invoice that the owner made by hand.
+    Received,
 }
 
 impl Movement {
     /// Whether the movement adds to our balance.
     pub const fn adds(self) -> bool {
         match self {
-            Self::Earned | Self::RefundReceived => true,
-            Self::Spent | Self::Fee | Self::RefundPaid => false,
+            Self::Earned | Self::RefundReceived | Self::Received => true,
+            Self::Spent | Self::Fee | Self::RefundPaid | Self::Sent => false,
         }
     }
 }

@@ -15,7 +15,7 @@
 //! the work and [`refund`] how money goes back; [`job`] has the states. [`reconcile`] is what comes first
 //! after a start, [`stray`] what comes a while later; [`shift`] is the
 //! operator's word. The customer's half is [`customer`], with [`choice`] between offers. [`receipt`] has what both say
-//! afterwards.
+//! afterwards. [`transfer`] is what the node's owner pays and is paid by hand, outside of any job.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should"))]
 
@@ -38,6 +38,7 @@ pub mod refund;
 mod schedule;
 pub mod shift;
 pub mod stray;
+pub mod transfer;
 
 use openagents_types::{DayBudget, PaymentHash, Timestamp};
 
@@ -51,14 +52,16 @@ pub use ledger::{Direction, Entry, Movement, PaymentRow};
 pub use reconcile::{Sent, SentPayment};
 pub use shift::Shift;
 pub use stray::HeldPayment;
+pub use transfer::{Transfer, TransferRefused, TransferState};
 
-use crate::{customer::CustomerDesk, provider::ProviderDesk, reconcile::Reconciling};
+use crate::{customer::CustomerDesk, provider::ProviderDesk, reconcile::Reconciling, transfer::TransferDesk};
 
 /// One node's view of the market: its provider half, if it sells, and its customer half.
 #[derive(Debug)]
 pub struct Engine {
     provider: Option<ProviderDesk>,
     customer: CustomerDesk,
+    transfers: TransferDesk,
     /// The job that the next payment is about, if it had left memory.
     recalled: Option<openagents_types::JobId>,
     /// What waits until the wallet has said what it paid lately.
@@ -71,6 +74,7 @@ impl Engine {
         Self {
             provider: config.provider.map(ProviderDesk::new),
             customer: CustomerDesk::new(config.customer),
+            transfers: TransferDesk::default(),
             recalled: None,
             reconciling: None,
         }
@@ -96,6 +100,7 @@ impl Engine {
                 Record::Ask(ask) if ask.is_over() => engine.customer.part(now, &ask, &mut out),
                 Record::Ask(ask) => engine.customer.recall(*ask),
                 Record::Standing(standing) => engine.customer.recall_standing(standing),
+                Record::Transfer(transfer) => engine.transfers.recall(*transfer),
                 Record::Payment(_) | Record::Entry(_) | Record::Content { .. } | Record::Receipt(_) => {}
             }
         }
@@ -104,6 +109,7 @@ impl Engine {
             desk.restate(now, &mut out);
         }
         engine.customer.restate(now, &mut out);
+        engine.restate_transfers(now, &mut out);
         engine.hold_back(&mut out);
         (engine, out.into_vec())
     }
@@ -121,6 +127,7 @@ impl Engine {
         }
         match input {
             Input::Ask(ask) => self.customer.ask(now, *ask, out),
+            Input::Transfer(transfer) => self.transfer(now, *transfer, out),
             Input::Withdraw { job, reason } => self.customer.withdraw(now, job, &reason, out),
             Input::Quote(quote) => self.customer.quote(now, quote, out),
             Input::Feedback(feedback) => self.customer.feedback(now, &feedback, out),
@@ -137,6 +144,7 @@ impl Engine {
                     desk.tick(now, out);
                 }
                 self.customer.tick(now, out);
+                self.tick_transfers(now, out);
             }
             Input::Request(_)
             | Input::Cancel(_)
@@ -156,20 +164,26 @@ impl Engine {
         self.hold_back(out);
     }
 
-    /// Whether an input offers an invoice to one half that the other half has in hand: a price that is
-    /// also a refund's destination, or the other way round. A payment hash serves one job.
+    /// Whether an input offers an invoice to one half that is in hand elsewhere: a price that is also a refund's
+    /// destination, or the other way round, or either that is paid by hand. A payment hash serves one job.
     fn is_used_twice(&self, input: &Input) -> bool {
         let refunds = |hash| self.provider.as_ref().is_some_and(|desk| desk.refunds_to(hash));
+        let taken = |hash| refunds(hash) || self.transfers.knows(hash);
         match input {
-            Input::Quote(quote) => refunds(quote.invoice.payment_hash),
-            Input::Result { invoice: Some(invoice), .. } => refunds(invoice.payment_hash),
-            Input::RefundClaim { invoice, .. } => self.customer.has_in_hand(invoice.payment_hash),
+            Input::Quote(quote) => taken(quote.invoice.payment_hash),
+            Input::Result { invoice: Some(invoice), .. } => taken(invoice.payment_hash),
+            Input::RefundClaim { invoice, .. } => {
+                let hash = invoice.payment_hash;
+                self.customer.has_in_hand(hash) || self.transfers.knows(hash)
+            }
             _ => false,
         }
     }
 
     fn incoming(&mut self, now: Timestamp, hash: PaymentHash, state: Incoming, out: &mut Actions) {
-        if self.customer.awaits_refund(hash) {
+        if self.transfers.knows(hash) {
+            self.transfer_received(now, hash, state, out);
+        } else if self.customer.awaits_refund(hash) {
             self.customer.refund_arrived(now, hash, state, out);
         } else {
             let sold = self.provider.as_ref().is_some_and(|desk| desk.knows(hash));
@@ -184,7 +198,9 @@ impl Engine {
     }
 
     fn outgoing(&mut self, now: Timestamp, hash: PaymentHash, state: &Outgoing, out: &mut Actions) {
-        if self.customer.pays(hash) {
+        if self.transfers.knows(hash) {
+            self.transfer_sent(now, hash, state, out);
+        } else if self.customer.pays(hash) {
             self.customer.outgoing(now, hash, state, out);
         } else if let Some(desk) = &mut self.provider {
             desk.refund_outgoing(now, hash, state, out);
@@ -194,6 +210,7 @@ impl Engine {
 
     /// A job that was recalled for a payment, and that the payment did not open again, leaves memory.
     fn dismiss(&mut self) {
+        self.transfers.dismiss();
         if let Some(id) = self.recalled.take() {
             self.customer.dismiss(id);
             if let Some(desk) = &mut self.provider {
@@ -224,6 +241,7 @@ impl Engine {
                 self.recalled = Some(job.id());
                 desk.recall(*job);
             }
+            (Record::Transfer(transfer), _) => self.transfers.recall(*transfer),
             (Record::Ask(ask), _) => {
                 self.recalled = Some(ask.id);
                 self.customer.recall(*ask);
@@ -235,7 +253,8 @@ impl Engine {
     /// Whether a payment is known to a job in memory. If not, the driver looks its record up and
     /// hands it in as [`Input::Recall`] first: money can arrive long after its job was closed.
     pub fn knows(&self, hash: PaymentHash) -> bool {
-        self.customer.pays(hash)
+        self.transfers.knows(hash)
+            || self.customer.pays(hash)
             || self.customer.awaits_refund(hash)
             || self.provider.as_ref().is_some_and(|desk| desk.knows(hash))
     }
@@ -264,7 +283,8 @@ impl Engine {
     pub fn next_wake(&self) -> Option<Timestamp> {
         let provider = self.provider.as_ref().and_then(ProviderDesk::next_wake);
         let reconciling = self.reconciling.as_ref().map(Reconciling::wake);
-        [provider, self.customer.next_wake(), reconciling].into_iter().flatten().min()
+        let wakes = [provider, self.customer.next_wake(), self.transfers.next_wake(), reconciling];
+        wakes.into_iter().flatten().min()
     }
 
     /// A job on the provider's desk.

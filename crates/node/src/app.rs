@@ -18,14 +18,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use openagents_api::{
-    AskBody, Asked, NodeView, Problem, ReconcileView, SeedView, ShiftOrder, Side, TestWalletBody,
-    TransactionView,
+    AskBody, Asked, DestinationBody, DestinationView, NodeView, PayBody, Problem, ReceiveBody, ReconcileView,
+    SeedView, ShiftOrder, Side, TestWalletBody, TransactionView, TransferView,
 };
 use openagents_types::{EventId, JobId, ProviderKey};
 
 use crate::{bus::Bus, media::Media, store::Reader};
 
 pub use archive::Archive;
+pub(crate) use view::clean;
 
 /// What the pages and the API draw on.
 #[derive(Clone)]
@@ -68,6 +69,12 @@ pub(crate) trait Desk: Send + Sync {
     async fn clear_audit(&self) -> Result<u64, Problem>;
     /// Makes the receipt for a job public; gives the event.
     async fn publish_receipt(&self, job: JobId, side: Side) -> Result<EventId, Problem>;
+    /// Reads what was pasted to be paid by hand. Nothing is paid.
+    async fn destination(&self, body: &DestinationBody) -> Result<DestinationView, Problem>;
+    /// Pays an invoice by hand, once.
+    async fn pay(&self, body: &PayBody) -> Result<TransferView, Problem>;
+    /// Makes an invoice to be paid by hand.
+    async fn receive(&self, body: &ReceiveBody) -> Result<TransferView, Problem>;
     /// Asks the Lightning node that is this node's wallet about its coins and channels.
     async fn lightning(&self, method: &str, params: serde_json::Value) -> Result<serde_json::Value, Problem>;
     /// Opens a testnet wallet; gives its connection.

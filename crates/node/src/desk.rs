@@ -8,12 +8,13 @@ use std::{
 
 use async_trait::async_trait;
 use openagents_api::{
-    AskBody, Asked, NodeView, OfferView, Problem, ProviderView, ReconcileView, RelayView, SCHEMA_VERSION,
-    SeedView, ShiftOrder, Side, TestWalletBody, TransactionView, WalletView,
+    AskBody, Asked, DestinationBody, DestinationView, NodeView, OfferView, PayBody, Problem, ProviderView,
+    ReceiveBody, ReconcileView, RelayView, SCHEMA_VERSION, SeedView, ShiftOrder, Side, TestWalletBody,
+    TransactionView, TransferView, WalletView,
 };
 use openagents_engine::{AskOptions, Input, ProviderConfig, Shift};
-use openagents_types::{EventId, JobId, JobSpec, Millis, Msat, ProviderKey, Timestamp};
-use openagents_wallet::{HistoryFilter, WalletError, testnet::Opening};
+use openagents_types::{EventId, JobId, JobSpec, Millis, Msat, Network, ProviderKey, Timestamp};
+use openagents_wallet::{HistoryFilter, Wallet, WalletError, testnet::Opening};
 
 use crate::{
     acceptable::{Content, Gate, Objection},
@@ -21,11 +22,13 @@ use crate::{
     clock,
     config::Config,
     driver::{AskRefused, DriverHandle, Order, PublishRefused},
+    hand::Hand,
     home::Home,
     identity::Identity,
     node::Up,
     reconcile::{ReconcileError, Reconciliation},
     relays::Relays,
+    resolve::Resolver,
     seeds::{SeedError, Seeds},
     shift::Foreman,
     store::Reader,
@@ -48,7 +51,8 @@ pub(crate) struct Counter {
     pub(crate) identity: Arc<Identity>,
     pub(crate) config: Config,
     pub(crate) gate: Gate,
-    pub(crate) test_money: bool,
+    pub(crate) network: Network,
+    pub(crate) resolver: Resolver,
     pub(crate) driver: DriverHandle,
     pub(crate) reader: Arc<Reader>,
     pub(crate) relays: Relays,
@@ -68,7 +72,7 @@ impl Facts for Counter {
             app: self.up.app.clone(),
             relay: self.testnet.as_ref().and(self.up.relay.clone()),
             started_at: self.started_at.millis(),
-            test_money: self.test_money,
+            test_money: self.network != Network::Mainnet,
             relays: self.relay_views(),
             provider: self.provider.as_ref().map(|provider| self.provider_view(provider)),
             wallet: self.wallet_view().await,
@@ -178,6 +182,21 @@ impl Desk for Counter {
         })
     }
 
+    async fn destination(&self, body: &DestinationBody) -> Result<DestinationView, Problem> {
+        let wallet = self.till.wallet().ok_or_else(no_wallet)?;
+        Ok(self.hand(wallet.as_ref()).destination(body).await?)
+    }
+
+    async fn pay(&self, body: &PayBody) -> Result<TransferView, Problem> {
+        let wallet = self.till.wallet().ok_or_else(no_wallet)?;
+        Ok(self.hand(wallet.as_ref()).pay(body).await?)
+    }
+
+    async fn receive(&self, body: &ReceiveBody) -> Result<TransferView, Problem> {
+        let wallet = self.till.wallet().ok_or_else(no_wallet)?;
+        Ok(self.hand(wallet.as_ref()).receive(body).await?)
+    }
+
     async fn lightning(&self, method: &str, params: serde_json::Value) -> Result<serde_json::Value, Problem> {
         let wallet = self.till.wallet().ok_or_else(no_lightning)?;
         if !LIGHTNING.contains(&method) {
@@ -224,6 +243,17 @@ impl Desk for Counter {
 }
 
 impl Counter {
+    fn hand<'a>(&'a self, wallet: &'a dyn Wallet) -> Hand<'a> {
+        Hand {
+            wallet,
+            network: self.network,
+            driver: &self.driver,
+            reader: &self.reader,
+            resolver: &self.resolver,
+            max_fee: self.config.customer.max_fee(),
+        }
+    }
+
     fn order(&self, body: AskBody) -> Order {
         let defaults = &self.config.customer;
         let lifetime = body.deadline_ms.map_or(defaults.deadline(), Millis);

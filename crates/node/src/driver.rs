@@ -10,6 +10,7 @@ mod ingress;
 mod recall;
 mod receipts;
 mod say;
+mod transfers;
 
 use std::{
     collections::HashMap,
@@ -23,7 +24,7 @@ use nostr::Keys;
 use openagents_api::Side;
 use openagents_engine::{
     Action, Ask, AskOptions, Config, Engine, HeldPayment, Incoming, Input, Record, RunFault, Sent,
-    SentPayment, job::State,
+    SentPayment, Transfer, job::State,
 };
 use openagents_protocol::{Keyring, Verified};
 use openagents_types::{
@@ -35,6 +36,7 @@ use self::batch::Pending;
 pub use self::{
     ingress::{Allowance, Rate},
     receipts::PublishRefused,
+    transfers::{Begun, NotBegun},
 };
 use crate::{
     audit::AuditLog,
@@ -70,6 +72,13 @@ pub enum Command {
         order: Box<Order>,
         /// The job's name, or why it was not asked.
         reply: oneshot::Sender<Result<JobId, AskRefused>>,
+    },
+    /// Begin a payment by hand.
+    Transfer {
+        /// What.
+        transfer: Box<Transfer>,
+        /// Whether it is begun, once that is written down.
+        reply: oneshot::Sender<Begun>,
     },
     /// Make the receipt for a job public.
     PublishReceipt {
@@ -181,6 +190,16 @@ impl DriverHandle {
         let (reply, answer) = oneshot::channel();
         self.tell(Command::PublishReceipt { job, side, reply }).await;
         answer.await.unwrap_or(Err(PublishRefused::Stopping))
+    }
+
+    /// Begins a payment by hand: once this says so, it is written down and told to the wallet.
+    ///
+    /// # Errors
+    /// Its hash was used before, the rules refuse it, or the node is stopping.
+    pub async fn transfer(&self, transfer: Transfer) -> Begun {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Transfer { transfer: Box::new(transfer), reply }).await;
+        answer.await.unwrap_or(Err(NotBegun::Stopping))
     }
 
     /// Buys a job.
@@ -395,6 +414,10 @@ impl Driver {
             Command::Ask { order, reply } => {
                 let outcome = self.ask(now, *order, pending);
                 pending.replies.push((reply, outcome));
+            }
+            Command::Transfer { transfer, reply } => {
+                let outcome = self.transfer(now, *transfer, pending);
+                pending.begun.push((reply, outcome));
             }
             Command::PublishReceipt { job, side, reply } => {
                 let outcome = self.publish_receipt(now, job, side, pending);

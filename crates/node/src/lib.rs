@@ -20,6 +20,7 @@ mod documents;
 pub mod driver;
 pub mod failpoint;
 pub mod guests;
+mod hand;
 pub mod home;
 pub mod identity;
 pub mod judge;

@@ -308,6 +308,7 @@ impl Builder {
         let escrow = wallets::holds(wallet.as_ref()).await;
         let mut engine = self.engine_config(&backends, network, escrow);
         engine.customer.budget = budget;
+        let pages = resolver.clone();
         let resolver = resolver.with_events(self.events(&relays, &reader));
         let audit = AuditLog::default();
         let gate = self.gate(audit.clone())?;
@@ -350,7 +351,8 @@ impl Builder {
             identity: identity.clone(),
             config: self.options.config.clone(),
             gate,
-            test_money: network != Network::Mainnet,
+            network,
+            resolver: pages,
             driver: handle.clone(),
             reader: reader.clone(),
             relays: relays.clone(),

@@ -9,7 +9,7 @@ use std::{
 
 use openagents_api::{DifferenceView, ReconcileView, ReconciledView, SCHEMA_VERSION, Side};
 use openagents_engine::{
-    Action, Ask, Incoming, Input, Job, Outgoing,
+    Action, Ask, Direction, Incoming, Input, Job, Outgoing, Transfer,
     customer::{Money, Reclaim},
 };
 use openagents_types::{JobId, Millis, Msat, PaymentHash, Timestamp};
@@ -18,7 +18,7 @@ use openagents_wallet::{HistoryFilter, Transaction, Wallet, WalletError};
 use crate::{
     clock,
     driver::DriverHandle,
-    store::{BookedPayment, Page, Reader, StoreError},
+    store::{BookedPayment, Page, Reader, StoreError, Transfers},
     till::{Till, may_have_arrived, read_history},
 };
 
@@ -58,8 +58,8 @@ type Name = (PaymentHash, bool);
 /// A payment whose end the books do not know.
 #[derive(Clone, Debug)]
 struct Open {
-    job: JobId,
-    side: Side,
+    /// Its job and half; `None` if it is by hand.
+    of: Option<(JobId, Side)>,
     amount: Msat,
     since: Timestamp,
     word: &'static str,
@@ -112,7 +112,8 @@ impl Reconciliation<'_> {
 
     /// Every payment whose end the books do not know.
     fn open(&self) -> Result<BTreeMap<Name, Open>, StoreError> {
-        let mut open = BTreeMap::new();
+        let transfers = self.reader.transfers(Transfers::Open)?;
+        let mut open: BTreeMap<Name, Open> = transfers.iter().map(open_by_hand).collect();
         let mut page = Page { limit: JOBS, open: true, after: None };
         loop {
             let jobs = self.reader.jobs(page)?;
@@ -216,7 +217,8 @@ fn asks_again(heard: Option<&Heard>) -> bool {
 }
 
 fn open_of_sold(job: &Job) -> Vec<(Name, Open)> {
-    let open = |amount, word| Open { job: job.id(), side: Side::Sold, amount, since: job.changed_at, word };
+    let of = Some((job.id(), Side::Sold));
+    let open = |amount, word| Open { of, amount, since: job.changed_at, word };
     let mut all = Vec::new();
     if let (Some(hash), Some(amount)) = (job.state.hash(), job.state.awaited()) {
         all.push(((hash, true), open(amount, job.state.word())));
@@ -231,8 +233,7 @@ fn open_of_bought(ask: &Ask) -> Vec<(Name, Open)> {
     let mut all = Vec::new();
     for attempt in &ask.attempts {
         let open = |word| Open {
-            job: ask.id,
-            side: Side::Bought,
+            of: Some((ask.id, Side::Bought)),
             amount: attempt.quote.price,
             since: attempt.since,
             word,
@@ -249,11 +250,17 @@ fn open_of_bought(ask: &Ask) -> Vec<(Name, Open)> {
     all
 }
 
+fn open_by_hand(transfer: &Transfer) -> (Name, Open) {
+    let name = (transfer.hash(), transfer.direction == Direction::In);
+    let (amount, since, word) = (transfer.invoice.amount, transfer.since, transfer.state.word());
+    (name, Open { of: None, amount, since, word })
+}
+
 fn reconciled((hash, incoming): Name, open: &Open, heard: Option<&Heard>, done: &str) -> ReconciledView {
     ReconciledView {
         hash: hash.to_hex(),
-        job: open.job,
-        side: open.side,
+        job: open.of.map(|(job, _)| job),
+        side: open.of.map(|(_, side)| side),
         direction: direction(incoming),
         amount_msat: open.amount.get(),
         books: open.word.into(),
@@ -281,7 +288,7 @@ fn difference(row: &Transaction, booked: Option<&BookedPayment>, open: bool) -> 
         direction: direction(row.incoming),
         books_msat: booked.map(|booked| booked.moved.unwrap_or(booked.amount).get()),
         wallet_msat: Some(row.amount.get()),
-        job: booked.map(|booked| booked.job),
+        job: booked.and_then(|booked| booked.job),
         description: row.description.clone(),
         at: row.at.millis(),
     })
@@ -294,7 +301,7 @@ fn booked_view(row: &BookedPayment) -> DifferenceView {
         direction: direction(row.incoming),
         books_msat: Some(row.moved.unwrap_or(row.amount).get()),
         wallet_msat: None,
-        job: Some(row.job),
+        job: row.job,
         description: String::new(),
         at: row.at.millis(),
     }

@@ -165,13 +165,43 @@ impl Resolver {
         Ok(Gate::new(move |ip| allowed.admits(reach, ip)).with_names(move |host| lookup.lookup(host)))
     }
 
+    /// Fetches what a server of somebody's choice says, whatever its status, by the same rules and at most `room`
+    /// bytes within `patience`; in plain text only from a host that the operator named.
+    ///
+    /// # Errors
+    /// The address is not fetched, or the server does not deliver.
+    pub(crate) async fn say(
+        &self,
+        text: &str,
+        room: usize,
+        patience: Duration,
+    ) -> Result<Said, ResolveError> {
+        let late = |_| Err(ResolveError::Failed("it took too long".into()));
+        tokio::time::timeout(patience, self.say_at_once(text, room)).await.unwrap_or_else(late)
+    }
+
+    async fn say_at_once(&self, text: &str, room: usize) -> Result<Said, ResolveError> {
+        let response = self.follow(text, Plaintext::Refused).await?.1;
+        let status = response.status().as_u16();
+        Ok(Said { status, body: limited(response, room).await? })
+    }
+
     async fn fetch(&self, text: &str, room: usize) -> Result<ResolvedInput, ResolveError> {
+        let (url, response) = self.follow(text, Plaintext::Taken).await?;
+        body(url, response, room).await
+    }
+
+    /// Asks an address, and the addresses that it redirects to: each is checked anew.
+    async fn follow(&self, text: &str, plaintext: Plaintext) -> Result<(Url, Response), ResolveError> {
         let (mut url, mut reach) = self.inner.allowed.check(text)?;
         for _ in 0..=REDIRECTS {
+            if plaintext == Plaintext::Refused && url.scheme() == "http" && reach != Reach::Anywhere {
+                return Err(ResolveError::Refused("it is spoken to in plain text".into()));
+            }
             let request = self.inner.client(reach).get(url.clone());
             let response = request.send().await.map_err(|error| failed(&error))?;
             if !response.status().is_redirection() {
-                return body(url, response, room).await;
+                return Ok((url, response));
             }
             let target = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
             let next = target.and_then(|target| url.join(target).ok());
@@ -208,15 +238,35 @@ impl Inner {
     }
 }
 
+/// What a server said, whatever its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Whether an address may be asked without encryption although no operator named its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plaintext {
+    Taken,
+    Refused,
+}
+
 async fn body(url: Url, response: Response, room: usize) -> Result<ResolvedInput, ResolveError> {
     if !response.status().is_success() {
         return Err(ResolveError::Failed(format!("the server answered {}", response.status().as_u16())));
     }
+    let said = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let said = said.unwrap_or_default().to_owned();
+    let bytes = limited(response, room).await?;
+    Ok(ResolvedInput { mime: sniff(&bytes, &said), source: url.to_string(), bytes })
+}
+
+/// A body of at most `room` bytes, counted after decompression.
+async fn limited(response: Response, room: usize) -> Result<Vec<u8>, ResolveError> {
     if response.content_length().is_some_and(|length| length > room as u64) {
         return Err(ResolveError::TooLarge);
     }
-    let said = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let said = said.unwrap_or_default().to_owned();
     let mut bytes = Vec::new();
     let mut stream = response.bytes_stream();
     while let Some(chunk) = stream.next().await {
@@ -225,7 +275,7 @@ async fn body(url: Url, response: Response, room: usize) -> Result<ResolvedInput
             return Err(ResolveError::TooLarge);
         }
     }
-    Ok(ResolvedInput { mime: sniff(&bytes, &said), source: url.to_string(), bytes })
+    Ok(bytes)
 }
 
 /// What the bytes are, whatever the server says; `said` is believed where the bytes do not tell.

@@ -9,6 +9,7 @@ mod migrations;
 mod reader;
 mod receipts;
 mod rows;
+mod transfers;
 
 use std::{
     collections::HashMap,
@@ -16,7 +17,9 @@ use std::{
 };
 
 use openagents_api::Side;
-use openagents_engine::{Ask, Direction, Entry, Job, Movement, PaymentRow, Record, Standing};
+use openagents_engine::{
+    Ask, Direction, Entry, Job, Movement, PaymentRow, Record, Standing, Transfer, transfer::in_place_of_a_job,
+};
 use openagents_types::{EventId, JobId, Msat, PaymentHash, ProviderKey, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
@@ -24,6 +27,7 @@ use crate::audit::Audited;
 pub use audit::AuditRow;
 pub use reader::{BookedPayment, LedgerRow, Page, Reader};
 pub use receipts::ReceiptRow;
+pub use transfers::Transfers;
 
 /// Why the store cannot be used. Nothing was half-written: a transaction is whole or absent.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +105,7 @@ impl Batch {
         self.records.iter().any(|record| match record {
             Record::Job(job) => job.state.holds_money(),
             Record::Ask(ask) => !ask.attempts.is_empty(),
-            Record::Payment(_) | Record::Entry(_) => true,
+            Record::Payment(_) | Record::Entry(_) | Record::Transfer(_) => true,
             Record::Standing(_) | Record::Content { .. } | Record::Receipt(_) => false,
         })
     }
@@ -213,7 +217,7 @@ impl Store {
         Ok(())
     }
 
-    /// Everything that an engine needs to go on: open jobs, open asks, standings.
+    /// Everything that an engine needs to go on: open jobs, open asks, open payments by hand, standings.
     ///
     /// # Errors
     /// A record cannot be read.
@@ -227,6 +231,8 @@ impl Store {
         for ask in statement.query_and_then([], rows::bought)? {
             records.push(Record::Ask(Box::new(ask?)));
         }
+        let transfers = transfers::list(&self.db, Transfers::Open)?;
+        records.extend(transfers.into_iter().map(|transfer| Record::Transfer(Box::new(transfer))));
         let mut statement = self.db.prepare("SELECT provider, delivered, failed FROM standings")?;
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         for row in rows {
@@ -256,7 +262,25 @@ impl Store {
         Ok(statement.exists([hash.as_bytes()])?)
     }
 
-    /// The record of the job that a payment belongs to. The direction tells which half's.
+    /// Whether the books know this hash at all, whichever way the money goes.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn knows_payment(&self, hash: PaymentHash) -> Result<bool, StoreError> {
+        let mut statement = self.db.prepare_cached("SELECT 1 FROM payments WHERE hash = ?1")?;
+        Ok(statement.exists([hash.as_bytes()])?)
+    }
+
+    /// A payment by hand.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn transfer(&self, hash: PaymentHash) -> Result<Option<Transfer>, StoreError> {
+        transfers::one(&self.db, hash)
+    }
+
+    /// The record of the job that a payment belongs to, or of the payment by hand that it is. The direction tells
+    /// which half's.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -266,6 +290,13 @@ impl Store {
         let Some(job) = job else { return Ok(Vec::new()) };
         let mut records = Vec::new();
         let id = JobId::from_bytes(job);
+        if id == in_place_of_a_job(hash) {
+            return Ok(self
+                .transfer(hash)?
+                .map(|transfer| Record::Transfer(Box::new(transfer)))
+                .into_iter()
+                .collect());
+        }
         records
             .extend(rows::one(&self.db, rows::SOLD, id, rows::sold)?.map(|job| Record::Job(Box::new(job))));
         records.extend(
@@ -296,7 +327,8 @@ impl Store {
                        (SELECT SUM(l.amount) FROM ledger l WHERE l.hash = p.hash AND l.movement = 'fee'), 0)
                    FROM payments p WHERE p.direction = 'out' AND p.at >= ?1 AND (
                        EXISTS (SELECT 1 FROM ledger l WHERE l.hash = p.hash
-                               AND l.movement IN ('spent', 'refund-paid'))
+                               AND l.movement IN ('spent', 'refund-paid', 'sent'))
+                       OR EXISTS (SELECT 1 FROM transfers t WHERE t.hash = p.hash AND t.open = 1)
                        OR EXISTS (SELECT 1 FROM asks a WHERE a.id = p.job AND a.open = 1)
                        OR EXISTS (SELECT 1 FROM jobs j WHERE j.id = p.job AND j.open = 1))";
         let mut statement = self.db.prepare(sql)?;
@@ -375,6 +407,7 @@ fn write_record(tx: &Transaction<'_>, record: &Record) -> Result<(), StoreError>
         Record::Entry(entry) => write_entry(tx, entry),
         Record::Standing(standing) => write_standing(tx, *standing),
         Record::Receipt(receipt) => receipts::write(tx, receipt),
+        Record::Transfer(transfer) => transfers::write(tx, transfer),
         Record::Content { job, content } => {
             let sql = "INSERT OR IGNORE INTO contents (job, content) VALUES (?1, ?2)";
             tx.prepare_cached(sql)?.execute(params![job.as_bytes(), content])?;
@@ -441,6 +474,8 @@ pub const fn movement_word(movement: Movement) -> &'static str {
         Movement::Fee => "fee",
         Movement::RefundPaid => "refund-paid",
         Movement::RefundReceived => "refund-received",
+        Movement::Sent => "sent",
+        Movement::Received => "received",
     }
 }
 

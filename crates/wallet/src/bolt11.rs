@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use lightning_invoice::{Bolt11Invoice, Currency};
+use lightning_invoice::{Bolt11Invoice, Bolt11InvoiceDescriptionRef, Currency};
 use openagents_types::{Invoice, Millis, Msat, Network, PaymentHash, Timestamp};
 
 /// Longest invoice that is read, in bytes.
@@ -68,6 +68,31 @@ pub fn decode(text: &str) -> Result<Invoice, InvoiceError> {
         amount,
         expires_at: expires_at(&invoice),
         network: network(&invoice.currency()),
+    })
+}
+
+/// What an invoice says it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// These words.
+    Text(String),
+    /// Words with this SHA-256, which whoever made the invoice has told elsewhere.
+    Hash([u8; 32]),
+}
+
+/// What an invoice that was [`decode`]d is for.
+///
+/// # Errors
+/// It is not an invoice.
+pub fn purpose(bolt11: &str) -> Result<Purpose, InvoiceError> {
+    let invoice =
+        Bolt11Invoice::from_str(bolt11).map_err(|error| InvoiceError::Malformed(error.to_string()))?;
+    Ok(match invoice.description() {
+        Bolt11InvoiceDescriptionRef::Direct(words) => Purpose::Text(words.to_string()),
+        Bolt11InvoiceDescriptionRef::Hash(hash) => {
+            let bytes: &[u8] = hash.0.as_ref();
+            Purpose::Hash(bytes.try_into().map_err(|_| InvoiceError::NoAmount)?)
+        }
     })
 }
 

@@ -6,11 +6,14 @@
 //!
 //! [`nwc`] speaks NIP-47 to any wallet that does, [`child`] to one that is a program of its own; [`testnet`] is a wallet service that speaks it back,
 //! with real BOLT11 invoices and real preimages and no network behind them. [`bolt11`] reads
-//! invoices, [`link`] is how a wallet reaches a relay.
+//! invoices, [`destination`] whatever else a person may paste to have it paid, and [`lnurl`] what servers that make
+//! invoices say. [`link`] is how a wallet reaches a relay.
 
 pub mod bolt11;
 pub mod child;
+pub mod destination;
 pub mod link;
+pub mod lnurl;
 mod nip47;
 pub mod nwc;
 pub mod testnet;

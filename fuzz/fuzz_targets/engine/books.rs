@@ -194,6 +194,7 @@ impl Books {
             }
             Record::Entry(entry) => self.enter(entry),
             Record::Standing(_) => self.standings.push(record.clone()),
+            Record::Transfer(transfer) => panic!("nobody here pays by hand: {transfer:?}"),
             Record::Content { job, .. } => assert!(self.contents.insert(*job), "two results taken for {job}"),
             Record::Receipt(record) => {
                 let receipt = record.receipt();
@@ -206,10 +207,10 @@ impl Books {
 
     fn enter(&mut self, entry: &Entry) {
         match entry.movement {
-            Movement::Earned | Movement::RefundReceived => {
+            Movement::Earned | Movement::RefundReceived | Movement::Received => {
                 assert!(self.came[&entry.hash].contains(&entry.amount), "{entry:?} never came");
             }
-            Movement::Spent | Movement::Fee | Movement::RefundPaid => {
+            Movement::Spent | Movement::Fee | Movement::RefundPaid | Movement::Sent => {
                 assert!(self.left.contains(&entry.hash), "{entry:?} never left");
             }
         }

@@ -6,9 +6,12 @@ mod connect;
 mod history;
 mod install;
 mod ldk;
+mod pay;
+mod receive;
 mod reconcile;
 pub(crate) mod seed;
 mod spark;
+mod transfer;
 
 use clap::Subcommand;
 
@@ -23,6 +26,10 @@ pub(crate) enum Wallet {
     Balance,
     /// What went in and out, newest first
     History(history::HistoryArgs),
+    /// Pay a Lightning invoice, an LNURL or a Lightning address by hand
+    Pay(pay::PayArgs),
+    /// Make an invoice to be paid, as text and as a QR code
+    Receive(receive::ReceiveArgs),
     /// Compare the books with the wallet, and settle what the books do not know the end of
     Reconcile(reconcile::ReconcileArgs),
     /// Make, show, prove and restore the words behind a wallet of this node
@@ -46,6 +53,8 @@ pub(crate) fn run(global: &Global, command: &Wallet) -> anyhow::Result<Exit> {
         Wallet::Connect(args) => connect::run(global, &home, args),
         Wallet::Balance => balance::run(global, &home),
         Wallet::History(args) => history::run(global, &home, args),
+        Wallet::Pay(args) => pay::run(global, &home, args),
+        Wallet::Receive(args) => receive::run(global, &home, args),
         Wallet::Reconcile(_) => reconcile::run(global, &home),
         Wallet::Seed(command) => seed::run(global, command),
         Wallet::Ldk(command) => ldk::run(global, &home, command),

@@ -62,6 +62,18 @@ fn no_stopped_provider_works_or_keeps_money() {
 }
 
 #[test]
+fn no_payment_by_hand_is_lost_or_sent_twice() {
+    let first = number("OPENAGENTS_SIM_FIRST", 1);
+    let mut sum = world::Report::default();
+    for seed in first..first + number("OPENAGENTS_SIM_SEEDS", 300) {
+        let outcome = std::panic::catch_unwind(|| World::new(seed, Weather::ByHand).run());
+        let report = outcome.unwrap_or_else(|_| panic!("seed {seed}: a payment by hand broke the market"));
+        sum.add(&report);
+    }
+    assert!(sum.sent > 100 && sum.returned > 5 && sum.delivered > 0 && sum.deaths > 50, "{sum:?}");
+}
+
+#[test]
 fn in_fair_weather_every_affordable_job_is_delivered_and_paid_once() {
     for seed in 1..=200 {
         let report = World::new(seed, Weather::Fair).run();

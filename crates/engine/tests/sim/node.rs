@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use openagents_engine::{
     Action, Ask, Config, Direction, Engine, Entry, Input, Job, Movement, PaymentRow, Record, Sent,
-    SentPayment,
+    SentPayment, Transfer,
     receipt::{Dispute, ReceiptRecord},
+    transfer::in_place_of_a_job,
 };
 use openagents_types::{DayBudget, Draft, JobId, Msat, PaymentHash, Receipt, Timestamp};
 
@@ -15,6 +16,7 @@ pub(crate) struct Disk {
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) asks: BTreeMap<JobId, Ask>,
     pub(crate) payments: BTreeMap<PaymentHash, PaymentRow>,
+    pub(crate) transfers: BTreeMap<PaymentHash, Transfer>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) contents: HashMap<JobId, String>,
     /// Receipts given, by job.
@@ -32,6 +34,7 @@ impl Disk {
         match record {
             Record::Job(job) => drop(self.jobs.insert(job.id(), *job)),
             Record::Ask(ask) => drop(self.asks.insert(ask.id, *ask)),
+            Record::Transfer(transfer) => drop(self.transfers.insert(transfer.hash(), *transfer)),
             Record::Payment(row) => {
                 let kept = self.payments.entry(row.hash).or_insert_with(|| row.clone());
                 assert_eq!(kept.job, row.job, "one payment hash for two jobs");
@@ -63,8 +66,13 @@ impl Disk {
         let asks = self.asks.values().filter(|ask| !ask.is_over() || unreceipted(ask));
         jobs.map(|job| Record::Job(Box::new(job.clone())))
             .chain(asks.map(|ask| Record::Ask(Box::new(ask.clone()))))
+            .chain(self.open_transfers().map(|transfer| Record::Transfer(Box::new(transfer.clone()))))
             .chain(self.others.iter().cloned())
             .collect()
+    }
+
+    fn open_transfers(&self) -> impl Iterator<Item = &Transfer> {
+        self.transfers.values().filter(|transfer| !transfer.state.is_final())
     }
 
     /// What the node believes the market did to its balance.
@@ -151,7 +159,7 @@ impl Node {
         let Some(engine) = &mut self.engine else { return Vec::new() };
         if let Input::Incoming { hash, .. } | Input::Outgoing { hash, .. } = &input
             && !engine.knows(*hash)
-            && let Some(record) = self.disk.payments.get(hash).and_then(|row| self.disk.record(row.job))
+            && let Some(record) = self.disk.payments.get(hash).and_then(|row| self.disk.record(row))
         {
             engine.handle(now, Input::Recall(Box::new(record)));
         }
@@ -189,6 +197,8 @@ impl Disk {
     fn begun(&self) -> HashMap<PaymentHash, Msat> {
         let spent = |row: &PaymentRow| self.entries.iter().any(|entry| entry.hash == row.hash);
         let open = |row: &PaymentRow| self.asks.get(&row.job).is_some_and(|ask| !ask.is_over());
+        let open =
+            |row: &PaymentRow| open(row) || self.open_transfers().any(|transfer| transfer.hash() == row.hash);
         let rows = self.payments.values().filter(|row| row.direction == Direction::Out);
         rows.filter(|row| spent(row) || open(row)).map(|row| (row.hash, row.amount)).collect()
     }
@@ -208,7 +218,14 @@ impl Disk {
         sent
     }
 
-    fn record(&self, job: JobId) -> Option<Record> {
+    fn record(&self, row: &PaymentRow) -> Option<Record> {
+        let job = row.job;
+        if job == in_place_of_a_job(row.hash) {
+            return self
+                .transfers
+                .get(&row.hash)
+                .map(|transfer| Record::Transfer(Box::new(transfer.clone())));
+        }
         let job_record = self.jobs.get(&job).map(|job| Record::Job(Box::new(job.clone())));
         job_record.or_else(|| self.asks.get(&job).map(|ask| Record::Ask(Box::new(ask.clone()))))
     }

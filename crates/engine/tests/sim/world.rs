@@ -6,8 +6,8 @@ use std::{
 };
 
 use openagents_engine::{
-    Action, Ask, AskOptions, Config, CustomerConfig, Incoming, Input, InputSize, InvoiceFor, Movement, Offer,
-    Outgoing, PreimageSeed, ProviderConfig, RunFault, Sent, Shift,
+    Action, Ask, AskOptions, Config, CustomerConfig, Direction, Incoming, Input, InputSize, InvoiceFor,
+    Movement, Offer, Outgoing, PreimageSeed, ProviderConfig, RunFault, Sent, Shift, Transfer, TransferState,
     customer::{AskOutcome, Phase},
     job::State,
     receipt::Received,
@@ -39,6 +39,8 @@ pub(crate) enum Weather {
     Backups,
     /// A storm in which operators pause and stop their providers, and open them again.
     Shifts,
+    /// A storm in which owners also pay each other by hand, some of them twice.
+    ByHand,
 }
 
 /// What happened in a world.
@@ -65,6 +67,9 @@ pub(crate) struct Report {
     pub(crate) receipts: u64,
     pub(crate) countersigned: u64,
     pub(crate) disputed: u64,
+    /// Payments by hand that arrived, and that came back or were never sent.
+    pub(crate) sent: u64,
+    pub(crate) returned: u64,
 }
 
 impl Report {
@@ -87,6 +92,8 @@ impl Report {
         self.receipts += other.receipts;
         self.countersigned += other.countersigned;
         self.disputed += other.disputed;
+        self.sent += other.sent;
+        self.returned += other.returned;
     }
 }
 
@@ -161,7 +168,8 @@ impl World {
         let mut rng = Rng(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x5eed);
         let providers = rng.between(2, 4) as usize;
         let customers = rng.between(1, 2) as usize;
-        let limit = if weather == Weather::Storm { day_limit(seed) } else { None };
+        let limited = matches!(weather, Weather::Storm | Weather::ByHand);
+        let limit = if limited { day_limit(seed) } else { None };
         let nodes: Vec<Node> =
             (0..providers + customers).map(|i| new_node(&mut rng, i, providers, limit)).collect();
         let mut world = Self {
@@ -195,6 +203,13 @@ impl World {
         }
         if weather == Weather::Shifts {
             world.plan_shifts();
+        }
+        if weather == Weather::ByHand {
+            for payer in 0..world.nodes.len() {
+                for _ in 0..world.rng.between(1, 3) {
+                    world.plan_transfer(payer);
+                }
+            }
         }
         world
     }
@@ -288,6 +303,11 @@ impl World {
     }
 
     fn hear(&mut self, node: usize, input: Input) {
+        if let Input::Transfer(transfer) = &input
+            && !self.may_begin(node, transfer)
+        {
+            return;
+        }
         if let Input::Sent(Sent::Told(sent)) = &input {
             self.report.recognised += self.nodes[node].disk.offered(sent);
         }
@@ -299,6 +319,14 @@ impl World {
                 actions.iter().filter(|a| matches!(a, Action::CancelHold(_))).count() as u64;
         }
         self.perform(node, actions);
+    }
+
+    /// What the driver looks up: a hash is used once. And nobody has seen an invoice before it was written down.
+    fn may_begin(&self, node: usize, transfer: &Transfer) -> bool {
+        let hash = transfer.hash();
+        let seen = transfer.direction == Direction::In
+            || self.nodes[self.bank.bills[&hash].payee].disk.transfers.contains_key(&hash);
+        seen && !self.nodes[node].disk.payments.contains_key(&hash)
     }
 
     /// Commits, then acts; the process may die before the commit and between any two actions.
@@ -700,6 +728,30 @@ impl World {
         }
     }
 
+    /// Somebody makes an invoice by hand, and somebody else pays it by hand: perhaps late, perhaps twice.
+    fn plan_transfer(&mut self, payer: usize) {
+        let payee = (payer + self.rng.between(1, self.nodes.len() as u64 - 1) as usize) % self.nodes.len();
+        let (made, paid) = (self.rng.between(10, 60_000), self.rng.between(10, 90_000));
+        let lifetime = Millis(made + self.rng.between(40_000, 600_000));
+        let amount = Msat::new(if self.rng.chance(10) { 2 * FUNDS } else { self.rng.between(1, 20_000) });
+        let purpose = InvoiceFor::Quote(JobId::from_bytes(self.rng.bytes()));
+        let wanted = Wanted { amount, lifetime, hold: None, purpose };
+        let time = self.time();
+        let invoice = self.bank.make(&mut self.rng, time, payee, wanted);
+        let plan = |world: &mut Self, node, direction, delay| {
+            let at = Timestamp::from_millis(world.now + delay);
+            let transfer = Transfer::new(invoice.clone(), direction, "by hand".into(), at);
+            let input = Box::new(Input::Transfer(Box::new(transfer)));
+            world.at(delay, Event::Hear { node, life: None, input });
+        };
+        plan(self, payee, Direction::In, made);
+        plan(self, payer, Direction::Out, made + paid);
+        if self.rng.chance(40) {
+            let again = self.rng.between(0, 30_000);
+            plan(self, payer, Direction::Out, made + paid + again);
+        }
+    }
+
     /// The laws, after everything has come to rest.
     fn assert_all_is_well(&mut self) {
         for (hash, times) in &self.sent {
@@ -736,6 +788,16 @@ impl World {
                     );
                 }
             }
+            for transfer in node.disk.transfers.values() {
+                assert!(transfer.state.is_final(), "node {index} never finished with {transfer:#?}");
+                let bill = &self.bank.bills[&transfer.hash()];
+                let arrived = bill.stage == Stage::Settled
+                    && (transfer.direction == Direction::In || bill.payer == Some(index));
+                let says = matches!(transfer.state, TransferState::Settled { .. });
+                assert_eq!(says, arrived, "node {index}: {transfer:#?} {bill:#?}");
+                self.report.returned += u64::from(matches!(transfer.state, TransferState::Returned { .. }));
+            }
+            self.report.sent += node.disk.count(Movement::Sent);
             self.report.refunds += node.disk.count(Movement::RefundPaid);
         }
         self.assert_sellers_were_paid();

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 
 use openagents_api::{MovementView, Side};
 use openagents_engine::{
-    Ask, Job,
+    Ask, Direction, Job, Transfer, TransferState,
     customer::{Attempt, Money, Reclaim},
 };
 use openagents_types::JobId;
 
-use crate::store::{LedgerRow, Page, Reader, StoreError};
+use crate::store::{LedgerRow, Page, Reader, StoreError, Transfers};
 
 /// How many jobs are read at once.
 const JOBS: u32 = 500;
@@ -26,15 +26,23 @@ enum Which {
 /// What is locked or under way, in either direction.
 pub(super) fn pending(reader: &Reader) -> Result<Vec<MovementView>, StoreError> {
     let (asks, jobs) = (asks(reader, Which::Open)?, jobs(reader, Which::Open)?);
+    let transfers = reader.transfers(Transfers::Open)?;
     let unmoved = asks.values().flat_map(unmoved_of_bought).chain(jobs.values().filter_map(unmoved_of_sold));
+    let unmoved = unmoved.chain(transfers.iter().filter_map(unmoved_by_hand));
     Ok(unmoved.filter(|line| line.state == "pending").collect())
 }
 
 /// Everything, newest first.
 pub(super) fn all(reader: &Reader) -> Result<Vec<MovementView>, StoreError> {
     let (asks, jobs) = (asks(reader, Which::All)?, jobs(reader, Which::All)?);
-    let mut lines: Vec<MovementView> =
-        reader.whole_ledger()?.into_iter().map(|row| moved(row, &asks, &jobs)).collect();
+    let transfers: HashMap<String, Transfer> =
+        reader.transfers(Transfers::All)?.into_iter().map(|t| (t.hash().to_hex(), t)).collect();
+    let line = |row: LedgerRow| match row.job {
+        Some(job) => moved(row, job, &asks, &jobs),
+        None => moved_by_hand(row, &transfers),
+    };
+    let mut lines: Vec<MovementView> = reader.whole_ledger()?.into_iter().map(line).collect();
+    lines.extend(transfers.values().filter_map(unmoved_by_hand));
     lines.extend(asks.values().flat_map(unmoved_of_bought));
     lines.extend(jobs.values().filter_map(unmoved_of_sold));
     lines.sort_by(|a, b| (b.at, &a.hash, &a.movement).cmp(&(a.at, &b.hash, &b.movement)));
@@ -61,13 +69,13 @@ fn jobs(reader: &Reader, which: Which) -> Result<HashMap<JobId, Job>, StoreError
     }
 }
 
-fn moved(row: LedgerRow, asks: &HashMap<JobId, Ask>, jobs: &HashMap<JobId, Job>) -> MovementView {
+fn moved(row: LedgerRow, id: JobId, asks: &HashMap<JobId, Ask>, jobs: &HashMap<JobId, Job>) -> MovementView {
     let sold = matches!(row.movement.as_str(), "earned" | "refund-paid");
     let (side, kind, counterparty) = if sold {
-        let job = jobs.get(&row.job);
+        let job = jobs.get(&id);
         (Side::Sold, job.map(|job| job.request.kind), job.map(|job| job.request.customer.to_hex()))
     } else {
-        let ask = asks.get(&row.job);
+        let ask = asks.get(&id);
         let attempt = ask.and_then(|ask| ask.attempts.iter().find(|attempt| is_of(attempt, &row.hash)));
         let provider = attempt.map(|attempt| attempt.quote.provider.to_hex());
         (Side::Bought, ask.map(|ask| ask.spec.kind), provider)
@@ -75,7 +83,7 @@ fn moved(row: LedgerRow, asks: &HashMap<JobId, Ask>, jobs: &HashMap<JobId, Job>)
     MovementView {
         at: row.at,
         job: row.job,
-        side,
+        side: Some(side),
         kind,
         counterparty,
         movement: row.movement,
@@ -83,6 +91,42 @@ fn moved(row: LedgerRow, asks: &HashMap<JobId, Ask>, jobs: &HashMap<JobId, Job>)
         state: "settled".into(),
         hash: row.hash,
     }
+}
+
+fn moved_by_hand(row: LedgerRow, transfers: &HashMap<String, Transfer>) -> MovementView {
+    MovementView {
+        at: row.at,
+        job: None,
+        side: None,
+        kind: None,
+        counterparty: transfers.get(&row.hash).map(|transfer| transfer.about.clone()),
+        movement: row.movement,
+        msat: row.msat,
+        state: "settled".into(),
+        hash: row.hash,
+    }
+}
+
+/// A payment by hand that is under way or came back. An invoice that nobody has paid yet is no payment.
+fn unmoved_by_hand(transfer: &Transfer) -> Option<MovementView> {
+    let state = match (&transfer.state, transfer.direction) {
+        (TransferState::Pending | TransferState::Doubtful { .. }, Direction::Out) => "pending",
+        (TransferState::Returned { .. }, Direction::Out) => "failed",
+        (_, Direction::In) | (TransferState::Settled { .. } | TransferState::Lapsed, Direction::Out) => {
+            return None;
+        }
+    };
+    Some(MovementView {
+        at: transfer.since.millis(),
+        job: None,
+        side: None,
+        kind: None,
+        counterparty: Some(transfer.about.clone()),
+        movement: "sent".into(),
+        msat: i64::try_from(transfer.invoice.amount.get()).map_or(i64::MIN, |msat| -msat),
+        state: state.into(),
+        hash: transfer.hash().to_hex(),
+    })
 }
 
 /// Whether a payment is an attempt's own or its refund. A refund that has come no longer has a name in the attempt.
@@ -103,8 +147,8 @@ fn unmoved_of_bought(ask: &Ask) -> Vec<MovementView> {
     unmoved
         .map(|(attempt, state)| MovementView {
             at: attempt.since.millis(),
-            job: ask.id,
-            side: Side::Bought,
+            job: Some(ask.id),
+            side: Some(Side::Bought),
             kind: Some(ask.spec.kind),
             counterparty: Some(attempt.quote.provider.to_hex()),
             movement: "spent".into(),
@@ -120,8 +164,8 @@ fn unmoved_of_sold(job: &Job) -> Option<MovementView> {
     let (hash, amount) = (job.state.hash()?, job.state.locked()?);
     Some(MovementView {
         at: job.changed_at.millis(),
-        job: job.id(),
-        side: Side::Sold,
+        job: Some(job.id()),
+        side: Some(Side::Sold),
         kind: Some(job.request.kind),
         counterparty: Some(job.request.customer.to_hex()),
         movement: "earned".into(),

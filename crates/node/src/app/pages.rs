@@ -54,12 +54,19 @@ struct Row {
 #[derive(Debug)]
 struct Movement {
     what: &'static str,
-    side: Side,
-    job: String,
-    short: String,
+    /// The job; `None` for a payment by hand.
+    job: Option<Of>,
     amount: Amount,
     leaves: bool,
     when: When,
+}
+
+/// Which job a movement is of.
+#[derive(Debug)]
+struct Of {
+    side: Side,
+    job: String,
+    short: String,
 }
 
 #[derive(Debug)]
@@ -335,11 +342,11 @@ impl Refused {
 
 impl Movement {
     fn new(now: u64, line: &openagents_api::LedgerLine) -> Self {
+        let side = movement_side(&line.movement);
+        let of = |job: openagents_types::JobId| Of { side, job: job.to_hex(), short: short(&job.to_hex()) };
         Self {
             what: movement_name(&line.movement),
-            side: movement_side(&line.movement),
-            job: line.job.to_hex(),
-            short: short(&line.job.to_hex()),
+            job: line.job.map(of),
             amount: Amount::signed(line.msat),
             leaves: line.msat < 0,
             when: When::new(now, line.at),
@@ -433,6 +440,8 @@ fn movement_name(movement: &str) -> &'static str {
         "fee" => "Routing fee",
         "refund-paid" => "Refund paid",
         "refund-received" => "Refund received",
+        "sent" => "Sent by hand",
+        "received" => "Received by hand",
         _ => "Moved",
     }
 }

@@ -14,10 +14,10 @@ use axum::{
     routing::{get, post},
 };
 use openagents_api::{
-    AskBody, AuditQuery, AuditView, Cleared, JobView, Listing, Problem, ResultView, SCHEMA_VERSION,
-    SeedsView, Side, TestWalletBody,
+    AskBody, AuditQuery, AuditView, Cleared, DestinationBody, DestinationView, JobView, Listing, PayBody,
+    Problem, ReceiveBody, ResultView, SCHEMA_VERSION, SeedsView, Side, TestWalletBody, TransferView,
 };
-use openagents_types::JobId;
+use openagents_types::{JobId, PaymentHash};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -77,6 +77,10 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/wallet/history", get(history))
         .route("/api/v1/wallet/seed/status", get(seeds))
         .route("/api/v1/wallet/reconcile", post(reconcile))
+        .route("/api/v1/wallet/destination", post(destination))
+        .route("/api/v1/wallet/pay", post(pay))
+        .route("/api/v1/wallet/receive", post(receive))
+        .route("/api/v1/wallet/payments/{hash}", get(transfer))
         .route("/api/v1/wallet/lightning", post(lightning))
         .route("/api/v1/provider/{order}", post(shift))
         .route("/api/v1/events", get(events))
@@ -149,8 +153,8 @@ impl From<Problem> for Failure {
         let status = match problem.code.as_str() {
             "no-wallet" => StatusCode::PAYMENT_REQUIRED,
             "no-testnet" | "no-receipt" => StatusCode::NOT_FOUND,
-            "receipt" | "no-lightning" => StatusCode::CONFLICT,
-            "wallet" | "lightning" => StatusCode::BAD_GATEWAY,
+            "receipt" | "no-lightning" | "paid-before" | "not-paid" => StatusCode::CONFLICT,
+            "wallet" | "lightning" | "lnurl" => StatusCode::BAD_GATEWAY,
             _ => StatusCode::BAD_REQUEST,
         };
         Self(status, Json(problem))
@@ -326,6 +330,35 @@ async fn shift(
     Path(order): Path<openagents_api::ShiftOrder>,
 ) -> Result<Json<openagents_api::NodeView>, Failure> {
     Ok(Json(app.desk.shift(order).await?))
+}
+
+async fn destination(
+    State(app): State<App>,
+    body: Result<Json<DestinationBody>, JsonRejection>,
+) -> Result<Json<DestinationView>, Failure> {
+    Ok(Json(app.desk.destination(&read_json(body)?).await?))
+}
+
+async fn pay(
+    State(app): State<App>,
+    body: Result<Json<PayBody>, JsonRejection>,
+) -> Result<Json<TransferView>, Failure> {
+    Ok(Json(app.desk.pay(&read_json(body)?).await?))
+}
+
+async fn receive(
+    State(app): State<App>,
+    body: Result<Json<ReceiveBody>, JsonRejection>,
+) -> Result<Json<TransferView>, Failure> {
+    Ok(Json(app.desk.receive(&read_json(body)?).await?))
+}
+
+async fn transfer(State(app): State<App>, Path(hash): Path<String>) -> Result<Json<TransferView>, Failure> {
+    let hash: PaymentHash =
+        hash.parse().map_err(|_| Failure::bad_request("A payment hash has 64 hexadecimal digits."))?;
+    let found = app.reader.transfer(hash)?;
+    let missing = || Failure::not_found("There is no such payment by hand here.");
+    found.map(|transfer| Json(crate::hand::view(&transfer))).ok_or_else(missing)
 }
 
 async fn events(State(ctx): State<Ctx>, headers: HeaderMap) -> Response {

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures::StreamExt;
 use openagents_api::{
-    AskBody, Asked, JobView, LedgerView, NodeView, OfferView, Problem, ProviderView, ReceiptView,
-    ReconcileView, RelayView, SCHEMA_VERSION, SeedView, Side, TestWalletBody, TransactionView, WalletView,
+    AskBody, Asked, DestinationBody, DestinationView, JobView, LedgerView, NodeView, OfferView, PayBody,
+    Problem, ProviderView, ReceiptView, ReceiveBody, ReconcileView, RelayView, SCHEMA_VERSION, SeedView,
+    Side, TestWalletBody, TransactionView, TransferView, WalletView,
 };
 use openagents_engine::Record;
 use openagents_policy::{AuditEntry, Category};
@@ -127,6 +128,28 @@ impl Desk for Fake {
 
     async fn clear_audit(&self) -> Result<u64, Problem> {
         Ok(3)
+    }
+
+    async fn destination(&self, body: &DestinationBody) -> Result<DestinationView, Problem> {
+        Ok(DestinationView {
+            schema_version: SCHEMA_VERSION,
+            bolt11: body.to.clone(),
+            hash: "00".repeat(32),
+            amount_msat: body.amount_msat.unwrap_or_default(),
+            to: None,
+            description: body.comment.clone(),
+            expires_at: 0,
+            max_fee_msat: 5_000,
+            known: None,
+        })
+    }
+
+    async fn pay(&self, body: &PayBody) -> Result<TransferView, Problem> {
+        Ok(samples::transfer("out", &body.bolt11, &body.about))
+    }
+
+    async fn receive(&self, body: &ReceiveBody) -> Result<TransferView, Problem> {
+        Ok(samples::transfer("in", "lnbcrt1", &body.description))
     }
 
     async fn lightning(

@@ -318,7 +318,7 @@ pub(super) fn ledger(rows: Vec<LedgerRow>, net_msat: i64, balance_msat: Option<u
 }
 
 /// Strangers' text, without what terminals and browsers obey, and no longer than `most` characters.
-pub(super) fn clean(text: &str, most: usize) -> String {
+pub(crate) fn clean(text: &str, most: usize) -> String {
     text.chars().filter(|c| !is_harmful(*c)).take(most).collect()
 }
 

@@ -10,7 +10,7 @@ use openagents_protocol::Verified;
 use openagents_types::{Draft, JobId, JobRequest, Timestamp};
 use tokio::sync::oneshot;
 
-use super::{AskRefused, Driver, receipts::Published, say};
+use super::{AskRefused, Driver, receipts::Published, say, transfers::Begun};
 use crate::{
     bus::News,
     store::{Batch, Outgoing, StoreError},
@@ -35,6 +35,8 @@ pub(super) struct Pending {
     pub(super) requests: HashMap<JobId, Verified>,
     /// Who is told after the commit that its job is asked.
     pub(super) replies: Vec<(oneshot::Sender<Asked>, Asked)>,
+    /// Who is told after the commit that a payment by hand is begun.
+    pub(super) begun: Vec<(oneshot::Sender<Begun>, Begun)>,
     /// Who is told after the commit that a receipt is on its way to the public.
     pub(super) published: Vec<(oneshot::Sender<Published>, Published)>,
     /// Who is told after the commit that all checks are written down.
@@ -80,6 +82,7 @@ impl Driver {
             }
             Record::Payment(_)
             | Record::Entry(_)
+            | Record::Transfer(_)
             | Record::Standing(_)
             | Record::Content { .. }
             | Record::Receipt(_) => {}
@@ -160,6 +163,10 @@ impl Driver {
         }
         for (reply, outcome) in pending.published.drain(..) {
             // Whoever asked may have gone; the receipt is public all the same.
+            let _ = reply.send(outcome);
+        }
+        for (reply, outcome) in pending.begun.drain(..) {
+            // The same: the payment is begun, and asking again says how it stands.
             let _ = reply.send(outcome);
         }
         for (reply, outcome) in pending.replies.drain(..) {
@@ -245,6 +252,7 @@ fn coalesce(records: &mut Vec<Record>) {
             Record::Ask(ask) => seen.insert((false, ask.id)),
             Record::Payment(_)
             | Record::Entry(_)
+            | Record::Transfer(_)
             | Record::Standing(_)
             | Record::Content { .. }
             | Record::Receipt(_) => true,

@@ -8,6 +8,10 @@ use openagents_types::{JobId, PaymentHash};
 
 /// The records of the job that a payment belongs to, as they will be once `batch` is written over `stored`.
 pub(super) fn newest(hash: PaymentHash, stored: Vec<Record>, batch: &[Record]) -> Vec<Record> {
+    let by_hand = |record: &&Record| matches!(record, Record::Transfer(transfer) if transfer.hash() == hash);
+    if let Some(transfer) = batch.iter().rfind(by_hand).or_else(|| stored.iter().find(by_hand)) {
+        return vec![transfer.clone()];
+    }
     let begun = batch.iter().find_map(|record| match record {
         Record::Payment(row) if row.hash == hash => Some(row.job),
         _ => None,
@@ -39,6 +43,7 @@ impl Half {
             Record::Ask(ask) => Some((Self::Bought, ask.id)),
             Record::Payment(_)
             | Record::Entry(_)
+            | Record::Transfer(_)
             | Record::Standing(_)
             | Record::Content { .. }
             | Record::Receipt(_) => None,

@@ -99,6 +99,13 @@ pub(super) const STEPS: &[&str] = &[
         dispute TEXT, UNIQUE (job, side)
     ) STRICT;
 ",
+    "
+    -- Payments by hand, outside of any job. In `payments` and `ledger` their hash stands in place of a job.
+    CREATE TABLE transfers (
+        hash BLOB NOT NULL PRIMARY KEY, open INTEGER NOT NULL, since INTEGER NOT NULL, body TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX transfers_open ON transfers (open) WHERE open = 1;
+",
 ];
 
 /// Brings the database to the newest schema, each step in a transaction of its own.

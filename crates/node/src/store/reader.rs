@@ -4,23 +4,23 @@
 use std::{path::Path, sync::Mutex};
 
 use openagents_api::Side;
-use openagents_engine::{Ask, Job};
+use openagents_engine::{Ask, Job, Transfer, transfer::in_place_of_a_job};
 use openagents_policy::Category;
 use openagents_types::{EventId, JobId, Msat, PaymentHash, Timestamp};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
-use super::{AuditRow, ReceiptRow, StoreError, audit, receipts, rows};
+use super::{AuditRow, ReceiptRow, StoreError, Transfers, audit, receipts, rows, transfers};
 
 /// One movement of money.
 #[derive(Clone, Debug)]
 pub struct LedgerRow {
     /// When, in milliseconds since the epoch.
     pub at: u64,
-    /// The job.
-    pub job: JobId,
+    /// The job; `None` for a payment by hand.
+    pub job: Option<JobId>,
     /// The payment, in hexadecimal.
     pub hash: String,
-    /// What moved: `earned`, `spent`, `fee`, `refund-paid` or `refund-received`.
+    /// What moved: `earned`, `spent`, `fee`, `refund-paid`, `refund-received`, `sent` or `received`.
     pub movement: String,
     /// How much, in millisatoshis; negative if it left us.
     pub msat: i64,
@@ -33,8 +33,8 @@ pub struct BookedPayment {
     pub hash: PaymentHash,
     /// Whether it came, or is to come, to us.
     pub incoming: bool,
-    /// The job.
-    pub job: JobId,
+    /// The job; `None` for a payment by hand.
+    pub job: Option<JobId>,
     /// How much it was to be, without fees.
     pub amount: Msat,
     /// When it was first written down.
@@ -184,6 +184,22 @@ impl Reader {
         self.with(|db| receipts::list(db, side, after, limit.min(PAGE)))
     }
 
+    /// A payment by hand.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn transfer(&self, hash: PaymentHash) -> Result<Option<Transfer>, StoreError> {
+        self.with(|db| transfers::one(db, hash))
+    }
+
+    /// Payments by hand, newest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn transfers(&self, which: Transfers) -> Result<Vec<Transfer>, StoreError> {
+        self.with(|db| transfers::list(db, which))
+    }
+
     /// Movements of money, newest first.
     ///
     /// # Errors
@@ -217,14 +233,15 @@ impl Reader {
     pub fn payments(&self) -> Result<Vec<BookedPayment>, StoreError> {
         self.with(|db| {
             let sql = "SELECT p.hash, p.direction = 'in', p.job, p.amount, p.at, (SELECT SUM(l.amount) FROM ledger l
-                       WHERE l.hash = p.hash AND (l.movement IN ('earned', 'refund-received')) = (p.direction = 'in')
-                       AND l.movement <> 'fee') FROM payments p ORDER BY p.at";
+                       WHERE l.hash = p.hash AND (l.movement IN ('earned', 'refund-received', 'received'))
+                       = (p.direction = 'in') AND l.movement <> 'fee') FROM payments p ORDER BY p.at";
             let mut statement = db.prepare_cached(sql)?;
             let rows = statement.query_map([], |row| {
+                let hash = PaymentHash::from_bytes(row.get(0)?);
                 Ok(BookedPayment {
-                    hash: PaymentHash::from_bytes(row.get(0)?),
+                    hash,
                     incoming: row.get(1)?,
-                    job: JobId::from_bytes(row.get(2)?),
+                    job: job_of(hash, row.get(2)?),
                     amount: Msat::new(row.get::<_, i64>(3)?.unsigned_abs()),
                     at: Timestamp::from_millis(row.get::<_, i64>(4)?.unsigned_abs()),
                     moved: row.get::<_, Option<i64>>(5)?.map(|moved| Msat::new(moved.unsigned_abs())),
@@ -256,7 +273,7 @@ impl Reader {
     /// The database cannot be read.
     pub fn net_msat(&self) -> Result<i64, StoreError> {
         self.with(|db| {
-            let sql = "SELECT COALESCE(SUM(CASE WHEN movement IN ('earned', 'refund-received')
+            let sql = "SELECT COALESCE(SUM(CASE WHEN movement IN ('earned', 'refund-received', 'received')
                        THEN amount ELSE -amount END), 0) FROM ledger";
             Ok(db.query_row(sql, [], |row| row.get(0))?)
         })
@@ -281,15 +298,21 @@ impl Reader {
 fn ledger_row(row: &Row<'_>) -> rusqlite::Result<LedgerRow> {
     let movement: String = row.get(3)?;
     let amount: i64 = row.get(4)?;
+    let hash = PaymentHash::from_bytes(row.get(2)?);
     Ok(LedgerRow {
         at: row.get::<_, i64>(0)?.unsigned_abs(),
-        job: JobId::from_bytes(row.get(1)?),
-        hash: hex::encode(row.get::<_, [u8; 32]>(2)?),
+        job: job_of(hash, row.get(1)?),
+        hash: hash.to_hex(),
         msat: if adds(&movement) { amount } else { -amount },
         movement,
     })
 }
 
+/// The job that a payment names, unless it is one by hand.
+fn job_of(hash: PaymentHash, named: [u8; 32]) -> Option<JobId> {
+    Some(JobId::from_bytes(named)).filter(|job| *job != in_place_of_a_job(hash))
+}
+
 fn adds(movement: &str) -> bool {
-    matches!(movement, "earned" | "refund-received")
+    matches!(movement, "earned" | "refund-received" | "received")
 }

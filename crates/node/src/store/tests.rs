@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use openagents_engine::{
-    Job,
+    Job, TransferState,
     receipt::{Dispute, ReceiptRecord},
 };
 use openagents_policy::{AuditEntry, Category};
-use openagents_types::{ContentHash, CustomerKey, JobKind, Receipt, ReceiptSalt, Usage};
+use openagents_types::{ContentHash, CustomerKey, Invoice, JobKind, Network, Receipt, ReceiptSalt, Usage};
 
 use super::*;
 
@@ -39,6 +39,72 @@ fn a_payment_hash_serves_one_job_forever() {
     let taken = store.commit(&batch(vec![payment(2, 2), payment(1, 2)]));
     assert!(matches!(taken, Err(StoreError::PaymentTaken(_))));
     assert!(!store.meant_to_pay(PaymentHash::from_bytes([2; 32])).unwrap(), "the batch was whole or absent");
+}
+
+#[test]
+fn a_payment_by_hand_is_found_by_its_hash_and_belongs_to_no_job() {
+    let (dir, mut store) = store();
+    let hash = PaymentHash::from_bytes([3; 32]);
+    let invoice = Invoice {
+        bolt11: "lnbcrt1".into(),
+        payment_hash: hash,
+        amount: Msat::new(700),
+        expires_at: Timestamp::from_secs(600),
+        network: Network::Regtest,
+    };
+    let transfer = Transfer::new(invoice, Direction::Out, "a friend".into(), Timestamp::from_secs(1));
+    let record = |transfer: &Transfer| Record::Transfer(Box::new(transfer.clone()));
+    let row = PaymentRow {
+        hash,
+        job: transfer.id(),
+        direction: Direction::Out,
+        amount: Msat::new(700),
+        bolt11: "lnbcrt1".into(),
+        at: Timestamp::from_secs(1),
+    };
+    store.commit(&batch(vec![Record::Payment(row), record(&transfer)])).unwrap();
+    assert!(store.meant_to_pay(hash).unwrap() && store.knows_payment(hash).unwrap());
+    assert_eq!(store.record_for(hash).unwrap(), [record(&transfer)]);
+    assert_eq!(store.open_records().unwrap(), [record(&transfer)]);
+    let today = Timestamp::from_secs(0);
+    assert_eq!(
+        store.begun_since(today).unwrap(),
+        HashMap::from([(hash, Msat::new(700))]),
+        "under way, it counts"
+    );
+
+    let entry = |movement, amount| {
+        let (at, job) = (Timestamp::from_secs(2), transfer.id());
+        Record::Entry(Entry { at, job, hash, movement, amount: Msat::new(amount) })
+    };
+    let state = TransferState::Settled { amount: Msat::new(700), fee: Msat::new(3), preimage: None };
+    let over = Transfer { state, ..transfer.clone() };
+    let settled = vec![record(&over), entry(Movement::Sent, 700), entry(Movement::Fee, 3)];
+    store.commit(&batch(settled)).unwrap();
+    assert_eq!(store.open_records().unwrap(), []);
+    assert_eq!(store.record_for(hash).unwrap(), [record(&over)], "a late word still finds it");
+    assert_eq!(store.begun_since(today).unwrap(), HashMap::from([(hash, Msat::new(703))]));
+    let reader = Reader::open(&dir.path().join("node.db")).unwrap();
+    assert_eq!(reader.net_msat().unwrap(), -703);
+    assert!(reader.whole_ledger().unwrap().iter().all(|row| row.job.is_none() && row.msat < 0));
+    let booked = reader.payments().unwrap();
+    assert_eq!((booked[0].job, booked[0].moved, booked[0].incoming), (None, Some(Msat::new(700)), false));
+
+    let returned = Transfer { state: TransferState::Returned { reason: "no route".into() }, ..transfer };
+    let other = Transfer {
+        invoice: Invoice { payment_hash: PaymentHash::from_bytes([4; 32]), ..returned.invoice.clone() },
+        ..returned
+    };
+    let row = PaymentRow {
+        hash: other.hash(),
+        job: other.id(),
+        direction: Direction::Out,
+        amount: Msat::new(9),
+        bolt11: String::new(),
+        at: Timestamp::from_secs(1),
+    };
+    store.commit(&batch(vec![Record::Payment(row), record(&other)])).unwrap();
+    assert_eq!(store.begun_since(today).unwrap().len(), 1, "what came back does not count");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `openagents wallet history`: what went in and out, as the wallet tells it or as the books hold it.
 
 use clap::Args;
-use openagents_api::{MovementView, SCHEMA_VERSION, TransactionView};
+use openagents_api::{MovementView, SCHEMA_VERSION, Side, TransactionView};
 use openagents_node::{Archive, home::Home};
 use openagents_types::Msat;
 use serde_json::json;
@@ -26,8 +26,8 @@ const MANY: u32 = 150;
 #[command(
     before_help = "Examples:\n  openagents wallet history --sent --since 2026-01-01\n  \
         openagents wallet history --books --csv > money.csv\n  openagents wallet history --books --pending",
-    after_help = "Without --books the running node's wallet is asked. The books hold what the market moved: earned, \
-        spent, fee, refund-paid, refund-received; they can be read while no node runs. All of the amounts in an \
+    after_help = "Without --books the running node's wallet is asked. The books hold what the market moved (earned, \
+        spent, fee, refund-paid, refund-received) and what was paid by hand (sent, received); they can be read while no node runs. All of the amounts in an \
         export of what is settled come to what the ledger says."
 )]
 pub(crate) struct HistoryArgs {
@@ -158,7 +158,10 @@ fn books(global: &Global, home: &Home, args: &HistoryArgs) -> anyhow::Result<Exi
     let archive = Archive::open(home)?.ok_or_else(link::not_running)?;
     let mut rows = archive.movements()?;
     rows.retain(|row| {
-        let of_job = args.job.as_ref().is_none_or(|job| row.job.to_hex().starts_with(&job.to_lowercase()));
+        let of_job = args
+            .job
+            .as_ref()
+            .is_none_or(|wanted| row.job.is_some_and(|job| job.to_hex().starts_with(&wanted.to_lowercase())));
         of_job && args.takes(row.at, row.msat >= 0, stage(&row.state))
     });
     if args.csv {
@@ -185,7 +188,7 @@ fn movement(row: &MovementView, now: u64) -> Vec<String> {
         format!("{sign}{}", Msat::new(row.msat.unsigned_abs())),
         if row.state == "pending" { "pending, funds safe".into() } else { row.state.clone() },
         row.kind.map_or_else(|| "-".into(), |kind| kind.to_string()),
-        row.job.to_hex()[..SHORT].to_owned(),
+        row.job.map_or_else(|| "by hand".into(), |job| job.to_hex()[..SHORT].to_owned()),
         one_line(&row.hash, SHORT),
     ]
 }
@@ -207,8 +210,8 @@ fn csv(rows: &[MovementView]) -> anyhow::Result<String> {
     for row in rows {
         out.write_record([
             dates::iso(row.at),
-            row.job.to_hex(),
-            row.side.word().to_owned(),
+            row.job.map_or_else(String::new, |job| job.to_hex()),
+            row.side.map_or("", Side::word).to_owned(),
             row.kind.map_or_else(String::new, |kind| kind.to_string()),
             harmless(row.counterparty.as_deref().unwrap_or_default()),
             harmless(&row.movement),
@@ -227,7 +230,6 @@ fn harmless(cell: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use openagents_api::Side;
     use openagents_types::{JobId, JobKind};
 
     use super::*;
@@ -236,8 +238,8 @@ mod tests {
     fn a_cell_is_never_a_formula_and_an_amount_stays_a_number() {
         let row = MovementView {
             at: 0,
-            job: JobId::from_bytes([7; 32]),
-            side: Side::Bought,
+            job: Some(JobId::from_bytes([7; 32])),
+            side: Some(Side::Bought),
             kind: Some(JobKind::SUMMARIZATION),
             counterparty: Some("=HYPERLINK(\"http://evil\",\"x\")".into()),
             movement: "spent".into(),

@@ -1,7 +1,7 @@
 //! `openagents wallet reconcile`: books against wallet, and what was done where the books did not know.
 
 use clap::Args;
-use openagents_api::{DifferenceView, ReconcileView, ReconciledView};
+use openagents_api::{DifferenceView, ReconcileView, ReconciledView, Side};
 use openagents_node::home::Home;
 use openagents_types::Msat;
 
@@ -65,8 +65,8 @@ fn count(number: usize, noun: &str) -> String {
 
 fn payment(payment: &ReconciledView) -> Vec<String> {
     vec![
-        payment.job.to_hex()[..SHORT].to_owned(),
-        payment.side.word().to_owned(),
+        payment.job.map_or_else(|| "by hand".into(), |job| job.to_hex()[..SHORT].to_owned()),
+        payment.side.map_or("-", Side::word).to_owned(),
         one_line(&payment.direction, 4),
         Msat::new(payment.amount_msat).to_string(),
         one_line(&payment.books, 14),

@@ -227,3 +227,21 @@ pub(super) fn records() -> Vec<Record> {
     }
     records
 }
+
+/// A payment by hand as it has just begun.
+pub(super) fn transfer(direction: &str, bolt11: &str, about: &str) -> openagents_api::TransferView {
+    openagents_api::TransferView {
+        schema_version: openagents_api::SCHEMA_VERSION,
+        hash: "00".repeat(32),
+        direction: direction.into(),
+        state: "pending".into(),
+        amount_msat: 1_000,
+        fee_msat: 0,
+        about: about.into(),
+        reason: None,
+        preimage: None,
+        bolt11: bolt11.into(),
+        since: THEN.millis(),
+        expires_at: THEN.millis(),
+    }
+}
