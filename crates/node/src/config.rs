@@ -24,7 +24,7 @@ use crate::{
 };
 
 pub use layers::{ENVIRONMENT, Origin, Origins};
-pub use wallet::{LdkSettings, WalletChosen, WalletSettings};
+pub use wallet::{CashuSettings, LdkSettings, WalletChosen, WalletSettings};
 
 /// All settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]

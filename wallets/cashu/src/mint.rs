@@ -158,13 +158,36 @@ impl Mint {
         }
         let Ok(_turn) = self.turn.try_write() else { return };
         *lock(&self.tidied) = Some(Instant::now());
-        match self.kit.recover_incomplete_sagas().await {
+        let recovered = self.kit.recover_incomplete_sagas().await;
+        let released = self.release_orphans().await;
+        match recovered.and_then(|report| released.map(|()| report)) {
             Ok(report) if report.skipped == 0 && report.failed == 0 => {
                 self.untidy.store(false, Ordering::Release);
             }
             Ok(_) => {}
             Err(error) => eprint(format_args!("{}: {error}", self.url)),
         }
+    }
+
+    /// Ecash that is set aside for something of which nothing is written down can be spent again: the dev kit
+    /// sets it aside first, and a crash may come between. The mint says that it was not spent.
+    async fn release_orphans(&self) -> Result<(), cdk::Error> {
+        let states = Some(vec![ProofState::Reserved, ProofState::Pending]);
+        let aside =
+            self.store.get_proofs(Some(self.url.clone()), Some(CurrencyUnit::Sat), states, None).await?;
+        let mut orphans = Vec::new();
+        for proof in aside {
+            let Some(operation) = proof.used_by_operation else { continue };
+            if self.store.get_saga(&operation).await?.is_none() {
+                orphans.push(proof.proof);
+            }
+        }
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        let states = self.kit.check_proofs_spent(orphans).await?;
+        let unspent = states.iter().filter(|state| state.state == ProofState::Unspent);
+        self.kit.unreserve_proofs(unspent.map(|state| state.y).collect()).await
     }
 
     /// Looks for the ecash that the seed has here (NUT-13), and takes it in.

@@ -2,6 +2,7 @@
 //! only which is called.
 
 mod balance;
+mod cashu;
 mod connect;
 mod history;
 mod ldk;
@@ -29,6 +30,9 @@ pub(crate) enum Wallet {
     /// A Lightning node of your own as the wallet
     #[command(subcommand)]
     Ldk(ldk::Ldk),
+    /// Ecash of mints that you trust as the wallet
+    #[command(subcommand)]
+    Cashu(cashu::Cashu),
 }
 
 /// Does it.
@@ -41,5 +45,6 @@ pub(crate) fn run(global: &Global, command: &Wallet) -> anyhow::Result<Exit> {
         Wallet::Reconcile(_) => reconcile::run(global, &home),
         Wallet::Seed(command) => seed::run(global, command),
         Wallet::Ldk(command) => ldk::run(global, &home, command),
+        Wallet::Cashu(command) => cashu::run(global, &home, command),
     }
 }

@@ -1,18 +1,21 @@
-//! `[wallet]`: which wallet holds the money, and what a Lightning node of one's own needs.
+//! `[wallet]`: which wallet holds the money, and what each kind of wallet program needs.
 
 use std::path::PathBuf;
 
-use openagents_types::Network;
+use openagents_types::{Msat, Network};
 use serde::{Deserialize, Serialize};
 
 /// Which wallet holds the money.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WalletSettings {
-    /// `nwc`: the one that was connected, if any; `ldk`: a Lightning node that this node runs.
+    /// `nwc`: the one that was connected, if any; `ldk`: a Lightning node that this node runs;
+    /// `cashu`: ecash of mints that you trust.
     pub kind: WalletChosen,
     /// The Lightning node.
     pub ldk: LdkSettings,
+    /// The ecash.
+    pub cashu: CashuSettings,
 }
 
 /// A kind of wallet.
@@ -24,6 +27,8 @@ pub enum WalletChosen {
     Nwc,
     /// A Lightning node of one's own.
     Ldk,
+    /// Ecash.
+    Cashu,
 }
 
 /// A Lightning node of one's own. Its chain is read from `bitcoind` or from `esplora`, whichever is named.
@@ -56,6 +61,32 @@ impl Default for LdkSettings {
             esplora: String::new(),
             listen: Vec::new(),
             alias: String::new(),
+        }
+    }
+}
+
+/// Ecash of mints that are trusted: who has it can take no more than what each of them holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CashuSettings {
+    /// Its program: a path, or a name beside this program.
+    pub program: PathBuf,
+    /// `mainnet`, `testnet`, `signet` or `regtest`. Real money has to be asked for.
+    pub network: Network,
+    /// The mints that are trusted, such as `https://mint.example`. The first receives; nothing is asked of others.
+    pub mints: Vec<String>,
+    /// The most that one mint may hold, in millisatoshis.
+    pub max_msat_per_mint: Msat,
+}
+
+impl Default for CashuSettings {
+    fn default() -> Self {
+        Self {
+            program: "openagents-cashu".into(),
+            network: Network::Regtest,
+            mints: Vec::new(),
+            // What one may lose to a mint that runs away.
+            max_msat_per_mint: Msat::new(100_000_000),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What every wallet promises, whatever is behind it: `wallet_tests!` with a function that runs a test on a
-//! market of that wallet. A market has a `seller`, a `buyer` and ways to look at their money.
+//! market of that wallet, or `plain_wallet_tests!` for a wallet that says that it cannot hold payments. A market
+//! has a `seller`, a `buyer` and ways to look at their money.
+#![allow(dead_code, reason = "one file for several tests, which do not all use all of it")]
 
 use openagents_types::{Invoice, Millis, Msat, Preimage};
 use openagents_wallet::{MakeInvoice, Pay};
@@ -27,14 +29,14 @@ pub(crate) const fn again(invoice: &Invoice) -> Pay<'_> {
     Pay { invoice, max_fee: Msat::ZERO, first_attempt: false }
 }
 
-/// Every rule that needs no misbehaving wallet.
+/// Every rule that needs no misbehaving wallet, and none that holds payments.
 #[macro_export]
-macro_rules! wallet_tests {
+macro_rules! plain_wallet_tests {
     ($name:ident, $with:path) => {
         mod $name {
-            use openagents_types::{Millis, Msat, PaymentHash};
-            use openagents_wallet::{HistoryFilter, Incoming, MakeInvoice, Outgoing, Wallet, WalletEvent};
-            use $crate::rules::{PRICE, again, first, fresh, held, plain};
+            use openagents_types::{Msat, PaymentHash};
+            use openagents_wallet::{HistoryFilter, Incoming, Outgoing, Wallet};
+            use $crate::rules::{PRICE, again, first, plain};
 
             #[test]
             fn an_invoice_asks_exactly_what_was_said_and_a_payment_proves_itself() {
@@ -84,6 +86,65 @@ macro_rules! wallet_tests {
             }
 
             #[test]
+            fn what_cannot_be_paid_is_refused_for_good_and_moves_nothing() {
+                $with(async |market| {
+                    let foreign = market.foreign().await;
+                    let dear = market
+                        .seller
+                        .make_invoice(plain(Msat::new(u64::from(u32::MAX) * 1_000)))
+                        .await
+                        .unwrap();
+                    let expired = market.expired().await;
+                    for invoice in [foreign, dear, expired] {
+                        match market.buyer.pay(first(&invoice)).await {
+                            Ok(Outgoing::Failed { .. }) => {}
+                            Err(error) => assert!(error.is_definitive(), "{error:?}"),
+                            Ok(other) => panic!("{other:?}"),
+                        }
+                    }
+                    market.assert_nothing_moved().await;
+                });
+            }
+
+            #[test]
+            fn what_was_never_heard_of_is_unknown() {
+                $with(async |market| {
+                    let hash = PaymentHash::from_bytes([3; 32]);
+                    assert_eq!(market.buyer.lookup_outgoing(hash).await.unwrap(), Outgoing::Unknown);
+                    assert_eq!(market.seller.lookup_incoming(hash).await.unwrap(), Incoming::Unknown);
+                });
+            }
+
+            #[test]
+            fn the_history_adds_up_to_the_balance() {
+                $with(async |market| {
+                    let mut paid = Vec::new();
+                    for n in 1..=5 {
+                        let invoice = market.seller.make_invoice(plain(Msat::new(n * 1_000))).await.unwrap();
+                        market.buyer.pay(first(&invoice)).await.unwrap();
+                        paid.push(invoice.payment_hash);
+                    }
+                    let rows = market.buyer.history(HistoryFilter::default()).await.unwrap();
+                    let ours = rows.iter().filter(|row| paid.contains(&row.hash) && row.state == "settled");
+                    let spent: Msat = ours.map(|row| row.amount).sum();
+                    assert_eq!(spent, Msat::new(15_000));
+                    market.assert_moved(spent).await;
+                });
+            }
+        }
+    };
+}
+
+/// Every rule for wallets that hold payments.
+#[macro_export]
+macro_rules! holding_wallet_tests {
+    ($name:ident, $with:path) => {
+        mod $name {
+            use openagents_types::Msat;
+            use openagents_wallet::{Incoming, Outgoing, Wallet, WalletEvent};
+            use $crate::rules::{PRICE, fresh, held};
+
+            #[test]
             fn held_money_is_the_sellers_only_when_settled() {
                 $with(async |market| {
                     let secret = fresh();
@@ -131,54 +192,17 @@ macro_rules! wallet_tests {
                     assert!(other.unwrap_err().is_definitive(), "one hash, one invoice");
                 });
             }
+        }
+    };
+}
 
-            #[test]
-            fn what_cannot_be_paid_is_refused_for_good_and_moves_nothing() {
-                $with(async |market| {
-                    let foreign = market.foreign().await;
-                    let dear = market
-                        .seller
-                        .make_invoice(plain(Msat::new(u64::from(u32::MAX) * 1_000)))
-                        .await
-                        .unwrap();
-                    let expired = MakeInvoice { expiry: Millis(0), ..plain(PRICE) };
-                    let expired = market.seller.make_invoice(expired).await.unwrap();
-                    for invoice in [foreign, dear, expired] {
-                        match market.buyer.pay(first(&invoice)).await {
-                            Ok(Outgoing::Failed { .. }) => {}
-                            Err(error) => assert!(error.is_definitive(), "{error:?}"),
-                            Ok(other) => panic!("{other:?}"),
-                        }
-                    }
-                    market.assert_nothing_moved().await;
-                });
-            }
-
-            #[test]
-            fn what_was_never_heard_of_is_unknown() {
-                $with(async |market| {
-                    let hash = PaymentHash::from_bytes([3; 32]);
-                    assert_eq!(market.buyer.lookup_outgoing(hash).await.unwrap(), Outgoing::Unknown);
-                    assert_eq!(market.seller.lookup_incoming(hash).await.unwrap(), Incoming::Unknown);
-                });
-            }
-
-            #[test]
-            fn the_history_adds_up_to_the_balance() {
-                $with(async |market| {
-                    let mut paid = Vec::new();
-                    for n in 1..=5 {
-                        let invoice = market.seller.make_invoice(plain(Msat::new(n * 1_000))).await.unwrap();
-                        market.buyer.pay(first(&invoice)).await.unwrap();
-                        paid.push(invoice.payment_hash);
-                    }
-                    let rows = market.buyer.history(HistoryFilter::default()).await.unwrap();
-                    let ours = rows.iter().filter(|row| paid.contains(&row.hash) && row.state == "settled");
-                    let spent: Msat = ours.map(|row| row.amount).sum();
-                    assert_eq!(spent, Msat::new(15_000));
-                    market.assert_moved(spent).await;
-                });
-            }
+/// All of them.
+#[macro_export]
+macro_rules! wallet_tests {
+    ($name:ident, $with:path) => {
+        mod $name {
+            $crate::plain_wallet_tests!(every, $with);
+            $crate::holding_wallet_tests!(holding, $with);
         }
     };
 }
