@@ -466,6 +466,58 @@ fn a_token_is_shown_again_or_taken_back_or_spent() {
 }
 
 #[test]
+fn a_locked_token_is_for_its_key_alone() {
+    with_mints(1, async |mints| {
+        let (giver, taker) = (mints.purse("giver", &[0]).await, mints.purse("taker", &[0]).await);
+        giver.fill(&mints, FUNDS).await;
+        let key = taker.ask("list_mints", json!({})).await["pubkey"].clone();
+        let made = giver.ask("send_token", json!({ "amount": 100_000, "lock": key })).await;
+        let other = mints.purse("other", &[0]).await;
+        let stolen =
+            refused(other.wallet.extension("receive_token", json!({ "token": made["token"] })).await);
+        assert!(stolen.contains("another key"), "{stolen}");
+        let back = refused(giver.wallet.extension("reclaim_token", json!({ "id": made["id"] })).await);
+        assert!(back.contains("locked"), "{back}");
+        let taken = taker.ask("receive_token", json!({ "token": made["token"] })).await;
+        assert_eq!(taken["amount"], 100_000);
+        taker.until_has(Msat::new(100_000)).await;
+        assert_eq!(other.wallet.balance().await.unwrap(), Msat::ZERO);
+        assert_eq!(mints.outstanding(0), FUNDS);
+    });
+}
+
+#[test]
+fn a_wallet_that_is_killed_while_it_makes_a_token_has_it_or_its_money() {
+    with_mints(1, async |mints| {
+        let giver = mints.purse("giver", &[0]).await;
+        giver.fill(&mints, FUNDS).await;
+        for moment in [5, 15, 30, 60, 100] {
+            let wallet = giver.wallet.clone();
+            let sending =
+                tokio::spawn(
+                    async move { wallet.extension("send_token", json!({ "amount": 33_000 })).await },
+                );
+            tokio::time::sleep(Duration::from_millis(moment)).await;
+            giver.kill();
+            let _ = sending.await.unwrap();
+            giver.until_back().await;
+            until("each token is there or taken back", async || {
+                let listed = giver.ask("list_tokens", json!({})).await;
+                let listed = listed["tokens"].as_array().unwrap().clone();
+                listed.iter().all(|made| made["token"] != "" || made["state"] == "reclaimed")
+            })
+            .await;
+            let listed = giver.ask("list_tokens", json!({})).await;
+            for made in listed["tokens"].as_array().unwrap().iter().filter(|made| made["state"] == "made") {
+                giver.ask("reclaim_token", json!({ "id": made["id"] })).await;
+            }
+            giver.until_has(FUNDS).await;
+            assert_eq!(mints.outstanding(0), FUNDS);
+        }
+    });
+}
+
+#[test]
 fn a_token_that_ten_receive_at_once_is_one_receivers() {
     with_mints(1, async |mints| {
         let giver = mints.purse("giver", &[0]).await;

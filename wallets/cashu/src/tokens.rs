@@ -9,16 +9,16 @@ use std::{
 
 use cdk::{
     Amount,
-    nuts::{CurrencyUnit, SecretKey, Token},
+    nuts::{CurrencyUnit, PublicKey, SecretKey, SpendingConditions, Token},
     wallet::{ReceiveOptions, SendOptions},
 };
 use cdk_common::bitcoin::hashes::{Hash as _, HashEngine as _, Hmac, HmacEngine, sha256};
+use cdk_common::wallet::OperationData;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
     book::{BookError, Made, now},
-    eprint,
     mint::{Mint, unclear},
     talk::Refusal,
     wallet::Wallet,
@@ -35,7 +35,8 @@ pub(crate) fn key(seed: &[u8; 64]) -> Result<SecretKey, cdk::nuts::nut01::Error>
 }
 
 impl Wallet {
-    /// Makes a token of `amount` millisatoshis at `mint`, or at the first that has so much.
+    /// Makes a token of `amount` millisatoshis at `mint`, or at the first that has so much; with a `lock`, only
+    /// that public key can spend it.
     pub(crate) async fn send_token(&self, params: &Value) -> Result<Value, Refusal> {
         let amount = params["amount"].as_u64().filter(|amount| *amount > 0);
         let amount = amount.ok_or_else(|| Refusal::restricted("a token needs an amount"))?;
@@ -43,7 +44,11 @@ impl Wallet {
         let mint = self.holder(params["mint"].as_str(), sats).await?;
         let _turn = mint.turn.read().await;
         mint.check_keys(self.shared_book()).await?;
-        let options = SendOptions { include_fee: true, ..SendOptions::default() };
+        let lock = params["lock"].as_str().map(PublicKey::from_str).transpose();
+        let lock =
+            lock.map_err(|_| Refusal::restricted("the token cannot be locked to that: it is no key"))?;
+        let conditions = lock.map(|key| SpendingConditions::new_p2pk(key, None));
+        let options = SendOptions { include_fee: true, conditions, ..SendOptions::default() };
         let prepared =
             mint.kit.prepare_send(Amount::from(sats), options).await.map_err(|error| match error {
                 cdk::Error::InsufficientFunds => Refusal::insufficient(format!(
@@ -93,6 +98,10 @@ impl Wallet {
         let mint = self.mint(&url.to_string()).ok_or_else(|| untrusted(&url.to_string()))?;
         if token.unit() != Some(CurrencyUnit::Sat) {
             return Err(Refusal::restricted("the token is not in satoshis"));
+        }
+        let keys = token.p2pk_pubkeys().map_err(|_| Refusal::restricted("the token's lock makes no sense"))?;
+        if !keys.is_empty() && !keys.contains(&self.key.public_key()) {
+            return Err(Refusal::restricted("the token is locked to another key"));
         }
         let value = u64::from(token.value().map_err(|_| Refusal::restricted("the token's value is no sum"))?);
         let _turn = mint.turn.read().await;
@@ -145,6 +154,11 @@ impl Wallet {
             self.book().put_token(&made)?;
             return Err(Refusal::restricted("somebody has taken the token"));
         }
+        if is_locked(&made.token) {
+            return Err(Refusal::restricted(
+                "the token is locked to another key, and only that can spend it",
+            ));
+        }
         let mint = self.mint(&made.mint).ok_or_else(|| untrusted(&made.mint))?;
         let _turn = mint.turn.read().await;
         let operation = Uuid::from_str(&made.operation).map_err(Refusal::fault)?;
@@ -155,8 +169,8 @@ impl Wallet {
         Ok(made.value())
     }
 
-    /// Takes back tokens that a crash kept from being shown to anybody.
-    pub(crate) async fn reclaim_unseen(&self, mint: &Mint) -> Result<(), BookError> {
+    /// Writes down tokens that a crash kept from being shown: the dev kit knows whether they were made.
+    pub(crate) async fn find_unseen(&self, mint: &Mint) -> Result<(), BookError> {
         let unseen = |made: &Made| made.state == "made" && made.token.is_empty() && made.mint == mint.name();
         let unseen: Vec<Made> = self.book().tokens()?.into_iter().filter(unseen).collect();
         for mut made in unseen {
@@ -164,20 +178,24 @@ impl Wallet {
             let Ok(_turn) = mint.turn.try_write() else { return Ok(()) };
             let Ok(operation) = Uuid::from_str(&made.operation) else { continue };
             let Ok(saga) = mint.store.get_saga(&operation).await else { continue };
-            let back = match saga {
-                None => Ok(Amount::ZERO),
-                Some(_) => mint.kit.revoke_send(operation).await,
-            };
-            match back {
-                Ok(_) => {
-                    made.state = "reclaimed".into();
-                    self.book().put_token(&made)?;
-                }
-                Err(error) => eprint(format_args!("{}: a token that nobody saw: {error}", mint.url)),
+            match saga.map(|saga| saga.data) {
+                // It was taken back before anything was made of it.
+                None => made.state = "reclaimed".into(),
+                Some(OperationData::Send(data)) => match data.token {
+                    Some(token) => made.token = token,
+                    None => continue,
+                },
+                Some(_) => continue,
             }
+            self.book().put_token(&made)?;
         }
         Ok(())
     }
+}
+
+/// Whether only another key can spend a token.
+fn is_locked(token: &str) -> bool {
+    Token::from_str(token).is_ok_and(|token| token.p2pk_pubkeys().is_ok_and(|keys| !keys.is_empty()))
 }
 
 fn untrusted(mint: &str) -> Refusal {
@@ -194,9 +212,6 @@ fn not_taken(mint: &Mint, error: &cdk::Error) -> Refusal {
         cdk::Error::TokenPending => Refusal::restricted("the token is being spent"),
         cdk::Error::CouldNotVerifyDleq => {
             Refusal::restricted(format!("the token does not prove that the mint {} signed it", mint.url))
-        }
-        cdk::Error::P2PKConditionsNotMet(_) | cdk::Error::SignatureMissingOrInvalid => {
-            Refusal::restricted("the token is locked to another key")
         }
         error => unclear(error),
     }

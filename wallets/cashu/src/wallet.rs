@@ -240,7 +240,7 @@ impl Wallet {
                 Err(_) => return Ok(()),
             }
         }
-        self.reclaim_unseen(mint).await?;
+        self.find_unseen(mint).await?;
         for state in [State::Sent, State::Open] {
             let open = self.book().all(state)?;
             for payment in open.into_iter().filter(|payment| payment.mint == mint.name()) {

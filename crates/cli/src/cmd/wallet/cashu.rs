@@ -45,6 +45,9 @@ pub(crate) struct SendArgs {
     /// Of which mint; otherwise the first that holds so much
     #[arg(long, value_name = "URL")]
     mint: Option<String>,
+    /// Only this key can take it; the other's `openagents wallet cashu info` shows theirs
+    #[arg(long, value_name = "KEY")]
+    to: Option<String>,
 }
 
 /// A token to take in.
@@ -110,6 +113,9 @@ fn send(global: &Global, home: &Home, args: &SendArgs) -> anyhow::Result<Exit> {
     let mut params = json!({ "amount": amount.get() });
     if let Some(mint) = &args.mint {
         params["mint"] = mint.as_str().into();
+    }
+    if let Some(key) = &args.to {
+        params["lock"] = key.as_str().into();
     }
     let answer = ask(home, "send_token", params)?;
     show::talk(
