@@ -391,7 +391,10 @@ fn a_mint_holds_no_more_than_it_may() {
         // One that can still be paid counts.
         refused(purse.wallet.make_invoice(plain(Msat::new(11_000))).await);
         mints.pay(&open);
-        purse.until_has(Msat::new(90_000)).await;
+        until("it is in the book", async || {
+            matches!(purse.wallet.lookup_incoming(open.payment_hash).await, Ok(Incoming::Settled { .. }))
+        })
+        .await;
         refused(purse.wallet.make_invoice(plain(Msat::new(11_000))).await);
         let parts = refused(purse.wallet.make_invoice(plain(Msat::new(1_500))).await);
         assert!(parts.contains("whole satoshis"), "{parts}");

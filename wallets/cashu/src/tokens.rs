@@ -99,7 +99,8 @@ impl Wallet {
         if token.unit() != Some(CurrencyUnit::Sat) {
             return Err(Refusal::restricted("the token is not in satoshis"));
         }
-        let keys = token.p2pk_pubkeys().map_err(|_| Refusal::restricted("the token's lock makes no sense"))?;
+        let keys =
+            token.p2pk_pubkeys().map_err(|_| Refusal::restricted("the token's lock makes no sense"))?;
         if !keys.is_empty() && !keys.contains(&self.key.public_key()) {
             return Err(Refusal::restricted("the token is locked to another key"));
         }

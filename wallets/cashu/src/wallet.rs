@@ -45,6 +45,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// How long a look-up waits for a mint before it answers from the book.
 const GLANCE: Duration = Duration::from_secs(3);
 
+/// How long a breath is, for whoever waits for another task.
+const BREATH: Duration = Duration::from_millis(20);
+
 /// The wallet.
 pub(crate) struct Wallet {
     pub(crate) network: Network,
@@ -187,7 +190,7 @@ impl Wallet {
         let payment = self.book().get(hash)?.ok_or_else(Refusal::not_found)?;
         if matches!(payment.state, State::Open | State::Sent) {
             let wallet = self.clone();
-            let asking = tokio::spawn(async move { wallet.ask_about(payment).await });
+            let asking = tokio::spawn(async move { wallet.see_to(payment).await });
             // A mint that is silent leaves open how it stands; the book says that it is.
             let _ = tokio::time::timeout(GLANCE, asking).await;
         }
@@ -265,9 +268,23 @@ impl Wallet {
         lock(&self.asked).get(&payment.hash).is_none_or(|at| now >= at + pause)
     }
 
+    /// Asks about an open payment, or waits for whoever is asking. A payment by us that is being made is open
+    /// for as long as that takes.
+    async fn see_to(&self, payment: Payment) {
+        while payment.incoming && lock(&self.busy).contains(&payment.hash) {
+            tokio::time::sleep(BREATH).await;
+        }
+        self.ask_about(payment).await;
+    }
+
     /// Asks the mint about an open payment, and writes down what that says.
     async fn ask_about(&self, payment: Payment) {
         let Some(_busy) = self.work_on(payment.hash) else { return };
+        // It may be over since it was read.
+        let Ok(Some(payment)) = self.book().get(payment.hash) else { return };
+        if !matches!(payment.state, State::Open | State::Sent) {
+            return;
+        }
         let Some(mint) = self.mint(&payment.mint).cloned() else { return };
         let hash = payment.hash;
         lock(&self.asked).insert(hash, now());

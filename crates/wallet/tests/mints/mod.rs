@@ -13,7 +13,7 @@ use std::{
 
 use openagents_types::{Invoice, Msat, Network, PaymentHash, Timestamp};
 use openagents_wallet::{
-    Wallet, bolt11,
+    Incoming, Wallet, bolt11,
     child::{Child, Limits, Program, Setup},
 };
 use serde_json::{Value, json};
@@ -183,7 +183,12 @@ impl Purse {
         let before = self.wallet.balance().await.unwrap();
         let invoice = self.wallet.make_invoice(crate::rules::plain(amount)).await.unwrap();
         mints.pay(&invoice);
-        self.until_has(before.checked_add(amount).unwrap()).await;
+        let settled = Ok(Incoming::Settled { amount });
+        until("it is in the book", async || {
+            self.wallet.lookup_incoming(invoice.payment_hash).await == settled
+        })
+        .await;
+        assert_eq!(self.wallet.balance().await.unwrap(), before.checked_add(amount).unwrap());
     }
 
     pub(crate) async fn until_has(&self, amount: Msat) {
