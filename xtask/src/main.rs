@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to developers")]
 
 mod bench;
+mod cashu;
 mod fuzz;
 mod ldk;
 mod needs;

@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::bail;
 
 use crate::{
+    cashu,
     fuzz::{self, FuzzArgs},
     ldk, needs, registry,
     shell::{self, command, program, run, works},
@@ -37,7 +38,7 @@ const STEPS: &[Step] = &[
 ];
 
 /// Steps that run only when they are named, because what they need is fetched from where not every machine gets.
-const ASIDE: &[Step] = &[("ldk", ldk::test), ("spark", spark::test)];
+const ASIDE: &[Step] = &[("cashu", cashu::test), ("spark", spark::test)];
 
 /// Runs all steps, or those named. Goes on after a failure, so that one run shows everything.
 pub(crate) fn test(only: &[String]) -> anyhow::Result<()> {
@@ -63,11 +64,13 @@ pub(crate) fn test(only: &[String]) -> anyhow::Result<()> {
     if failed > 0 { bail!("{failed} steps failed") } else { Ok(()) }
 }
 
-/// The fuzz targets and the Lightning wallet are workspaces of their own.
+/// The fuzz targets and the wallets beside the node are workspaces of their own.
 fn fmt() -> anyhow::Result<()> {
     run(command("cargo fmt --all --check"))?;
     run(command("cargo fmt --manifest-path fuzz/Cargo.toml --check"))?;
-    run(command("cargo fmt --manifest-path wallets/ldk/Cargo.toml --check"))
+    run(command("cargo fmt --manifest-path wallets/ldk/Cargo.toml --check"))?;
+    run(command("cargo fmt --manifest-path wallets/cashu/Cargo.toml --check"))?;
+    run(command("cargo fmt --manifest-path wallets/cashu/mint/Cargo.toml --check"))
 }
 
 /// Bans, sources, licences, advisories, by a cargo-deny of one's own. Building one takes longer than

@@ -70,7 +70,13 @@ const SPAWNERS: &[(&str, &str)] = &[
 pub(crate) fn run() -> anyhow::Result<()> {
     let mut complaints = Vec::new();
     arrows(&mut complaints)?;
-    for path in ["Cargo.lock", "fuzz/Cargo.lock", "wallets/ldk/Cargo.lock"] {
+    for path in [
+        "Cargo.lock",
+        "fuzz/Cargo.lock",
+        "wallets/ldk/Cargo.lock",
+        "wallets/cashu/Cargo.lock",
+        "wallets/cashu/mint/Cargo.lock",
+    ] {
         complaints.extend(lock_file(path, &std::fs::read_to_string(path)?));
     }
     let files = tracked()?;

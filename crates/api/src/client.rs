@@ -267,6 +267,20 @@ impl Client {
         self.read(self.request(Method::POST, "/api/v1/wallet/lightning").json(&body)).await
     }
 
+    /// Asks the ecash wallet that is the node's wallet: `list_mints`, `send_token` (`amount` in millisatoshis,
+    /// perhaps `mint`), `receive_token` (`token`), `list_tokens`, or `reclaim_token` (`id`).
+    ///
+    /// # Errors
+    /// The node does not answer, its wallet is no ecash, or that one refuses.
+    pub async fn ecash(
+        &self,
+        method: &str,
+        params: serde_json::Value,
+    ) -> Result<serde_json::Value, ClientError> {
+        let body = serde_json::json!({ "method": method, "params": params });
+        self.read(self.request(Method::POST, "/api/v1/wallet/ecash").json(&body)).await
+    }
+
     /// Opens a testnet account; gives its `nostr+walletconnect://` connection,
     /// which spends.
     ///

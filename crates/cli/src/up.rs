@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use clap::Args;
 use openagents_api::Client;
 use openagents_node::{
-    Node, Options, Role, Up, WalletChoice,
+    Node, Options, Role, Up, WalletChoice, cashu,
     config::{Config, WalletChosen},
     home::Home,
     identity::Identities,
@@ -108,11 +108,11 @@ fn wallet(home: &Home, config: &Config, offline: bool) -> anyhow::Result<WalletC
     if offline {
         return Ok(WalletChoice::Testnet);
     }
-    if config.wallet.kind == WalletChosen::Ldk {
-        return Ok(WalletChoice::Program(ldk::program(home, &config.wallet.ldk)?));
-    }
-    if config.wallet.kind == WalletChosen::Spark {
-        return Ok(WalletChoice::Program(spark::program(home, &config.wallet.spark)?));
+    match config.wallet.kind {
+        WalletChosen::Ldk => return Ok(WalletChoice::Program(ldk::program(home, &config.wallet.ldk)?)),
+        WalletChosen::Cashu => return Ok(WalletChoice::Program(cashu::program(home, &config.wallet.cashu)?)),
+        WalletChosen::Spark => return Ok(WalletChoice::Program(spark::program(home, &config.wallet.spark)?)),
+        WalletChosen::Nwc => {}
     }
     match std::fs::read_to_string(link::wallet_file(home)) {
         Ok(text) => Ok(WalletChoice::Connected(text.parse::<Connection>()?)),

@@ -77,6 +77,8 @@ pub(crate) trait Desk: Send + Sync {
     async fn receive(&self, body: &ReceiveBody) -> Result<TransferView, Problem>;
     /// Asks the Lightning node that is this node's wallet about its coins and channels.
     async fn lightning(&self, method: &str, params: serde_json::Value) -> Result<serde_json::Value, Problem>;
+    /// Asks the ecash wallet that is this node's wallet about its mints and tokens.
+    async fn ecash(&self, method: &str, params: serde_json::Value) -> Result<serde_json::Value, Problem>;
     /// Opens a testnet wallet; gives its connection.
     async fn testnet_wallet(&self, wanted: &TestWalletBody) -> Result<String, Problem>;
     /// Where all test money is, if this node serves the testnet.

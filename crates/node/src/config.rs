@@ -27,7 +27,7 @@ use crate::{
 
 pub use layers::{ENVIRONMENT, Origin, Origins};
 pub use media::MediaSettings;
-pub use wallet::{LdkSettings, SparkLog, SparkSettings, WalletChosen, WalletSettings};
+pub use wallet::{CashuSettings, LdkSettings, SparkLog, SparkSettings, WalletChosen, WalletSettings};
 
 /// All settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]

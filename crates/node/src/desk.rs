@@ -40,6 +40,9 @@ use crate::{
 const LIGHTNING: [&str; 6] =
     ["get_info", "new_address", "onchain_balance", "list_channels", "open_channel", "close_channel"];
 
+/// What an ecash wallet may be asked for from outside.
+const ECASH: [&str; 5] = ["list_mints", "send_token", "receive_token", "list_tokens", "reclaim_token"];
+
 /// How long a page waits for the wallet.
 const WALLET_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -214,6 +217,28 @@ impl Desk for Counter {
         }
     }
 
+    async fn ecash(&self, method: &str, params: serde_json::Value) -> Result<serde_json::Value, Problem> {
+        let wallet = self.till.wallet().ok_or_else(no_ecash)?;
+        if !ECASH.contains(&method) {
+            return Err(no_ecash());
+        }
+        match wallet.extension(method, params).await {
+            Ok(answer) => Ok(answer),
+            Err(WalletError::NotImplemented(_)) => Err(no_ecash()),
+            Err(error) => Err(Problem {
+                code: "ecash".into(),
+                message: format!("The ecash wallet did not do it: {error}."),
+                money: if error.is_definitive() {
+                    "No money moved.".into()
+                } else {
+                    "What was begun is written down, and finished or taken back by itself.".into()
+                },
+                next: "Look at it with `openagents wallet cashu info` and `openagents wallet cashu tokens`, then try again."
+                    .into(),
+            }),
+        }
+    }
+
     async fn publish_receipt(&self, job: JobId, side: Side) -> Result<EventId, Problem> {
         self.driver.publish_receipt(job, side).await.map_err(|refused| unpublished(&refused))
     }
@@ -369,6 +394,15 @@ fn no_lightning() -> Problem {
         message: "This node's wallet is no Lightning node of its own.".into(),
         money: "No money moved.".into(),
         next: "Set wallet.kind to \"ldk\" with `openagents config edit`, and start the node again.".into(),
+    }
+}
+
+fn no_ecash() -> Problem {
+    Problem {
+        code: "no-ecash".into(),
+        message: "This node's wallet is no ecash.".into(),
+        money: "No money moved.".into(),
+        next: "Set wallet.kind to \"cashu\" with `openagents config edit`, and start the node again.".into(),
     }
 }
 

@@ -2,15 +2,14 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use openagents_types::Network;
 use openagents_wallet::child::{Limits, Program, Setup};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::{
+    beside::{self, BesideError},
     config::LdkSettings,
-    home::{Home, HomeError, write_first},
-    seeds::{SeedError, wallet_seed},
+    home::Home,
 };
 
 /// How long the Lightning node gets to write down its state at the end; it is safe without, but slower to start.
@@ -19,20 +18,9 @@ const STOP: Duration = Duration::from_secs(15);
 /// Why the Lightning node cannot be run. Its money is where it was.
 #[derive(Debug, thiserror::Error)]
 pub enum LdkError {
-    /// There is no seed, or it cannot be unlocked.
+    /// There is no seed for it, or another than before.
     #[error(transparent)]
-    Seed(#[from] SeedError),
-    /// The seed was replaced since the channels were made.
-    #[error(
-        "the Lightning node's channels belong to the seed {first}, and the seed here is {fingerprint}; restore the \
-         first with `openagents wallet seed restore --replace`, or use another home for the new one"
-    )]
-    OtherSeed {
-        /// The one its channels were made with.
-        first: String,
-        /// The one that is here.
-        fingerprint: String,
-    },
+    Beside(#[from] BesideError),
     /// The settings name no chain, or two.
     #[error("the Lightning node needs one chain; set wallet.ldk.bitcoind or wallet.ldk.esplora")]
     Chain,
@@ -54,23 +42,6 @@ pub enum LdkError {
         "{0} is not there; build it with `cargo build --release --manifest-path wallets/ldk/Cargo.toml`, or set wallet.ldk.program"
     )]
     Program(PathBuf),
-    /// The home cannot be used.
-    #[error(transparent)]
-    Home(#[from] HomeError),
-}
-
-/// The 64 bytes, in hexadecimal, that all keys of the Lightning node come from: those of the home's money seed.
-/// Channels made with one seed must never be opened with another, so the first one used is noted beside them.
-fn seed(home: &Home, network: Network) -> Result<Zeroizing<String>, LdkError> {
-    let seed = wallet_seed(home, network)?;
-    let (fingerprint, note) =
-        (seed.fingerprint().to_string(), home.data_file(&format!("ldk.{network}.seed")));
-    match home.read_secret(&note)? {
-        Some(first) if first.trim() == fingerprint => {}
-        Some(first) => return Err(LdkError::OtherSeed { first: first.trim().to_owned(), fingerprint }),
-        None => write_first(&note, fingerprint.as_bytes())?,
-    }
-    Ok(Zeroizing::new(hex::encode(seed.expose())))
 }
 
 /// The program of the Lightning node, with what it has to be told.
@@ -78,7 +49,8 @@ fn seed(home: &Home, network: Network) -> Result<Zeroizing<String>, LdkError> {
 /// # Errors
 /// There is no seed, no program, or no chain.
 pub fn program(home: &Home, settings: &LdkSettings) -> Result<Program, LdkError> {
-    let mut secrets = vec![("seed", seed(home, settings.network)?)];
+    let mut secrets =
+        vec![("seed", beside::seed(home, settings.network, "ldk", "the Lightning node's channels")?)];
     let chain = match (settings.bitcoind.as_str(), settings.esplora.as_str()) {
         ("", url) if !url.is_empty() => json!({ "esplora": { "url": url } }),
         (address, "") if !address.is_empty() => {
@@ -97,21 +69,12 @@ pub fn program(home: &Home, settings: &LdkSettings) -> Result<Program, LdkError>
         "alias": settings.alias,
     });
     Ok(Program {
-        path: place(settings)?,
+        path: beside::place(&settings.program).map_err(LdkError::Program)?,
         arguments: Vec::new(),
         setup: Setup::new(open.as_object().cloned().unwrap_or_default(), secrets),
         network: settings.network,
         limits: Limits { stop: STOP, ..Limits::default() },
     })
-}
-
-/// The program; a bare name is looked for beside ours.
-fn place(settings: &LdkSettings) -> Result<PathBuf, LdkError> {
-    let name = &settings.program;
-    let bare = name.parent().is_some_and(|parent| parent.as_os_str().is_empty());
-    let beside = || std::env::current_exe().ok()?.parent().map(|directory| directory.join(name));
-    let path = if bare { beside().unwrap_or_else(|| name.clone()) } else { name.clone() };
-    if path.is_file() { Ok(path) } else { Err(LdkError::Program(path)) }
 }
 
 fn host_and_port(address: &str) -> Result<(String, u16), LdkError> {
@@ -133,11 +96,12 @@ fn login(settings: &LdkSettings) -> Result<(String, Zeroizing<String>), LdkError
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
     use openagents_seed::WordCount;
+    use openagents_types::Network;
 
     use super::*;
     use crate::{
         identity::Identities,
-        seeds::{Replace, Seeds},
+        seeds::{Replace, Seeds, wallet_seed},
     };
 
     #[test]

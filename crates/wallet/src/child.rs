@@ -56,6 +56,10 @@ pub const SPARK: WalletKind = WalletKind {
     about: "a self-custodial wallet on Spark (Breez SDK), in a process beside this one",
 };
 
+/// The row of [`crate::WALLETS`] for ecash in a child process.
+pub const CASHU: WalletKind =
+    WalletKind { name: "cashu", about: "ecash of mints that you trust, in a process beside this one" };
+
 /// How many answers are still listened for after their caller has gone.
 const LATE: usize = 16_384;
 

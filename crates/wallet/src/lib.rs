@@ -318,4 +318,4 @@ pub struct WalletKind {
 }
 
 /// Every kind of wallet in this build, in the order `doctor` prints them. Add yours here.
-pub const WALLETS: &[WalletKind] = &[nwc::KIND, child::LDK, child::SPARK, testnet::KIND];
+pub const WALLETS: &[WalletKind] = &[nwc::KIND, child::LDK, child::SPARK, child::CASHU, testnet::KIND];

@@ -16,9 +16,9 @@ use std::{
     time::Instant,
 };
 
-use openagents_types::{Invoice, Msat, PaymentHash};
+use openagents_types::{Invoice, Millis, Msat, PaymentHash};
 use openagents_wallet::{
-    Incoming, Outgoing, Wallet, WalletError,
+    Incoming, MakeInvoice, Outgoing, Wallet, WalletError,
     child::Child,
     testnet::{Ledger, Opening},
 };
@@ -71,6 +71,12 @@ impl Market {
 
     async fn sent(&self, invoice: &Invoice) -> usize {
         self.pair.sent(invoice.payment_hash).await
+    }
+
+    /// An invoice whose time is up.
+    async fn expired(&self) -> Invoice {
+        let wanted = MakeInvoice { expiry: Millis(0), ..plain(PRICE) };
+        self.seller.make_invoice(wanted).await.unwrap()
     }
 
     /// An invoice of a node that no channel leads to.

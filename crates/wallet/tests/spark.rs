@@ -141,6 +141,12 @@ impl Market {
         Net::open(dir.path(), &["seller"]).invoice("seller", &plain(PRICE))
     }
 
+    /// An invoice whose time is up.
+    async fn expired(&self) -> Invoice {
+        let wanted = MakeInvoice { expiry: Millis(0), ..plain(PRICE) };
+        self.seller.make_invoice(wanted).await.unwrap()
+    }
+
     /// Asks until the buyer's wallet says this of a payment.
     async fn until(&self, invoice: &Invoice, is_so: impl Fn(&Outgoing) -> bool) -> Outgoing {
         let start = Instant::now();

@@ -2,6 +2,7 @@
 //! only which is called.
 
 mod balance;
+mod cashu;
 mod connect;
 mod history;
 mod install;
@@ -44,6 +45,9 @@ pub(crate) enum Wallet {
     /// A wallet on Spark, run by this node
     #[command(subcommand)]
     Spark(spark::Spark),
+    /// Ecash of mints that you trust as the wallet
+    #[command(subcommand)]
+    Cashu(cashu::Cashu),
 }
 
 /// Does it.
@@ -60,5 +64,6 @@ pub(crate) fn run(global: &Global, command: &Wallet) -> anyhow::Result<Exit> {
         Wallet::Ldk(command) => ldk::run(global, &home, command),
         Wallet::Install(command) => install::run(global, &home, command),
         Wallet::Spark(command) => spark::run(global, &home, command),
+        Wallet::Cashu(command) => cashu::run(global, &home, command),
     }
 }

@@ -83,6 +83,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/wallet/payments/{hash}", get(transfer))
         .route("/api/v1/wallet/lightning", post(lightning))
         .route("/api/v1/provider/{order}", post(shift))
+        .route("/api/v1/wallet/ecash", post(ecash))
         .route("/api/v1/events", get(events))
         .route("/api/v1/policy/audit", get(audit).delete(clear_audit))
         .route("/api/v1/testnet/wallets", post(testnet_wallet))
@@ -153,8 +154,8 @@ impl From<Problem> for Failure {
         let status = match problem.code.as_str() {
             "no-wallet" => StatusCode::PAYMENT_REQUIRED,
             "no-testnet" | "no-receipt" => StatusCode::NOT_FOUND,
-            "receipt" | "no-lightning" | "paid-before" | "not-paid" => StatusCode::CONFLICT,
-            "wallet" | "lightning" | "lnurl" => StatusCode::BAD_GATEWAY,
+            "receipt" | "no-lightning" | "no-ecash" | "paid-before" | "not-paid" => StatusCode::CONFLICT,
+            "wallet" | "lightning" | "ecash" | "lnurl" => StatusCode::BAD_GATEWAY,
             _ => StatusCode::BAD_REQUEST,
         };
         Self(status, Json(problem))
@@ -375,7 +376,7 @@ async fn events(State(ctx): State<Ctx>, headers: HeaderMap) -> Response {
 }
 
 #[derive(Debug, Deserialize)]
-struct LightningBody {
+struct ExtensionBody {
     /// What to do, such as `list_channels`.
     method: String,
     /// With what.
@@ -385,10 +386,18 @@ struct LightningBody {
 
 async fn lightning(
     State(app): State<App>,
-    body: Result<Json<LightningBody>, JsonRejection>,
+    body: Result<Json<ExtensionBody>, JsonRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let LightningBody { method, params } = read_json(body)?;
+    let ExtensionBody { method, params } = read_json(body)?;
     Ok(Json(app.desk.lightning(&method, params).await?))
+}
+
+async fn ecash(
+    State(app): State<App>,
+    body: Result<Json<ExtensionBody>, JsonRejection>,
+) -> Result<Json<Value>, Failure> {
+    let ExtensionBody { method, params } = read_json(body)?;
+    Ok(Json(app.desk.ecash(&method, params).await?))
 }
 
 async fn testnet_wallet(

@@ -160,6 +160,10 @@ impl Desk for Fake {
         Ok(serde_json::json!({ "asked": method }))
     }
 
+    async fn ecash(&self, method: &str, _params: serde_json::Value) -> Result<serde_json::Value, Problem> {
+        Ok(serde_json::json!({ "asked": method }))
+    }
+
     async fn publish_receipt(&self, job: JobId, side: Side) -> Result<EventId, Problem> {
         match side {
             Side::Sold => Ok(job.event()),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use openagents_types::Network;
+use openagents_types::{Msat, Network};
 use serde::{Deserialize, Serialize};
 
 /// Which wallet holds the money.
@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct WalletSettings {
     /// `nwc`: the one that was connected, if any; `ldk`: a Lightning node that this node runs; `spark`: a Spark
-    /// wallet that this node runs.
+    /// wallet that this node runs; `cashu`: ecash of mints that you trust.
     pub kind: WalletChosen,
     /// The Lightning node.
     pub ldk: LdkSettings,
     /// The Spark wallet.
     pub spark: SparkSettings,
+    /// The ecash.
+    pub cashu: CashuSettings,
 }
 
 /// A kind of wallet.
@@ -29,6 +31,8 @@ pub enum WalletChosen {
     Ldk,
     /// A wallet on Spark, with the Breez SDK.
     Spark,
+    /// Ecash.
+    Cashu,
 }
 
 /// A Lightning node of one's own. Its chain is read from `bitcoind` or from `esplora`, whichever is named.
@@ -96,5 +100,31 @@ pub enum SparkLog {
 impl Default for SparkSettings {
     fn default() -> Self {
         Self { network: Network::Regtest, log: SparkLog::default() }
+    }
+}
+
+/// Ecash of mints that are trusted: who has it can take no more than what each of them holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CashuSettings {
+    /// Its program: a path, or a name beside this program.
+    pub program: PathBuf,
+    /// `mainnet`, `testnet`, `signet` or `regtest`. Real money has to be asked for.
+    pub network: Network,
+    /// The mints that are trusted, such as `https://mint.example`. The first receives; nothing is asked of others.
+    pub mints: Vec<String>,
+    /// The most that one mint may hold, in millisatoshis.
+    pub max_msat_per_mint: Msat,
+}
+
+impl Default for CashuSettings {
+    fn default() -> Self {
+        Self {
+            program: "openagents-cashu".into(),
+            network: Network::Regtest,
+            mints: Vec::new(),
+            // What one may lose to a mint that runs away.
+            max_msat_per_mint: Msat::new(100_000_000),
+        }
     }
 }

@@ -155,6 +155,13 @@ impl Market {
         self.asked("pay_invoice")
     }
 
+    /// An invoice whose time is up.
+    pub(crate) async fn expired(&self) -> Invoice {
+        let (amount, expiry) = (Msat::new(21_000), Millis(0));
+        let request = MakeInvoice { amount, description: "late".into(), expiry, hold: None };
+        self.seller.make_invoice(request).await.unwrap()
+    }
+
     /// An invoice of another market, which nobody here can pay.
     pub(crate) async fn foreign(&self) -> Invoice {
         let hold = None;

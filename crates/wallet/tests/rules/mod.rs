@@ -54,8 +54,8 @@ macro_rules! plain_wallet_tests {
 macro_rules! payment_rules {
     ($with:path) => {
         mod payments {
-            use openagents_types::{Millis, Msat, PaymentHash};
-            use openagents_wallet::{HistoryFilter, Incoming, MakeInvoice, Outgoing, Wallet};
+            use openagents_types::{Msat, PaymentHash};
+            use openagents_wallet::{HistoryFilter, Incoming, Outgoing, Wallet};
             use $crate::rules::{PRICE, again, first, plain};
 
             #[test]
@@ -114,8 +114,7 @@ macro_rules! payment_rules {
                         .make_invoice(plain(Msat::new(u64::from(u32::MAX) * 1_000)))
                         .await
                         .unwrap();
-                    let expired = MakeInvoice { expiry: Millis(0), ..plain(PRICE) };
-                    let expired = market.seller.make_invoice(expired).await.unwrap();
+                    let expired = market.expired().await;
                     for invoice in [foreign, dear, expired] {
                         match market.buyer.pay(first(&invoice)).await {
                             Ok(Outgoing::Failed { .. }) => {}
