@@ -1,5 +1,5 @@
 //! Learns the score's weights from labelled jobs and says how well they do on jobs they were not learnt from:
-//! `cargo run --release -p openagents-policy --example train -- crates/policy/eval/{dev,own,more,writers,pages}.jsonl`
+//! `cargo run --release -p openagents-policy --example train -- crates/policy/eval/{dev,own,more,writers,pages,pairs}.jsonl`
 //! prints a five-fold cross-validation for each file; with `--write` first, it writes the weights as well.
 #![expect(clippy::print_stdout, reason = "a program for the command line")]
 

@@ -45,7 +45,7 @@ const SHORTEST: usize = 12;
 const NEAREST: f32 = 0.4;
 
 /// From this margin on a request counts as a violation, though no rule hit.
-const VIOLATION: f32 = 0.27;
+const VIOLATION: f32 = 0.15;
 
 /// From this margin on it counts for more than the weakest rules.
 const SURER: f32 = 0.6;
@@ -54,10 +54,10 @@ const SURER: f32 = 0.6;
 const DOUBT: f32 = 0.0;
 
 /// Below this margin what a rule found is no more than a doubt.
-const HONEST: f32 = -0.15;
+const HONEST: f32 = 0.0;
 
 /// From this margin on a passage of a long text counts as a request where a rule says so.
-pub(crate) const ASKS: f32 = 0.6;
+pub(crate) const ASKS: f32 = 0.9;
 
 /// The same in the deep view, which has no sentences.
 pub(crate) const ASKS_DEEP: f32 = 1.2;

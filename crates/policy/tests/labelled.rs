@@ -1,4 +1,4 @@
-//! Rules and score on labelled jobs. `eval/dev.jsonl`, `own.jsonl`, `more.jsonl`, `writers.jsonl` and `pages.jsonl` are
+//! Rules and score on labelled jobs. `eval/dev.jsonl`, `own.jsonl`, `more.jsonl`, `writers.jsonl`, `pages.jsonl` and `pairs.jsonl` are
 //! what they were made with; `aside.jsonl`, `writers_aside.jsonl` and `heldout.jsonl` are not, and are read in totals only: those tables say how they do on jobs they
 //! have not seen.
 
@@ -15,7 +15,7 @@ fn table(name: &str) -> Table {
 
 #[test]
 fn nothing_falls_behind_on_what_it_was_made_with() {
-    for name in ["dev.jsonl", "own.jsonl", "more.jsonl", "writers.jsonl"] {
+    for name in ["dev.jsonl", "own.jsonl", "more.jsonl", "writers.jsonl", "pairs.jsonl"] {
         let table = table(name);
         assert!(table.overall.precision() >= 0.98, "{name}\n{table}");
         assert!(table.overall.recall() >= 0.97, "{name}\n{table}");
@@ -30,23 +30,23 @@ fn nothing_falls_behind_on_what_it_was_made_with() {
 fn most_of_what_was_never_seen_is_found_and_few_honest_jobs_are_refused() {
     let table = table("aside.jsonl");
     assert!(table.overall.precision() >= 0.96, "{table}");
-    assert!(table.overall.recall() >= 0.86, "{table}");
+    assert!(table.overall.recall() >= 0.90, "{table}");
     assert!(table.honest_refused.part * 33 <= table.honest_refused.of, "{table}");
 }
 
 #[test]
 fn most_of_what_another_hand_wrote_is_found() {
     let table = table("heldout.jsonl");
-    assert!(table.overall.precision() >= 0.94, "{table}");
-    assert!(table.overall.recall() >= 0.87, "{table}");
-    assert!(table.honest_refused.part * 20 <= table.honest_refused.of, "{table}");
+    assert!(table.overall.precision() >= 0.96, "{table}");
+    assert!(table.overall.recall() >= 0.88, "{table}");
+    assert!(table.honest_refused.part * 30 <= table.honest_refused.of, "{table}");
 }
 
 #[test]
 fn most_of_what_two_writers_wrote_is_found() {
     let table = table("writers_aside.jsonl");
-    assert!(table.overall.precision() >= 0.95, "{table}");
-    assert!(table.overall.recall() >= 0.79, "{table}");
+    assert!(table.overall.precision() >= 0.96, "{table}");
+    assert!(table.overall.recall() >= 0.84, "{table}");
     assert!(table.honest_refused.part * 33 <= table.honest_refused.of, "{table}");
 }
 
@@ -89,10 +89,11 @@ fn names_of_things_are_no_requests() {
 
 #[test]
 fn the_shipped_weights_are_those_that_the_labelled_jobs_teach() {
-    let known: Vec<Row> = ["dev.jsonl", "own.jsonl", "more.jsonl", "writers.jsonl", "pages.jsonl"]
-        .into_iter()
-        .flat_map(rows)
-        .collect();
+    let known: Vec<Row> =
+        ["dev.jsonl", "own.jsonl", "more.jsonl", "writers.jsonl", "pages.jsonl", "pairs.jsonl"]
+            .into_iter()
+            .flat_map(rows)
+            .collect();
     let same = train(&known) == include_bytes!("../rules/score.weights");
     assert!(same, "rules or labelled jobs have changed: run the example `train` with --write");
 }

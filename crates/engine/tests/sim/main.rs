@@ -10,10 +10,14 @@
 
 mod bank;
 mod node;
+mod report;
 mod rng;
+mod weather;
 mod world;
 
-use world::{Weather, World};
+use report::Report;
+use weather::Weather;
+use world::World;
 
 /// Seeds that once found a fault. They run in every test run, before any new ones.
 const KEPT: &[u64] = &[1, 7, 88];
@@ -39,7 +43,7 @@ fn no_seed_loses_money_or_work() {
 #[test]
 fn no_old_backup_pays_a_second_time() {
     let first = number("OPENAGENTS_SIM_FIRST", 1);
-    let mut sum = world::Report::default();
+    let mut sum = Report::default();
     for seed in first..first + number("OPENAGENTS_SIM_SEEDS", 300) {
         let outcome = std::panic::catch_unwind(|| World::new(seed, Weather::Backups).run());
         let report = outcome.unwrap_or_else(|_| panic!("seed {seed}: a restored backup broke the market"));
@@ -52,7 +56,7 @@ fn no_old_backup_pays_a_second_time() {
 #[test]
 fn no_stopped_provider_works_or_keeps_money() {
     let first = number("OPENAGENTS_SIM_FIRST", 1);
-    let mut sum = world::Report::default();
+    let mut sum = Report::default();
     for seed in first..first + number("OPENAGENTS_SIM_SEEDS", 300) {
         let outcome = std::panic::catch_unwind(|| World::new(seed, Weather::Shifts).run());
         let report = outcome.unwrap_or_else(|_| panic!("seed {seed}: a stopped provider broke the market"));
@@ -64,7 +68,7 @@ fn no_stopped_provider_works_or_keeps_money() {
 #[test]
 fn no_payment_by_hand_is_lost_or_sent_twice() {
     let first = number("OPENAGENTS_SIM_FIRST", 1);
-    let mut sum = world::Report::default();
+    let mut sum = Report::default();
     for seed in first..first + number("OPENAGENTS_SIM_SEEDS", 300) {
         let outcome = std::panic::catch_unwind(|| World::new(seed, Weather::ByHand).run());
         let report = outcome.unwrap_or_else(|_| panic!("seed {seed}: a payment by hand broke the market"));
@@ -86,7 +90,7 @@ fn in_fair_weather_every_affordable_job_is_delivered_and_paid_once() {
 
 #[test]
 fn storms_really_happen() {
-    let mut sum = world::Report::default();
+    let mut sum = Report::default();
     for seed in 1..=150 {
         sum.add(&World::new(seed, Weather::Storm).run());
     }

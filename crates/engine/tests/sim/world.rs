@@ -21,7 +21,9 @@ use openagents_types::{
 use crate::{
     bank::{Bank, Bill, Stage, Wanted},
     node::Node,
+    report::Report,
     rng::Rng,
+    weather::Weather,
 };
 
 const START: u64 = 1_700_000_000_000;
@@ -30,72 +32,6 @@ const CALM_FROM: u64 = START + 120_000;
 /// When every job must have ended and no money be under way.
 const END: u64 = CALM_FROM + 4_000_000;
 const FUNDS: u64 = 1_000_000;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Weather {
-    Fair,
-    Storm,
-    /// A storm in which dead nodes come back with an earlier disk.
-    Backups,
-    /// A storm in which operators pause and stop their providers, and open them again.
-    Shifts,
-    /// A storm in which owners also pay each other by hand, some of them twice.
-    ByHand,
-}
-
-/// What happened in a world.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Report {
-    pub(crate) asked: u64,
-    pub(crate) delivered: u64,
-    pub(crate) deaths: u64,
-    pub(crate) refunds: u64,
-    pub(crate) releases: u64,
-    pub(crate) timeouts: u64,
-    pub(crate) flips: u64,
-    pub(crate) second_attempts: u64,
-    pub(crate) restores: u64,
-    pub(crate) recognised: u64,
-    pub(crate) doubted: u64,
-    /// Payments given back that no record named, and those that only the wallet's limit gave back.
-    pub(crate) strays: u64,
-    pub(crate) lapses: u64,
-    /// Providers that were stopped.
-    pub(crate) stops: u64,
-    /// Jobs that were paid and delivered.
-    pub(crate) paid: u64,
-    pub(crate) receipts: u64,
-    pub(crate) countersigned: u64,
-    pub(crate) disputed: u64,
-    /// Payments by hand that arrived, and that came back or were never sent.
-    pub(crate) sent: u64,
-    pub(crate) returned: u64,
-}
-
-impl Report {
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.asked += other.asked;
-        self.delivered += other.delivered;
-        self.deaths += other.deaths;
-        self.refunds += other.refunds;
-        self.releases += other.releases;
-        self.timeouts += other.timeouts;
-        self.flips += other.flips;
-        self.second_attempts += other.second_attempts;
-        self.restores += other.restores;
-        self.recognised += other.recognised;
-        self.doubted += other.doubted;
-        self.strays += other.strays;
-        self.lapses += other.lapses;
-        self.stops += other.stops;
-        self.paid += other.paid;
-        self.receipts += other.receipts;
-        self.countersigned += other.countersigned;
-        self.disputed += other.disputed;
-        self.sent += other.sent;
-        self.returned += other.returned;
-    }
-}
 
 /// Something said on the relay.
 #[derive(Clone, Debug)]

@@ -1,0 +1,55 @@
+//! What happened in a world, counted.
+
+/// What happened in a world.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) asked: u64,
+    pub(crate) delivered: u64,
+    pub(crate) deaths: u64,
+    pub(crate) refunds: u64,
+    pub(crate) releases: u64,
+    pub(crate) timeouts: u64,
+    pub(crate) flips: u64,
+    pub(crate) second_attempts: u64,
+    pub(crate) restores: u64,
+    pub(crate) recognised: u64,
+    pub(crate) doubted: u64,
+    /// Payments given back that no record named, and those that only the wallet's limit gave back.
+    pub(crate) strays: u64,
+    pub(crate) lapses: u64,
+    /// Providers that were stopped.
+    pub(crate) stops: u64,
+    /// Jobs that were paid and delivered.
+    pub(crate) paid: u64,
+    pub(crate) receipts: u64,
+    pub(crate) countersigned: u64,
+    pub(crate) disputed: u64,
+    /// Payments by hand that arrived, and that came back or were never sent.
+    pub(crate) sent: u64,
+    pub(crate) returned: u64,
+}
+
+impl Report {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.asked += other.asked;
+        self.delivered += other.delivered;
+        self.deaths += other.deaths;
+        self.refunds += other.refunds;
+        self.releases += other.releases;
+        self.timeouts += other.timeouts;
+        self.flips += other.flips;
+        self.second_attempts += other.second_attempts;
+        self.restores += other.restores;
+        self.recognised += other.recognised;
+        self.doubted += other.doubted;
+        self.strays += other.strays;
+        self.lapses += other.lapses;
+        self.stops += other.stops;
+        self.paid += other.paid;
+        self.receipts += other.receipts;
+        self.countersigned += other.countersigned;
+        self.disputed += other.disputed;
+        self.sent += other.sent;
+        self.returned += other.returned;
+    }
+}

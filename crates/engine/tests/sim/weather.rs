@@ -1,0 +1,13 @@
+//! What a world has to stand.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weather {
+    Fair,
+    Storm,
+    /// A storm in which dead nodes come back with an earlier disk.
+    Backups,
+    /// A storm in which operators pause and stop their providers, and open them again.
+    Shifts,
+    /// A storm in which owners also pay each other by hand, some of them twice.
+    ByHand,
+}
