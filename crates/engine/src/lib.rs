@@ -302,9 +302,15 @@ impl Engine {
         (self.provider.as_ref().map_or(0, ProviderDesk::len), self.customer.len())
     }
 
-    /// Offers of the provider that may still be paid.
-    pub fn offered(&self) -> usize {
-        self.provider.as_ref().map_or(0, |desk| desk.offered)
+    /// Jobs of the provider that somebody waits for: those with no price yet, offered, in hand, and delivered or
+    /// given up whose locked payment is not where it belongs. Looks at every job in hand.
+    pub fn promised(&self) -> usize {
+        self.provider.as_ref().map_or(0, ProviderDesk::promised)
+    }
+
+    /// Whether the provider takes jobs.
+    pub fn is_open(&self) -> bool {
+        self.provider.as_ref().is_some_and(|desk| desk.off_duty().is_none())
     }
 
     /// Jobs waiting and running at the provider, for the heartbeat: (queued, running).

@@ -4,7 +4,7 @@ use openagents_types::{Draft, JobId, JobRequest, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Actions,
+    Actions, Job,
     job::{State, Why},
     provider::{ProviderDesk, refusal},
 };
@@ -71,6 +71,19 @@ impl ProviderDesk {
     pub(crate) fn off_duty(&self) -> Option<Why> {
         let message = "this provider takes no new jobs at the moment; nothing was charged, ask again later";
         (self.config.shift != Shift::Open).then(|| Why::new("paused", message))
+    }
+
+    pub(crate) fn promised(&self) -> usize {
+        let waits = |job: &&Job| {
+            !matches!(
+                job.state,
+                State::Lapsing { .. }
+                    | State::RefundOwed { .. }
+                    | State::Refunding { .. }
+                    | State::Closed { .. }
+            )
+        };
+        self.jobs.values().filter(waits).count()
     }
 
     /// Whether a request names this provider.

@@ -14,6 +14,9 @@ use crate::{Action, Actions, provider::ProviderDesk};
 /// How long requests have to come in again before a payment without one goes back.
 const GRACE: Millis = Millis::from_secs(20);
 
+/// When the wallet is asked again if it has not answered.
+const AGAIN: Millis = Millis::from_secs(60);
+
 /// How far back the wallet is asked: no payment is held for longer.
 const REACH: Millis = Millis::from_secs(86_400);
 
@@ -38,7 +41,8 @@ impl ProviderDesk {
 
     pub(crate) fn look_for_strays(&mut self, now: Timestamp, out: &mut Actions) {
         if self.strays.is_some_and(|at| now >= at) {
-            self.strays = None;
+            // Asked again until there is an answer.
+            self.strays = Some(now.after(AGAIN));
             out.push(Action::ReadHeld { since: now.before(REACH) });
         }
     }
@@ -46,13 +50,17 @@ impl ProviderDesk {
     /// The wallet has said what it holds, and the driver has left out the payments that the records name. The job
     /// may be known all the same: its request came in again and was taken back before it had an invoice again.
     pub(crate) fn held(&mut self, now: Timestamp, held: &[HeldPayment], out: &mut Actions) {
-        for payment in held {
-            let is_ours = self.config.seed.preimage(payment.job).hash() == payment.hash;
-            if is_ours && !self.jobs.contains_key(&payment.job) {
+        self.strays = None;
+        let ours = |payment: &&HeldPayment| self.config.seed.preimage(payment.job).hash() == payment.hash;
+        let strays: Vec<_> = held.iter().filter(ours).filter(|payment| !self.knows(payment.hash)).collect();
+        for payment in &strays {
+            // A job in hand will know it once it has its invoice again, or end without.
+            if !self.jobs.contains_key(&payment.job) {
                 out.push(Action::CancelHold(payment.hash));
-                // A wallet that does not answer is asked again.
-                self.expect_strays(now);
             }
+        }
+        if !strays.is_empty() {
+            self.expect_strays(now);
         }
     }
 }

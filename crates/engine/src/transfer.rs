@@ -311,8 +311,11 @@ impl Engine {
                 self.book_transfer(now, &transfer, Movement::Received, amount, out);
                 TransferState::Settled { amount, fee: Msat::ZERO, preimage: None }
             }
-            (Incoming::Expired | Incoming::Cancelled, TransferState::Pending) => TransferState::Lapsed,
-            (Incoming::Open | Incoming::Unknown, TransferState::Pending) if is_over => TransferState::Lapsed,
+            (Incoming::Cancelled, TransferState::Pending) => TransferState::Lapsed,
+            // It may have been paid in its last second.
+            (Incoming::Open | Incoming::Unknown | Incoming::Expired, TransferState::Pending) if is_over => {
+                TransferState::Lapsed
+            }
             (
                 Incoming::Open
                 | Incoming::Held { .. }

@@ -153,3 +153,14 @@ fn what_came_back_or_was_restored_is_counted_right() {
     }
     assert!(pays(&mut engine, 3, 900, Terms::Prepaid), "they came back");
 }
+
+#[test]
+fn whoever_takes_what_it_said_was_locked_is_trusted_like_one_that_locks_nothing() {
+    let mut engine = engine();
+    assert!(pays(&mut engine, 1, 900, Terms::Escrow));
+    assert!(pays(&mut engine, 2, 9_000, Terms::Escrow), "nothing is known against it");
+    settle(&mut engine, 1);
+    assert!(!pays(&mut engine, 3, 200, Terms::Escrow), "it took 900 and delivered nothing");
+    deliver(&mut engine, 1);
+    assert!(pays(&mut engine, 4, 9_000, Terms::Escrow));
+}

@@ -60,11 +60,11 @@ fn what_is_locked_for_a_forgotten_job_goes_back_a_while_after_the_start() {
     assert!(!asks(&engine.handle(at(19), Input::Tick)));
     assert_eq!(engine.next_wake(), Some(at(20)));
     assert!(asks(&engine.handle(at(20), Input::Tick)));
-    assert_eq!(engine.next_wake(), None, "an answer that does not come is not asked for again");
-    let actions = engine.handle(at(21), Input::Held(vec![held_for(1)]));
+    assert!(asks(&engine.handle(at(80), Input::Tick)), "a wallet that does not answer is asked again");
+    let actions = engine.handle(at(81), Input::Held(vec![held_for(1)]));
     assert_eq!(cancelled(&actions), [held_for(1).hash]);
-    assert!(asks(&engine.handle(at(41), Input::Tick)), "whether it went back is looked at");
-    assert_eq!(engine.handle(at(42), Input::Held(Vec::new())), []);
+    assert!(asks(&engine.handle(at(101), Input::Tick)), "whether it went back is looked at");
+    assert_eq!(engine.handle(at(102), Input::Held(Vec::new())), []);
     assert_eq!(engine.next_wake(), None);
 }
 
@@ -85,6 +85,7 @@ fn what_is_locked_for_a_job_in_hand_stays() {
     let (job, by) = (JobId::from_bytes([1; 32]), CustomerKey::from_bytes([1; 32]));
     come_in(&mut engine, job, by);
     assert_eq!(cancelled(&engine.handle(NOW, Input::Held(vec![held_for(1)]))), []);
+    assert!(asks(&engine.handle(at(20), Input::Tick)), "it may yet end without that payment");
 }
 
 #[test]

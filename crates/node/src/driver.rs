@@ -140,8 +140,8 @@ pub struct Gauges {
     pub queued: AtomicUsize,
     /// Jobs being worked on.
     pub running: AtomicUsize,
-    /// Offers that may still be paid.
-    pub offered: AtomicUsize,
+    /// Whether anything that was promised is still to be done; counted while no jobs are taken.
+    pub promised: AtomicBool,
     /// Jobs in memory.
     pub in_hand: AtomicUsize,
     /// Whether new requests are turned away.
@@ -558,7 +558,9 @@ impl Driver {
         let (sold, bought) = self.engine.load();
         self.gauges.queued.store(queued, Ordering::Relaxed);
         self.gauges.running.store(running, Ordering::Relaxed);
-        self.gauges.offered.store(self.engine.offered(), Ordering::Relaxed);
+        // Counted only when it matters: it takes a look at every job.
+        let promised = !self.engine.is_open() && self.engine.promised() > 0;
+        self.gauges.promised.store(promised, Ordering::Relaxed);
         self.gauges.in_hand.store(sold + bought, Ordering::Relaxed);
         let next = self.engine.next_wake();
         self.wake.send_if_modified(|wake| std::mem::replace(wake, next) != next);

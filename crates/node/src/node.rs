@@ -8,7 +8,10 @@ use openagents_relay::{Hub, HubConfig, RelayActor, RelayConfig, RelayHandle, Rel
 use openagents_types::{DayBudget, JobKind, Network, ProviderKey};
 use openagents_wallet::Wallet;
 use serde::Serialize;
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
 
 use crate::{
     acceptable::Gate,
@@ -39,6 +42,9 @@ use crate::{
 
 /// How long running work may take to finish after the node was told to stop.
 const DRAIN: Duration = Duration::from_secs(25);
+
+/// How long a drained node stays for what it said last to be sent.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How much the embedded relay keeps, in bytes: a market's last minutes, in little memory.
 const RELAY_BYTES: usize = 16 << 20;
@@ -147,7 +153,7 @@ pub struct Node {
     driver: DriverHandle,
     thread: std::thread::JoinHandle<Result<(), StoreError>>,
     /// Hears when the node shall finish what it has and end.
-    wishes: mpsc::Receiver<()>,
+    wishes: watch::Receiver<bool>,
     testnet: Option<Testnet>,
     token: Arc<str>,
     _lock: Lock,
@@ -251,16 +257,22 @@ async fn driver_ended(thread: &std::thread::JoinHandle<Result<(), StoreError>>) 
     }
 }
 
-/// Waits until it is wished that the node ends and everything that was promised is done: nothing waits, nothing
-/// runs, and no offer can be paid any more.
-async fn drained(wishes: &mut mpsc::Receiver<()>, driver: &DriverHandle) {
+/// Waits until it is wished that the node ends, and everything that was promised is done and said.
+async fn drained(wish: &mut watch::Receiver<bool>, driver: &DriverHandle) {
     use std::sync::atomic::Ordering::Relaxed;
-    if wishes.recv().await.is_none() {
-        return std::future::pending().await;
-    }
-    let gauges = &driver.gauges;
-    while [&gauges.queued, &gauges.running, &gauges.offered].iter().any(|gauge| gauge.load(Relaxed) > 0) {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    loop {
+        if wish.wait_for(|wished| *wished).await.is_err() {
+            return std::future::pending().await;
+        }
+        if driver.gauges.promised.load(Relaxed) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        }
+        // What was decided last is on its way to wallet and relays.
+        tokio::time::sleep(LAST_WORDS).await;
+        if *wish.borrow() && !driver.gauges.promised.load(Relaxed) {
+            return;
+        }
     }
 }
 
@@ -281,7 +293,7 @@ struct Started {
     driver: DriverHandle,
     thread: std::thread::JoinHandle<Result<(), StoreError>>,
     /// Hears when the node shall finish what it has and end.
-    wishes: mpsc::Receiver<()>,
+    wishes: watch::Receiver<bool>,
     testnet: Option<Testnet>,
     token: Arc<str>,
 }

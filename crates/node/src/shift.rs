@@ -1,10 +1,10 @@
 //! The operator's word to the provider: kept in a file, so that a provider that was stopped stays so after a restart,
 //! and passed on to whoever goes by it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use openagents_engine::{Input, Shift};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, watch};
 
 use crate::{
     driver::DriverHandle,
@@ -22,11 +22,14 @@ impl ShiftFile {
         Self(home.data_file("provider-shift"))
     }
 
-    /// What was said last; a provider that was told nothing works. Whoever wrote something else into the file
-    /// meant to stop it.
+    /// What was said last; a provider that was told nothing works. A file that cannot be read, or holds something
+    /// else, was hardly written to keep it working.
     pub(crate) fn read(&self) -> Shift {
-        let Ok(text) = std::fs::read_to_string(&self.0) else { return Shift::Open };
-        WORDS.into_iter().find(|shift| shift.word() == text.trim()).unwrap_or(Shift::Stopped)
+        match std::fs::read_to_string(&self.0) {
+            Ok(text) => WORDS.into_iter().find(|shift| shift.word() == text.trim()).unwrap_or(Shift::Stopped),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Shift::Open,
+            Err(_) => Shift::Stopped,
+        }
     }
 }
 
@@ -35,16 +38,18 @@ impl ShiftFile {
 pub(crate) struct Foreman {
     file: ShiftFile,
     shift: watch::Sender<Shift>,
-    drain: mpsc::Sender<()>,
+    drain: watch::Sender<bool>,
     driver: DriverHandle,
+    /// One order at a time, so that file, engine and advertisements say the same.
+    order: Arc<Mutex<()>>,
 }
 
 impl Foreman {
     /// With what was said last, and what hears of a wish to drain.
-    pub(crate) fn new(file: ShiftFile, driver: DriverHandle) -> (Self, mpsc::Receiver<()>) {
-        let (drain, wishes) = mpsc::channel(1);
+    pub(crate) fn new(file: ShiftFile, driver: DriverHandle) -> (Self, watch::Receiver<bool>) {
+        let (drain, wishes) = watch::channel(false);
         let shift = watch::Sender::new(file.read());
-        (Self { file, shift, drain, driver }, wishes)
+        (Self { file, shift, drain, driver, order: Arc::default() }, wishes)
     }
 
     pub(crate) fn shift(&self) -> Shift {
@@ -61,7 +66,9 @@ impl Foreman {
     /// # Errors
     /// It cannot be written down; then nothing has changed.
     pub(crate) async fn tell(&self, shift: Shift) -> Result<(), HomeError> {
+        let _one = self.order.lock().await;
         write_private(&self.file.0, shift.word().as_bytes())?;
+        self.drain.send_replace(false);
         self.driver.report(Input::Shift(shift)).await;
         self.shift.send_replace(shift);
         Ok(())
@@ -69,9 +76,12 @@ impl Foreman {
 
     /// Takes no new jobs, and ends the node when those in hand are done. After the next start it works again.
     pub(crate) async fn drain(&self) {
-        self.driver.report(Input::Shift(Shift::Paused)).await;
-        self.shift.send_replace(Shift::Paused);
-        // One wish is enough.
-        let _ = self.drain.try_send(());
+        let _one = self.order.lock().await;
+        // What was stopped stays so.
+        if self.shift() == Shift::Open {
+            self.driver.report(Input::Shift(Shift::Paused)).await;
+            self.shift.send_replace(Shift::Paused);
+        }
+        self.drain.send_replace(true);
     }
 }

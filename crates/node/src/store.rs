@@ -262,6 +262,15 @@ impl Store {
         Ok(statement.exists([hash.as_bytes()])?)
     }
 
+    /// Whether a payment of this hash, either way, belongs to something else than this job.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn serves_another(&self, hash: PaymentHash, job: JobId) -> Result<bool, StoreError> {
+        let mut statement = self.db.prepare_cached("SELECT 1 FROM payments WHERE hash = ?1 AND job <> ?2")?;
+        Ok(statement.exists(params![hash.as_bytes(), job.as_bytes()])?)
+    }
+
     /// Whether the books know this hash at all, whichever way the money goes.
     ///
     /// # Errors

@@ -4,6 +4,8 @@
 //! are promised, not enforced, so what one provider can run away with is kept small, and grows with what it has
 //! delivered to us.
 
+use std::collections::HashMap;
+
 use openagents_types::{Msat, ProviderKey, Quote, Terms};
 
 use super::{Ask, Attempt, CustomerDesk, Money, Reclaim};
@@ -29,21 +31,38 @@ impl AdvanceLimit {
 
 /// What is with each provider.
 #[derive(Debug, Default)]
-pub(crate) struct Advanced(std::collections::HashMap<ProviderKey, Msat>);
+pub(crate) struct Advanced(HashMap<ProviderKey, Held>);
+
+/// What is with one provider.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    amount: Msat,
+    /// Payments that it said were locked until delivery, and that it took before.
+    taken_early: u32,
+}
+
+/// One payment that is with a provider.
+struct Advance {
+    provider: ProviderKey,
+    amount: Msat,
+    taken_early: u32,
+}
 
 impl Advanced {
     pub(crate) fn add(&mut self, ask: &Ask) {
-        for (provider, amount) in advanced(ask) {
-            let sum = self.0.entry(provider).or_default();
-            *sum = sum.saturating_add(amount);
+        for Advance { provider, amount, taken_early } in advances(ask) {
+            let held = self.0.entry(provider).or_default();
+            held.amount = held.amount.saturating_add(amount);
+            held.taken_early += taken_early;
         }
     }
 
     pub(crate) fn remove(&mut self, ask: &Ask) {
-        for (provider, amount) in advanced(ask) {
-            if let Some(sum) = self.0.get_mut(&provider) {
-                *sum = sum.saturating_sub(amount);
-                if sum.is_zero() {
+        for Advance { provider, amount, taken_early } in advances(ask) {
+            if let Some(held) = self.0.get_mut(&provider) {
+                held.amount = held.amount.saturating_sub(amount);
+                held.taken_early = held.taken_early.saturating_sub(taken_early);
+                if held.amount.is_zero() {
                     self.0.remove(&provider);
                 }
             }
@@ -51,30 +70,36 @@ impl Advanced {
     }
 }
 
-/// Which providers have money of a job in advance, and how much.
-fn advanced(ask: &Ask) -> impl Iterator<Item = (ProviderKey, Msat)> {
+/// Which providers have money of a job without having delivered. That a payment is locked is the provider's own word,
+/// so one that it took all the same counts like one in advance.
+fn advances(ask: &Ask) -> impl Iterator<Item = Advance> {
     let delivered_by = ask.delivery.as_ref().map(|delivery| delivery.provider);
     let is_out = move |attempt: &&Attempt| {
-        attempt.quote.terms == Terms::Prepaid
-            && delivered_by != Some(attempt.quote.provider)
+        delivered_by != Some(attempt.quote.provider)
             && match &attempt.money {
-                Money::Pending | Money::Doubtful => true,
+                Money::Pending | Money::Doubtful => attempt.quote.terms == Terms::Prepaid,
                 Money::Settled { reclaim, .. } => *reclaim != Reclaim::Done,
                 Money::Returned => false,
             }
     };
-    ask.attempts.iter().filter(is_out).map(|attempt| (attempt.quote.provider, attempt.quote.price))
+    ask.attempts.iter().filter(is_out).map(|attempt| Advance {
+        provider: attempt.quote.provider,
+        amount: attempt.quote.price,
+        taken_early: u32::from(attempt.quote.terms == Terms::Escrow),
+    })
 }
 
 impl CustomerDesk {
     /// Why an offer asks for more in advance than its provider is trusted with.
     pub(crate) fn over_trust(&self, quote: &Quote) -> Option<String> {
         let limit = self.config.advance?;
-        if quote.terms != Terms::Prepaid || quote.price.is_zero() {
+        let Held { amount: has, taken_early } =
+            self.advanced.0.get(&quote.provider).copied().unwrap_or_default();
+        let is_locked = quote.terms == Terms::Escrow && taken_early == 0;
+        if is_locked || quote.price.is_zero() {
             return None;
         }
         let trusted = limit.for_provider(&self.standing(quote.provider));
-        let has = self.advanced.0.get(&quote.provider).copied().unwrap_or_default();
         if has.saturating_add(quote.price) <= trusted {
             return None;
         }

@@ -50,6 +50,8 @@ impl CustomerDesk {
     }
 
     pub(crate) fn recall(&mut self, ask: Ask) {
+        // It may be on the desk already: a payment of it can be one that it no longer follows.
+        self.take(ask.id);
         self.index(&ask);
         self.put(ask);
     }

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use openagents_engine::{Direction, Input, Record};
 use openagents_protocol::{Message, Verified};
 use openagents_types::{
-    Cancel, CustomerKey, Feedback, Invoice, JobRequest, JobResult, PaymentHash, Quote, RefundClaim, Status,
-    Timestamp,
+    Cancel, CustomerKey, Feedback, Invoice, JobId, JobRequest, JobResult, PaymentHash, Quote, RefundClaim,
+    Status, Timestamp,
 };
 
 use super::{Driver, batch::Pending};
@@ -52,7 +52,7 @@ impl Driver {
     }
 
     fn claim(&mut self, now: Timestamp, claim: &RefundClaim, pending: &mut Pending) {
-        if let Some(invoice) = self.new_invoice(&claim.bolt11, pending) {
+        if let Some(invoice) = self.new_invoice(claim.job, &claim.bolt11, pending) {
             self.input(now, Input::RefundClaim { job: claim.job, by: claim.by, invoice }, pending);
         }
     }
@@ -62,10 +62,12 @@ impl Driver {
             return;
         }
         let input = match (feedback.status, &feedback.bolt11) {
-            (Status::PaymentRequired, Some(bolt11)) => match self.new_invoice(bolt11, pending) {
-                Some(invoice) => Input::Quote(quote(&feedback, invoice)),
-                None => return,
-            },
+            (Status::PaymentRequired, Some(bolt11)) => {
+                match self.new_invoice(feedback.job, bolt11, pending) {
+                    Some(invoice) => Input::Quote(quote(&feedback, invoice)),
+                    None => return,
+                }
+            }
             _ => Input::Feedback(feedback),
         };
         self.input(now, input, pending);
@@ -75,7 +77,8 @@ impl Driver {
         if !self.engine.follows(result.job) {
             return;
         }
-        let invoice = result.bolt11.as_deref().and_then(|bolt11| self.new_invoice(bolt11, pending));
+        let invoice =
+            result.bolt11.as_deref().and_then(|bolt11| self.new_invoice(result.job, bolt11, pending));
         if result.bolt11.is_some() && invoice.is_none() {
             return;
         }
@@ -83,13 +86,15 @@ impl Driver {
     }
 
     /// Decodes an invoice that a stranger wants paid. One that we ever meant to pay, for this job or
-    /// another, is not looked at again.
-    fn new_invoice(&self, bolt11: &str, pending: &Pending) -> Option<Invoice> {
+    /// another, is not looked at again, nor is one of our own that belongs to something else.
+    fn new_invoice(&self, job: JobId, bolt11: &str, pending: &Pending) -> Option<Invoice> {
         let invoice = openagents_wallet::bolt11::decode(bolt11)
             .inspect_err(|error| tracing::debug!(%error, "an invoice was not understood"))
             .ok()?;
         let hash = invoice.payment_hash;
-        let known = pending.pays(hash) || self.store.meant_to_pay(hash).unwrap_or(true);
+        let known = pending.pays(hash)
+            || self.store.meant_to_pay(hash).unwrap_or(true)
+            || self.store.serves_another(hash, job).unwrap_or(true);
         (!known).then_some(invoice)
     }
 }
@@ -103,7 +108,7 @@ impl Pending {
         })
     }
 
-    fn knows_job(&self, id: openagents_types::JobId) -> bool {
+    fn knows_job(&self, id: JobId) -> bool {
         self.batch.records.iter().any(|record| matches!(record, Record::Job(job) if job.id() == id))
     }
 }

@@ -64,20 +64,28 @@ pub(super) fn tell_sent(view: &TransferView) -> anyhow::Result<Exit> {
         "pending" => (
             format!("the payment of {amount}{to} is under way"),
             "pending, funds safe: it arrives, or it comes back".to_owned(),
-            "look again with the same command: an invoice is never paid twice",
+            look_again(view),
         ),
         "doubtful" => (
             format!(
                 "the wallet says that the payment of {amount}{to} did not arrive{reason}; it is asked again"
             ),
             "pending, funds safe: it arrives, or it comes back".to_owned(),
-            "look again with the same command: an invoice is never paid twice",
+            look_again(view),
         ),
         _ => (
             format!("the payment of {amount}{to} did not arrive{reason}"),
             "it is in the wallet: nothing was spent".to_owned(),
-            "ask the receiver for a new invoice; this one is not sent again",
+            "ask the receiver for a new invoice; this one is not sent again".to_owned(),
         ),
     };
-    Err(Failure { exit: exit(view), what, money, next: next.into() }.into())
+    Err(Failure { exit: exit(view), what, money, next }.into())
+}
+
+/// How to ask once more. An address makes a new invoice each time, so only its hash names the payment.
+fn look_again(view: &TransferView) -> String {
+    format!(
+        "do not pay again: `openagents wallet history` and `openagents wallet reconcile` say how payment {} stands",
+        one_line(&view.hash, 64)
+    )
 }
