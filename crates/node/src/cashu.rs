@@ -37,12 +37,7 @@ pub enum CashuError {
 /// # Errors
 /// There is no seed, no program, or no mint.
 pub fn program(home: &Home, settings: &CashuSettings) -> Result<Program, CashuError> {
-    if settings.mints.is_empty() {
-        return Err(CashuError::Mints);
-    }
-    if let Some(bad) = settings.mints.iter().find(|mint| !is_address(mint)) {
-        return Err(CashuError::Address(bad.clone()));
-    }
+    mints(settings)?;
     let seed = beside::seed(home, settings.network, "cashu", "the ecash and its mints' records")?;
     let open = json!({
         "network": settings.network,
@@ -57,6 +52,25 @@ pub fn program(home: &Home, settings: &CashuSettings) -> Result<Program, CashuEr
         network: settings.network,
         limits: Limits::default(),
     })
+}
+
+/// Whether the settings name what the wallet needs, without a look at its seed.
+///
+/// # Errors
+/// There is no program, or no mint.
+pub fn ready(settings: &CashuSettings) -> Result<(), CashuError> {
+    mints(settings)?;
+    beside::place(&settings.program).map(drop).map_err(CashuError::Program)
+}
+
+fn mints(settings: &CashuSettings) -> Result<(), CashuError> {
+    if settings.mints.is_empty() {
+        return Err(CashuError::Mints);
+    }
+    match settings.mints.iter().find(|mint| !is_address(mint)) {
+        Some(bad) => Err(CashuError::Address(bad.clone())),
+        None => Ok(()),
+    }
 }
 
 /// Whether a mint can be there, as far as the program would ask it; that one looks closer.

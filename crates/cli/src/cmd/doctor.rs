@@ -6,6 +6,7 @@ use clap::Args;
 use openagents_api::{NodeView, SCHEMA_VERSION};
 use openagents_backend::{CommandSettings, CommandTool, RECIPES};
 use openagents_node::{
+    cashu,
     config::{Config, OpenAiServer, WalletChosen},
     home::Home,
     identity::{Identities, IdentityError},
@@ -286,8 +287,19 @@ fn wallet(home: &Home, config: &Config, node: Option<&NodeView>) -> Check {
             ),
         };
     }
-    if config.wallet.kind == WalletChosen::Spark {
-        return spark_wallet(home, config);
+    match config.wallet.kind {
+        WalletChosen::Nwc => {}
+        WalletChosen::Spark => {
+            let ready = spark::ready(home, &config.wallet.spark).map_err(|error| error.to_string());
+            return own_wallet("on Spark", ready, "openagents wallet spark status");
+        }
+        WalletChosen::Ldk => {
+            return own_wallet("a Lightning node of your own", Ok(()), "openagents config edit");
+        }
+        WalletChosen::Cashu => {
+            let ready = cashu::ready(&config.wallet.cashu).map_err(|error| error.to_string());
+            return own_wallet("ecash", ready, "openagents config edit");
+        }
     }
     match std::fs::read_to_string(link::wallet_file(home)) {
         Ok(text) if text.parse::<Connection>().is_ok() => {
@@ -300,12 +312,12 @@ fn wallet(home: &Home, config: &Config, node: Option<&NodeView>) -> Check {
     }
 }
 
-fn spark_wallet(home: &Home, config: &Config) -> Check {
-    match spark::ready(home, &config.wallet.spark) {
-        Ok(()) => Check::ok("wallet", "on Spark; asked when a node runs"),
-        Err(error) => {
-            let text = error.to_string();
-            let (what, fix) = text.split_once("; ").unwrap_or((&text, "openagents wallet spark status"));
+/// A wallet that the node runs itself.
+fn own_wallet(name: &str, ready: Result<(), String>, otherwise: &str) -> Check {
+    match ready {
+        Ok(()) => Check::ok("wallet", format!("{name}; asked when a node runs")),
+        Err(text) => {
+            let (what, fix) = text.split_once("; ").unwrap_or((&text, otherwise));
             Check::fail("wallet", what, fix)
         }
     }

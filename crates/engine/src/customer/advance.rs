@@ -105,8 +105,11 @@ impl CustomerDesk {
         }
         let price = quote.price;
         let has = if has.is_zero() { String::new() } else { format!(" and has {has} of other jobs") };
-        Some(format!(
-            "wants {price} in advance{has}; it is trusted with {trusted} until it has delivered more"
-        ))
+        let limit = if trusted == limit.most {
+            format!("no provider is trusted with more than {trusted} (`advance_most_msat`)")
+        } else {
+            format!("it is trusted with {trusted} until it has delivered more (`advance_newcomer_msat`)")
+        };
+        Some(format!("wants {price} in advance{has}; {limit}"))
     }
 }

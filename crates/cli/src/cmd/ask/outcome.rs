@@ -158,7 +158,7 @@ fn next(job: &JobView, exit: Exit) -> Option<String> {
             "wait for the next day (UTC), or raise `daily_limit_msat` under [customer] in config.toml and restart the node"
         }
         (Exit::Refused, WhyRefused::InAdvance) => {
-            "ask a provider whose wallet locks payments, ask for less at a time, or raise `advance_newcomer_msat` under [customer] in config.toml and restart the node"
+            "ask a provider whose wallet locks payments, ask for less at a time, or raise the limit named above under [customer] in config.toml and restart the node"
         }
         (Exit::Refused, _) => "raise --max-sat, or ask another provider",
         (Exit::NoOffer, _) if job.refusals.is_empty() => {

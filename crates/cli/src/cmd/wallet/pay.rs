@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use openagents_api::{DestinationBody, DestinationView, PayBody};
+use openagents_api::{ClientError, DestinationBody, DestinationView, PayBody};
 use openagents_node::home::Home;
 use openagents_types::Msat;
 
@@ -62,10 +62,14 @@ pub(super) fn run(global: &Global, home: &Home, args: &PayArgs) -> anyhow::Resul
             }
             None => {
                 confirm(&found, args)?;
-                client.pay(&body(&found, args)).await?
+                client.pay(&body(&found, args)).await.map_err(|error| uncertain(error, &found.hash))?
             }
         };
-        let view = transfer::follow(&client, begun, Some(PATIENCE)).await?;
+        let followed = transfer::follow(&client, begun, Some(PATIENCE)).await;
+        let view = followed.map_err(|error| match error.downcast::<ClientError>() {
+            Ok(error) => uncertain(error, &found.hash),
+            Err(error) => error,
+        })?;
         if global.json {
             show::json(&view)?;
             Ok(transfer::exit(&view))
@@ -73,6 +77,21 @@ pub(super) fn run(global: &Global, home: &Home, args: &PayArgs) -> anyhow::Resul
             transfer::tell_sent(&view)
         }
     })
+}
+
+/// A node that breaks off after it was told to pay may have sent the payment, and will follow it after its next start.
+fn uncertain(error: ClientError, hash: &str) -> anyhow::Error {
+    if matches!(error, ClientError::Refused(_)) {
+        return error.into();
+    }
+    let hash = one_line(hash, 64);
+    Failure {
+        exit: Exit::Pending,
+        what: format!("{error}; whether payment {hash} was sent is not known here"),
+        money: "it may be under way, funds safe: it arrives, or it comes back".into(),
+        next: "start the node, then see how it stands with `openagents wallet history --books --pending`; do not pay again before".into(),
+    }
+    .into()
 }
 
 fn body(found: &DestinationView, args: &PayArgs) -> PayBody {
