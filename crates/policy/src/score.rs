@@ -45,7 +45,7 @@ const SHORTEST: usize = 12;
 const NEAREST: f32 = 0.4;
 
 /// From this margin on a request counts as a violation, though no rule hit.
-const VIOLATION: f32 = 0.15;
+const VIOLATION: f32 = 0.18;
 
 /// From this margin on it counts for more than the weakest rules.
 const SURER: f32 = 0.6;
