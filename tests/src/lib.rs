@@ -6,6 +6,7 @@
 )]
 
 mod chat;
+mod program;
 mod slow;
 
 use std::{path::Path, time::Duration};
@@ -16,6 +17,7 @@ use openagents_policy::Category;
 use openagents_types::{JobId, JobInput, JobKind, Param};
 
 pub use chat::{ChatServer, Judgement};
+pub use program::programs;
 pub use slow::slow_model;
 
 /// How long anything in these tests may take before it counts as never.

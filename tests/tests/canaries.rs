@@ -7,7 +7,6 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::LazyLock,
 };
 
 use base64::Engine as _;
@@ -15,7 +14,7 @@ use nostr::ToBech32;
 use openagents_api::{AskBody, Client, JobView, TestWalletBody};
 use openagents_engine::PreimageSeed;
 use openagents_node::{home::Home, identity::Identities};
-use openagents_tests::{ChatServer, summary, until};
+use openagents_tests::{ChatServer, programs, summary, until};
 use openagents_types::{JobKind, Preimage};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -23,18 +22,8 @@ use zeroize::Zeroizing;
 const API_KEY: &str = "sk-canary-6cUq0ZkXhWv8";
 const PASSPHRASE: &str = "canary passphrase of a careful operator";
 
-/// The folder of the program under test, built if it is not there in its newest form.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let this = std::env::current_exe().unwrap();
-    let folder = this.ancestors().nth(2).unwrap().to_path_buf();
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--workspace", "--all-targets"]);
-    assert!(build.status().unwrap().success(), "the program does not build");
-    folder.join("openagents")
-});
-
 fn program(home: &Path) -> Command {
-    let mut command = Command::new(&*PROGRAM);
+    let mut command = Command::new(programs().join("openagents"));
     command.env_clear().env("OPENAGENTS_LOG", "trace").env("OPENAGENTS_HOME", home).stdin(Stdio::null());
     command
 }
@@ -277,7 +266,6 @@ impl Market {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_where_it_does_not_belong() {
-    LazyLock::force(&PROGRAM);
     let model = ChatServer::start().await;
     let market = Market::open(&model).await;
     let jobs = market.trade().await;

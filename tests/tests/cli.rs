@@ -11,23 +11,9 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::LazyLock,
 };
 
-/// The folder of the program under test, built if it is not there in its newest form.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let this = std::env::current_exe().unwrap();
-    let folder = this.ancestors().nth(2).unwrap().to_path_buf();
-    // Together with all else, as `cargo xtask test` has built it: by itself it would ask for other
-    // features of its libraries, and all of them would be built again.
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--workspace", "--all-targets"]);
-    if folder.ends_with("release") {
-        build.arg("--release");
-    }
-    assert!(build.status().unwrap().success(), "the program does not build");
-    folder
-});
+use openagents_tests::programs;
 
 /// Two pages about a market.
 const REPORT: &[u8] = include_bytes!("../../crates/backend/fixtures/market.pdf");
@@ -104,7 +90,7 @@ fn matches_line(expected: &str, actual: &str) -> bool {
 
 /// A command in an environment that holds nothing of whoever runs the tests.
 fn prepared(program: &str, folder: &Path) -> Command {
-    let path = format!("{}:{}", PROGRAM.display(), std::env::var("PATH").unwrap_or_default());
+    let path = format!("{}:{}", programs().display(), std::env::var("PATH").unwrap_or_default());
     let mut command = Command::new(program);
     command.env_clear().env("PATH", path).env("OPENAGENTS_HOME", folder.join("home")).current_dir(folder);
     command.stdin(Stdio::null());
@@ -159,7 +145,7 @@ fn pages() -> Vec<PathBuf> {
 
 #[test]
 fn every_page_of_the_manual_is_true() {
-    LazyLock::force(&PROGRAM);
+    programs();
     let checked: Vec<(PathBuf, _)> = pages()
         .into_iter()
         .map(|path| {

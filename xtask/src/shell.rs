@@ -55,3 +55,15 @@ pub(crate) fn build_debug() -> anyhow::Result<()> {
 pub(crate) fn build_release() -> anyhow::Result<()> {
     run(command("cargo build --release --quiet -p openagents-cli"))
 }
+
+/// The last line that a script prints, if it ends well: where what it has fetched is.
+pub(crate) fn prepared(script: &str) -> anyhow::Result<Option<String>> {
+    let output = command(script).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned();
+    Ok(output.status.success().then_some(said))
+}
+
+/// Where a workspace of its own is built: it shares no dependency with ours, and its own lock file says which.
+pub(crate) fn target_of(workspace: &str) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from).join(workspace)
+}

@@ -2,16 +2,14 @@
 
 use std::path::Path;
 
-use crate::shell::{command, run};
+use crate::shell::{command, prepared, run};
 
 /// Runs the tests that need the SDK, and those of the wallet's program that do not.
 pub(crate) fn test() -> anyhow::Result<()> {
-    let sdk = command("sh tools/setup_spark.sh").output()?;
-    let python = String::from_utf8_lossy(&sdk.stdout).lines().last().unwrap_or_default().to_owned();
-    if !sdk.status.success() || !Path::new(&python).exists() {
+    let Some(python) = prepared("sh tools/setup_spark.sh")?.filter(|path| Path::new(path).exists()) else {
         println!("the Spark wallet: SKIPPED, its SDK cannot be fetched from here");
         return Ok(());
-    }
+    };
     for line in [
         "cargo test --quiet --workspace --test spark -- --nocapture",
         "cargo test --quiet --workspace --lib spark::install -- --nocapture",

@@ -8,7 +8,7 @@ use crate::{
     cashu,
     fuzz::{self, FuzzArgs},
     ldk, needs, registry,
-    shell::{self, command, program, run, works},
+    shell::{self, command, prepared, program, run, works},
     spark, tidy,
     torture::{self, Rail, TortureArgs},
 };
@@ -108,13 +108,6 @@ fn targets() -> anyhow::Result<()> {
     // Entropy comes from the page there.
     wasm.env("RUSTFLAGS", "--cfg getrandom_backend=\"wasm_js\"");
     run(wasm)
-}
-
-/// The last line that a script prints, if it ends well.
-fn prepared(script: &str) -> anyhow::Result<Option<String>> {
-    let output = command(script).output()?;
-    let said = String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned();
-    Ok(output.status.success().then_some(said))
 }
 
 /// The tests, against a real llama.cpp server and the recipes' real tools where they can be had.

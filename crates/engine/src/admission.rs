@@ -53,7 +53,7 @@ impl ProviderDesk {
     }
 
     fn judge(&self, now: Timestamp, request: &JobRequest) -> Verdict {
-        let addressed = self.is_addressed(request);
+        let addressed = request.providers.contains(&self.config.key);
         if !addressed && !request.providers.is_empty() {
             return Verdict::Ignore;
         }

@@ -1,6 +1,6 @@
 //! Whether a provider works: open, paused or stopped by its operator.
 
-use openagents_types::{Draft, JobId, JobRequest, Timestamp};
+use openagents_types::{Draft, JobId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -84,10 +84,5 @@ impl ProviderDesk {
             )
         };
         self.jobs.values().filter(waits).count()
-    }
-
-    /// Whether a request names this provider.
-    pub(crate) fn is_addressed(&self, request: &JobRequest) -> bool {
-        request.providers.contains(&self.config.key)
     }
 }
