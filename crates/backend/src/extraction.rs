@@ -82,7 +82,7 @@ pub enum Unreadable {
     Damaged,
     /// An archive of something else.
     #[error(
-        "the input is an archive, and none of the office documents that are read (docx, pptx, odt, odp, ods)"
+        "the input is an archive, and none of the office documents that are read (docx, pptx, xlsx, odt, odp, ods)"
     )]
     NoDocument,
     /// A bomb, or a very long document.

@@ -1,10 +1,12 @@
 //! Office documents: the text of the parts of a ZIP archive that hold it, and of nothing else in it.
 //!
-//! Read are Word (docx) and PowerPoint (pptx) files (ECMA-376) and OpenDocument texts, presentations and
-//! sheets (ODF 1.3). An archive can be made to lie about its sizes, to hold a million entries or to unpack
+//! Read are Word (docx), PowerPoint (pptx) and Excel (xlsx) files (ECMA-376) and OpenDocument texts,
+//! presentations and sheets (ODF 1.3). An archive can be made to lie about its sizes, to hold a million entries or to unpack
 //! to a thousand times of what it weighs: what is unpacked is counted while it comes, whatever its headers
 //! say. Archives within it are never opened, addresses in it never followed, and a document type, where
 //! XML could define entities, is refused. Runs in the child of `extraction` only.
+
+mod sheet;
 
 use std::io::{BufReader, Cursor, Read};
 
@@ -16,6 +18,7 @@ use quick_xml::{
 use zip::ZipArchive;
 
 use crate::extraction::Unreadable;
+use sheet::Shared;
 
 /// Entries of an archive that is looked at; a hundred slides have some five hundred.
 const ENTRIES: usize = 4_096;
@@ -50,9 +53,10 @@ const ODF: [&str; 3] = [
 ];
 
 /// A name that every such archive holds, and the type.
-const OOXML: [(&str, &str); 2] = [
+const OOXML: [(&str, &str); 3] = [
     ("word/document", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
     ("ppt/presentation", "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
+    ("xl/workbook", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
 ];
 
 /// The text of a document, with an empty line between paragraphs.
@@ -64,12 +68,17 @@ pub(crate) fn text(bytes: &[u8]) -> Result<String, Unreadable> {
     if archive.len() > ENTRIES {
         return Err(Unreadable::TooMuch);
     }
-    let mut text = Text::default();
+    let (mut text, mut shared) = (Text::default(), Shared::default());
     let mut room = UNPACKED;
-    for name in parts(&archive)? {
+    for (place, name) in parts(&archive)? {
         let part = archive.by_name(&name).map_err(|_| Unreadable::Damaged)?;
         let mut part = Counted { inner: part, room };
-        let read = text.read(BufReader::new(&mut part));
+        let reader = BufReader::new(&mut part);
+        let read = match place {
+            Place::Shared => shared.read(reader),
+            Place::Sheet(_) => shared.write_sheet(reader, &mut text.written),
+            Place::Body | Place::Slide(_) | Place::Notes => text.read(reader),
+        };
         room = part.room;
         if room == 0 {
             return Err(Unreadable::TooMuch);
@@ -80,7 +89,7 @@ pub(crate) fn text(bytes: &[u8]) -> Result<String, Unreadable> {
 }
 
 /// The parts that hold text, in the order of reading.
-fn parts(archive: &ZipArchive<Cursor<&[u8]>>) -> Result<Vec<String>, Unreadable> {
+fn parts(archive: &ZipArchive<Cursor<&[u8]>>) -> Result<Vec<(Place, String)>, Unreadable> {
     let mut parts: Vec<(Place, String)> = Vec::new();
     for name in archive.file_names() {
         // A name in no known writing is none of those sought.
@@ -94,7 +103,7 @@ fn parts(archive: &ZipArchive<Cursor<&[u8]>>) -> Result<Vec<String>, Unreadable>
     if parts.is_empty() {
         return Err(Unreadable::NoDocument);
     }
-    Ok(parts.into_iter().map(|(_, name)| name).collect())
+    Ok(parts)
 }
 
 /// Where a part stands in its document.
@@ -102,6 +111,9 @@ fn parts(archive: &ZipArchive<Cursor<&[u8]>>) -> Result<Vec<String>, Unreadable>
 enum Place {
     Body,
     Slide(u32),
+    /// The texts that the cells of sheets name.
+    Shared,
+    Sheet(u32),
     Notes,
 }
 
@@ -110,10 +122,13 @@ impl Place {
         match name {
             "content.xml" | "word/document.xml" | "word/document2.xml" => return Some(Self::Body),
             "word/footnotes.xml" | "word/endnotes.xml" => return Some(Self::Notes),
+            "xl/sharedStrings.xml" => return Some(Self::Shared),
             _ => {}
         }
-        let number = name.strip_prefix("ppt/slides/slide")?.strip_suffix(".xml")?;
-        number.parse().ok().map(Self::Slide)
+        let numbered = |start| name.strip_prefix(start)?.strip_suffix(".xml")?.parse().ok();
+        numbered("ppt/slides/slide")
+            .map(Self::Slide)
+            .or_else(|| numbered("xl/worksheets/sheet").map(Self::Sheet))
     }
 }
 

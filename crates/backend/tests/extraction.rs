@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         a_document_that_breaks_its_parser_breaks_only_the_child().await;
         a_small_document_that_unpacks_to_a_huge_one_is_given_up().await;
         office_documents_become_text_by_paragraphs().await;
+        the_rows_of_a_workbook_become_lines().await;
         an_archive_of_something_else_is_refused_by_what_it_is().await;
         an_archive_that_unpacks_to_too_much_is_refused_whatever_it_says_of_itself().await;
         a_document_that_defines_entities_or_is_cut_off_is_refused().await;
@@ -214,6 +215,35 @@ async fn office_documents_become_text_by_paragraphs() {
         ("ppt/slides/_rels/slide1.xml.rels", "<Relationships/>"),
     ]);
     assert_eq!(extract(&slides).await.unwrap().content, "one\n\ntwo\n\nten");
+}
+
+/// A workbook with these shared texts and this sheet.
+fn xlsx(shared: &str, rows: &str) -> Vec<u8> {
+    let shared = format!("<?xml version=\"1.0\"?><sst>{shared}</sst>");
+    let sheet = format!("<?xml version=\"1.0\"?><worksheet><sheetData>{rows}</sheetData></worksheet>");
+    archive(&[
+        ("xl/workbook.xml", "<workbook><sheets><sheet name=\"a name\"/></sheets></workbook>"),
+        ("xl/worksheets/sheet1.xml", &sheet),
+        ("xl/sharedStrings.xml", &shared),
+    ])
+}
+
+async fn the_rows_of_a_workbook_become_lines() {
+    let shared = "<si><t>Name</t></si><si><t>Price &amp; unit</t></si>\
+        <si><r><t>es</t></r><r><t>presso</t></r><rPh><t>how it is spoken</t></rPh></si>";
+    let rows = "<row><c t=\"s\"><v>0</v></c><c t=\"s\"><v>1</v></c></row>\
+        <row><c t=\"s\"><v>2</v></c><c><f>1+1.5</f><v>2.5</v></c><c t=\"b\"><v>1</v></c></row><row/>\
+        <row><c t=\"inlineStr\"><is><t>inline</t></is></c><c/><c t=\"str\"><v>said</v></c></row>";
+    let text = extract(&xlsx(shared, rows)).await.unwrap().content;
+    assert_eq!(text, "Name\tPrice & unit\nespresso\t2.5\tTRUE\ninline\t\tsaid");
+
+    for wrong in ["<row><c t=\"s\"><v>3</v></c></row>", "<row><c t=\"s\"><v>-1</v></c></row>"] {
+        assert!(refusal(&xlsx(shared, wrong)).await.contains("cannot be read"));
+    }
+    // What is written once is named a thousand times.
+    let long = format!("<si><t>{}</t></si>", "a".repeat(1 << 20));
+    let repeated = format!("<row>{}</row>", "<c t=\"s\"><v>0</v></c>".repeat(1_000));
+    assert!(refusal(&xlsx(&long, &repeated)).await.contains("more than is read"));
 }
 
 /// Why a document is refused, which must not take long.
