@@ -84,9 +84,9 @@ pub(super) fn exit(job: &JobView, ending: Ending) -> Exit {
     }
 }
 
-/// Whether the only provider that was asked said no before anything was paid.
+/// Whether the only provider that was asked said no before a price was agreed.
 fn was_refused(job: &JobView) -> bool {
-    job.state == "failed" && job.provider.is_none() && job.paid_msat == 0 && !job.refusals.is_empty()
+    job.state == "failed" && job.price_msat.is_none() && job.paid_msat == 0 && !job.refusals.is_empty()
 }
 
 /// What stood between the job and an offer.
@@ -168,7 +168,8 @@ fn next(job: &JobView, exit: Exit) -> Option<String> {
         (Exit::Pending, _) => {
             return Some(format!("look again with `openagents jobs show {}`; do not pay twice", job.id));
         }
-        (Exit::Timeout, _) => "allow more time with --deadline",
+        (Exit::Timeout, _) if job.refusals.is_empty() => "allow more time with --deadline",
+        (Exit::Timeout, _) => "ask again; more time would not have helped where a provider said no",
         (Exit::Error, WhyRefused::Job) => "correct what was said no to, then ask again",
         (Exit::Error, _) => "ask again; another provider may be chosen",
         _ => return None,
@@ -215,6 +216,16 @@ mod tests {
             (json!({ "state": "no-offer", "refusals": refused("daily-limit") }), Ending::Its, Exit::Refused),
             (json!({ "state": "no-offer", "refusals": refused("input") }), Ending::Its, Exit::Error),
             (json!({ "state": "failed", "refusals": refused("bid-too-low") }), Ending::Its, Exit::Refused),
+            (
+                json!({ "state": "failed", "provider": "11".repeat(32), "refusals": refused("bid-too-low") }),
+                Ending::Its,
+                Exit::Refused,
+            ),
+            (
+                json!({ "state": "failed", "provider": "11".repeat(32), "price_msat": 900, "refusals": refused("error") }),
+                Ending::Its,
+                Exit::Error,
+            ),
             (json!({ "state": "failed", "refusals": refused("policy") }), Ending::Its, Exit::Error),
             (json!({ "state": "failed", "in_flight_msat": 5, "open": true }), Ending::Expired, Exit::Pending),
             (json!({ "state": "failed" }), Ending::Expired, Exit::Timeout),

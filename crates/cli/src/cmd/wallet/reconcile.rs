@@ -46,9 +46,19 @@ fn tell(view: &ReconcileView) -> anyhow::Result<()> {
 }
 
 fn verdict(view: &ReconcileView) -> String {
-    let (compared, open) = (count(view.compared, "payment"), view.payments.iter());
-    let open = open.filter(|payment| matches!(payment.done.as_str(), "sent again" | "still pending")).count();
-    let pending = if open == 0 { String::new() } else { format!("; {open} pending, funds safe") };
+    let compared = count(view.compared, "payment");
+    let open = |direction| {
+        let open = view.payments.iter().filter(move |payment| {
+            payment.direction == direction && matches!(payment.done.as_str(), "sent again" | "still pending")
+        });
+        open.count()
+    };
+    let pending = match (open("out"), open("in")) {
+        (0, 0) => String::new(),
+        (out, 0) => format!("; {out} pending, funds safe"),
+        (0, ours) => format!("; {ours} of our invoices not settled yet"),
+        (out, ours) => format!("; {out} pending, funds safe; {ours} of our invoices not settled yet"),
+    };
     if view.agree {
         format!("books and wallet agree: {compared} compared{pending}")
     } else {
