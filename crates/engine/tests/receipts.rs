@@ -154,6 +154,7 @@ fn quote(n: u8) -> Quote {
         invoice,
         eta: None,
         terms: Terms::Escrow,
+        ecash: None,
     }
 }
 

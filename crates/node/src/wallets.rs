@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use nostr::{Keys, RelayUrl as NostrUrl, SecretKey};
 use openagents_api::TransactionView;
+use openagents_engine::{Config, ecash::LOCK};
 use openagents_relay::{Hub, RelayUrl};
 use openagents_types::{DayBudget, Msat, Network};
 use openagents_wallet::{
@@ -89,6 +90,18 @@ pub(crate) async fn holds(wallet: Option<&Arc<dyn Wallet>>) -> bool {
         Some(wallet) => wallet.info().await.is_ok_and(|info| info.hold),
         None => false,
     }
+}
+
+/// Has the engine trade with ecash, if the wallet has some: as a provider that takes it, and as a customer of the
+/// mints that the settings trust.
+pub(crate) fn trade_ecash(engine: &mut Config, wallet: Option<&Arc<dyn Wallet>>, mints: &[String]) {
+    if wallet.is_none_or(|wallet| wallet.ecash().is_none()) {
+        return;
+    }
+    if let Some(provider) = &mut engine.provider {
+        provider.ecash_lock = Some(LOCK);
+    }
+    engine.customer.mints = mints.to_vec();
 }
 
 /// The testnet wallet service of an offline node.

@@ -157,7 +157,15 @@ impl Node {
 
     pub(crate) fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Action> {
         let Some(engine) = &mut self.engine else { return Vec::new() };
-        if let Input::Incoming { hash, .. } | Input::Outgoing { hash, .. } = &input
+        let hash = match &input {
+            Input::Incoming { hash, .. }
+            | Input::Outgoing { hash, .. }
+            | Input::Locked { hash, .. }
+            | Input::TokenRefused { hash, .. } => Some(*hash),
+            Input::Token(payment) => Some(payment.hash),
+            _ => None,
+        };
+        if let Some(hash) = &hash
             && !engine.knows(*hash)
             && let Some(record) = self.disk.payments.get(hash).and_then(|row| self.disk.record(row))
         {
@@ -236,6 +244,7 @@ fn slot(job: JobId, draft: &Draft) -> String {
     match draft {
         Draft::Result { .. } => format!("{job}/result"),
         Draft::Quote { .. } => format!("{job}/quote"),
+        Draft::Ecash { hash, .. } => format!("{job}/ecash-{hash}"),
         Draft::Receipt(_) => format!("{job}/receipt"),
         Draft::Countersign { .. } => format!("{job}/countersignature"),
         other => format!("{job}/{}", serde_json::to_string(other).unwrap()),

@@ -131,7 +131,7 @@ fn unmoved_by_hand(transfer: &Transfer) -> Option<MovementView> {
 
 /// Whether a payment is an attempt's own or its refund. A refund that has come no longer has a name in the attempt.
 fn is_of(attempt: &Attempt, hash: &str) -> bool {
-    let own = attempt.quote.invoice.payment_hash.to_hex() == hash;
+    let own = attempt.hash().to_hex() == hash;
     own || matches!(&attempt.money, Money::Settled { reclaim: Reclaim::Done, .. })
 }
 
@@ -154,7 +154,7 @@ fn unmoved_of_bought(ask: &Ask) -> Vec<MovementView> {
             movement: "spent".into(),
             msat: i64::try_from(attempt.quote.price.get()).map_or(i64::MIN, |msat| -msat),
             state: state.into(),
-            hash: attempt.quote.invoice.payment_hash.to_hex(),
+            hash: attempt.hash().to_hex(),
         })
         .collect()
 }

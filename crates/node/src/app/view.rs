@@ -191,7 +191,7 @@ pub(super) fn bought(ask: &Ask) -> JobView {
         paid_msat: ask.paid().get(),
         fee_msat: settled.as_ref().map_or(0, |(_, _, fee)| fee.get()),
         in_flight_msat: in_flight.get(),
-        payment_hash: shown.map(|attempt| attempt.quote.invoice.payment_hash.to_hex()),
+        payment_hash: shown.map(|attempt| attempt.hash().to_hex()),
         preimage: settled.map(|(_, preimage, _)| preimage.to_hex()),
         result_sha256: ask.delivery.as_ref().map(|delivery| delivery.sha256.clone()),
         result_event: ask.delivery.as_ref().map(|delivery| delivery.event),

@@ -52,6 +52,16 @@ pub(crate) fn info(result: &Value) -> Info {
         hold: ["make_hold_invoice", "settle_hold_invoice", "cancel_hold_invoice"]
             .iter()
             .all(|m| has("methods", m)),
+        ecash: [
+            "make_ecash_request",
+            "read_ecash_request",
+            "lock_ecash",
+            "accept_ecash",
+            "settle_hold_invoice",
+            "cancel_hold_invoice",
+        ]
+        .iter()
+        .all(|m| has("methods", m)),
         notifications: has("notifications", "payment_received"),
     }
 }
