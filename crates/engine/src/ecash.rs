@@ -3,8 +3,8 @@
 //! An offer names its invoice and, if the wallet can take it, a request for ecash with a payment hash of its own.
 //! Whichever is paid first carries the job. A token is nobody's until our wallet has been told to take it, so the
 //! second rail is given up by leaving it alone; the customer's wallet takes the ecash back when its lock ends. An
-//! invoice that is left over when ecash has come is voided if it can be, and a payment of it that comes all the same
-//! goes back once the job is over.
+//! invoice that is left over when ecash has come is voided if it can be, and watched until no payment of it can
+//! arrive any more; one that comes all the same goes back once the job is over.
 //!
 //! Our wallet checks a token (mint, amount, locks, proofs) and then holds it: [`Incoming::Held`]. From there on it
 //! is a held payment like any other, but that its lock ends at a time which is known: work that cannot be delivered
@@ -47,6 +47,8 @@ pub struct Beside {
     pub hash: PaymentHash,
     /// Whether it can be voided: only a hold invoice can.
     pub terms: Terms,
+    /// When no payment can arrive any more.
+    pub until: Timestamp,
     /// Where it stands.
     pub state: BesideState,
 }
@@ -57,8 +59,8 @@ pub struct Beside {
 pub enum BesideState {
     /// Unpaid, as far as we know.
     Open,
-    /// The wallet has voided it.
-    Voided,
+    /// The wallet has voided it, or it can be paid no more.
+    Over,
     /// It was paid as well, and goes back once the job is over.
     Paid {
         /// How much.
@@ -75,18 +77,20 @@ pub enum BesideState {
     PaidBack,
 }
 
-impl EcashOffer {
-    /// Whether the invoice beside it has yet to be voided.
-    pub(crate) fn has_to_void(&self) -> Option<PaymentHash> {
-        let open = |beside: &&Beside| beside.terms == Terms::Escrow && beside.state == BesideState::Open;
-        self.beside.as_ref().filter(open).map(|beside| beside.hash)
-    }
-}
-
 impl Job {
     /// The ecash that may pay or pays the job.
     pub fn ecash_hash(&self) -> Option<PaymentHash> {
         self.ecash.as_ref().map(|ecash| ecash.ask.hash)
+    }
+
+    /// The left-over invoice, while a payment of it may still arrive.
+    pub(crate) fn watches(&self) -> Option<&Beside> {
+        self.beside().filter(|beside| beside.state == BesideState::Open)
+    }
+
+    /// Whether nothing more is to be done, and nothing more can come.
+    pub fn is_over(&self) -> bool {
+        self.state.is_closed() && self.watches().is_none()
     }
 
     fn beside(&self) -> Option<&Beside> {
@@ -243,18 +247,18 @@ impl ProviderDesk {
             // Accepted before these records were restored: the offer is about to be made again.
             _ if matches!(job.state, State::Resolving | State::Invoicing { .. }) => {}
             Incoming::Held { amount } if takes => {
-                self.turn_to_ecash(id, out);
+                self.turn_to_ecash(now, id, out);
                 self.money_came(now, id, Funds::Held { hash, amount }, price, out);
-                self.void_beside(id, out);
+                self.watch_beside(id, out);
             }
             // Nothing was told to take it, so it stays the customer's.
             Incoming::Held { .. } => out.push(Action::CancelHold(hash)),
             // This wallet took what it was to hold.
             Incoming::Settled { amount } if takes => {
                 self.earn(now, id, hash, amount, out);
-                self.turn_to_ecash(id, out);
+                self.turn_to_ecash(now, id, out);
                 self.money_came(now, id, Funds::Paid { hash, amount }, price, out);
-                self.void_beside(id, out);
+                self.watch_beside(id, out);
             }
             Incoming::Cancelled | Incoming::Expired if ecash.token.is_some() => {
                 self.amend(id, |job| note_token(job, None), out);
@@ -273,7 +277,8 @@ impl ProviderDesk {
     }
 
     /// From now on ecash pays the job; its invoice is left over.
-    pub(crate) fn turn_to_ecash(&mut self, id: JobId, out: &mut Actions) {
+    pub(crate) fn turn_to_ecash(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
+        let until = now.after(self.config.quote_lifetime).after(self.config.late_window);
         let terms = if self.config.escrow { Terms::Escrow } else { Terms::Prepaid };
         self.amend(
             id,
@@ -281,18 +286,33 @@ impl ProviderDesk {
                 note_token(job, None);
                 let hash = job.state.hash();
                 if let (Some(hash), Some(ecash)) = (hash, &mut job.ecash) {
-                    ecash.beside = Some(Beside { hash, terms, state: BesideState::Open });
+                    ecash.beside = Some(Beside { hash, terms, until, state: BesideState::Open });
                 }
             },
             out,
         );
     }
 
-    /// Has the left-over invoice of a job voided, if that is not done.
-    pub(crate) fn void_beside(&self, id: JobId, out: &mut Actions) {
-        let ecash = self.jobs.get(&id).and_then(|job| job.ecash.as_ref());
-        if let Some(hash) = ecash.and_then(|ecash| ecash.has_to_void()) {
-            out.push(Action::CancelHold(hash));
+    /// Has the left-over invoice of a job voided, or asks whether it was paid.
+    pub(crate) fn watch_beside(&self, id: JobId, out: &mut Actions) {
+        if let Some(beside) = self.jobs.get(&id).and_then(Job::watches) {
+            out.push(match beside.terms {
+                Terms::Escrow => Action::CancelHold(beside.hash),
+                Terms::Prepaid => Action::LookUpIncoming(beside.hash),
+            });
+        }
+    }
+
+    /// When the left-over invoice of a job is looked at again.
+    pub(crate) fn wake_for_beside(&self, now: Timestamp, job: &Job) -> Timestamp {
+        let again = now.after(self.config.recheck);
+        match job.watches() {
+            None => Timestamp::NEVER,
+            Some(Beside { terms: Terms::Prepaid, until, .. }) if now < *until => {
+                let slow = Millis(self.config.late_window.0 / 5).max(self.config.recheck);
+                now.after(slow).min(*until)
+            }
+            Some(_) => again,
         }
     }
 
@@ -308,7 +328,7 @@ impl ProviderDesk {
         let hash = beside.hash;
         match (state, &beside.state) {
             (Incoming::Held { .. }, _) => out.push(Action::CancelHold(hash)),
-            (Incoming::Settled { amount }, BesideState::Open | BesideState::Voided) => {
+            (Incoming::Settled { amount }, BesideState::Open | BesideState::Over) => {
                 self.earn(now, id, hash, amount, out);
                 self.amend(id, |job| note_beside(job, BesideState::Paid { amount }), out);
                 if let Some(State::Closed { .. }) = self.jobs.get(&id).map(|job| &job.state) {
@@ -319,10 +339,24 @@ impl ProviderDesk {
             (Incoming::Cancelled | Incoming::Expired | Incoming::Unknown, BesideState::Open)
                 if beside.terms == Terms::Escrow =>
             {
-                self.amend(id, |job| note_beside(job, BesideState::Voided), out);
-                self.reschedule(now, id);
+                self.end_watch(now, id, out);
+            }
+            (
+                Incoming::Open | Incoming::Cancelled | Incoming::Expired | Incoming::Unknown,
+                BesideState::Open,
+            ) if now >= beside.until => {
+                self.end_watch(now, id, out);
             }
             _ => {}
+        }
+    }
+
+    /// No payment of a left-over invoice can arrive any more.
+    fn end_watch(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
+        self.amend(id, |job| note_beside(job, BesideState::Over), out);
+        self.reschedule(now, id);
+        if self.jobs.get(&id).is_some_and(Job::is_over) {
+            self.forget(id);
         }
     }
 
@@ -378,7 +412,7 @@ pub(crate) fn divert(job: &mut Job, state: State, out: &mut Actions) -> State {
             State::RefundOwed { hash: beside.hash, amount, why }
         }
         BesideState::GoingBack { outcome, hash } => State::Closed { outcome, hash },
-        other @ (BesideState::Open | BesideState::Voided | BesideState::PaidBack) => {
+        other @ (BesideState::Open | BesideState::Over | BesideState::PaidBack) => {
             beside.state = other;
             State::Closed { outcome, hash }
         }

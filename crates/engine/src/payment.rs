@@ -248,7 +248,7 @@ impl ProviderDesk {
     ) {
         let why = Why::new("late", "the payment came after the job was closed; it goes back");
         match (outcome, state) {
-            (Outcome::Settled { .. } | Outcome::Refunded { .. }, _) => self.forget(id),
+            (Outcome::Settled { .. } | Outcome::Refunded { .. }, _) => self.dismiss(id),
             (Outcome::Unpaid { work }, Incoming::Settled { amount }) => {
                 self.earn(now, id, hash, amount, out);
                 self.settle(now, id, amount, work.clone(), out);
@@ -266,7 +266,7 @@ impl ProviderDesk {
                 out.push(Action::CancelHold(hash));
             }
             (_, Incoming::Open | Incoming::Cancelled | Incoming::Expired | Incoming::Unknown) => {
-                self.forget(id)
+                self.dismiss(id)
             }
         }
     }
@@ -286,8 +286,8 @@ impl ProviderDesk {
     ) {
         self.earn(now, id, hash, amount, out);
         if self.jobs.get(&id).is_some_and(|job| is_forgotten_ecash(job, hash)) {
-            self.turn_to_ecash(id, out);
-            self.void_beside(id, out);
+            self.turn_to_ecash(now, id, out);
+            self.watch_beside(id, out);
         }
         self.stop_work(id, out);
         let outcome = Outcome::Settled { paid: amount };

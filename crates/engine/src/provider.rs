@@ -96,10 +96,10 @@ impl ProviderDesk {
                 }
                 self.move_to(now, id, State::Queued { funds, rank, attempts }, out);
             }
-            State::Closed { .. } => return self.forget(id),
+            State::Closed { .. } if self.jobs.get(&id).is_none_or(Job::is_over) => return self.forget(id),
             _ => {}
         }
-        self.void_beside(id, out);
+        self.watch_beside(id, out);
         self.nudge(now, id, out);
     }
 
@@ -150,7 +150,7 @@ impl ProviderDesk {
     }
 
     fn due(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
-        self.void_beside(id, out);
+        self.watch_beside(id, out);
         let Some(job) = self.jobs.get(&id) else { return };
         let (received_at, changed_at) = (job.received_at, job.changed_at);
         match &job.state {
@@ -213,8 +213,7 @@ impl ProviderDesk {
             State::Delivered { .. } | State::Returning { .. } | State::Refunding { .. } => again,
             State::RefundOwed { .. } | State::Closed { .. } => Timestamp::NEVER,
         };
-        let voids = job.ecash.as_ref().is_some_and(|ecash| ecash.has_to_void().is_some());
-        if voids { next.min(again) } else { next }
+        next.min(self.wake_for_beside(now, job))
     }
 
     pub(crate) fn reschedule(&mut self, now: Timestamp, id: JobId) {
@@ -233,7 +232,7 @@ impl ProviderDesk {
         job.state = state;
         job.changed_at = now;
         out.save(Record::Job(Box::new(job.clone())));
-        if job.state.is_closed() {
+        if job.is_over() {
             self.leave(id);
         } else {
             self.put(job);
@@ -299,7 +298,7 @@ impl ProviderDesk {
 
     /// Lets a recalled job go again, if it is still closed.
     pub(crate) fn dismiss(&mut self, id: JobId) {
-        if self.jobs.get(&id).is_some_and(|job| job.state.is_closed()) {
+        if self.jobs.get(&id).is_some_and(Job::is_over) {
             self.forget(id);
         }
     }

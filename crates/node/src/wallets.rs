@@ -206,5 +206,6 @@ pub(crate) fn transaction_view(row: &Transaction) -> TransactionView {
         fee_msat: row.fee.get(),
         description: row.description.clone(),
         at: row.at.millis(),
+        rail: row.rail.word().into(),
     }
 }

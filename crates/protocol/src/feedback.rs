@@ -64,13 +64,7 @@ fn words(draft: &Draft) -> Option<Words> {
         Draft::Quote { invoice, expires_at, eta, terms, ecash } => {
             let mut extra = vec![
                 make([tags::EXPIRATION, &expires_at.secs().to_string()]),
-                make([
-                    tags::TERMS,
-                    match terms {
-                        Terms::Escrow => "escrow",
-                        Terms::Prepaid => "prepaid",
-                    },
-                ]),
+                make([tags::TERMS, terms.word()]),
             ];
             extra.extend(eta.map(|eta| make([tags::ETA, &eta.0.to_string()])));
             extra.extend(ecash.as_ref().map(ecash::tag));

@@ -43,10 +43,20 @@ impl Quote {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Terms {
-    /// The payment is locked in a hold invoice and settled on delivery; a failure releases it.
+    /// The payment is locked, in a hold invoice or as ecash, and settled on delivery; a failure releases it.
     Escrow,
     /// The payment is the provider's when it arrives; a failure owes a refund.
     Prepaid,
+}
+
+impl Terms {
+    /// Its word, such as `escrow`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Escrow => "escrow",
+            Self::Prepaid => "prepaid",
+        }
+    }
 }
 
 /// A feedback event (NIP-90 kind 7000) as it was read.

@@ -20,7 +20,7 @@ pub mod nwc;
 pub mod testnet;
 
 use async_trait::async_trait;
-use openagents_types::{Invoice, Millis, Msat, Network, OverBudget, PaymentHash, Preimage, Timestamp};
+use openagents_types::{Invoice, Millis, Msat, Network, OverBudget, PaymentHash, Preimage, Rail, Timestamp};
 use tokio::sync::mpsc;
 
 /// A wallet. All amounts are in millisatoshis.
@@ -248,6 +248,8 @@ pub struct Transaction {
     pub description: String,
     /// When it began.
     pub at: Timestamp,
+    /// Which way it took.
+    pub rail: Rail,
 }
 
 /// Why a wallet call has no result.

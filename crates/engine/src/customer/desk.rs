@@ -363,17 +363,18 @@ impl CustomerDesk {
         out.save(Record::Content { job: ask.id, content: result.content.clone() });
         self.grade(result.provider, promised, out);
         ask.phase = Phase::Closed { outcome: AskOutcome::Delivered };
-        self.drop_claims(ask, result.provider);
+        self.drop_claims(ask, result.provider, out);
         self.settle_up(now, ask, out);
     }
 
     /// A provider that delivered after all has earned what we claimed back. It will hardly pay the claim: a job is
-    /// either delivered or refunded. One that has forgotten its delivery may, and then that is booked.
-    fn drop_claims(&mut self, ask: &mut Ask, provider: ProviderKey) {
+    /// either delivered or refunded. One that has forgotten its delivery may, or has, and then that is booked.
+    fn drop_claims(&mut self, ask: &mut Ask, provider: ProviderKey, out: &mut Actions) {
         for attempt in ask.attempts.iter_mut().filter(|attempt| attempt.quote.provider == provider) {
             if let Money::Settled { reclaim, .. } = &mut attempt.money {
                 if let Reclaim::Claimed { claim } = &reclaim {
                     self.claims.remove(&claim.payment_hash);
+                    out.push(Action::LookUpIncoming(claim.payment_hash));
                 }
                 if *reclaim != Reclaim::Done {
                     *reclaim = Reclaim::No;

@@ -61,7 +61,7 @@ impl Disk {
     }
 
     fn open_records(&self) -> Vec<Record> {
-        let jobs = self.jobs.values().filter(|job| !job.state.is_closed());
+        let jobs = self.jobs.values().filter(|job| !job.is_over());
         let unreceipted = |ask: &Ask| ask.word() == "settled" && !self.received.contains_key(&ask.id);
         let asks = self.asks.values().filter(|ask| !ask.is_over() || unreceipted(ask));
         jobs.map(|job| Record::Job(Box::new(job.clone())))

@@ -496,26 +496,20 @@ impl World {
     }
 
     /// Somebody pays the invoice of a job for which ecash is on its way: the other way of the same offer.
-    fn pay_the_other_way(&mut self, seller: ProviderKey, job: JobId) {
-        let (Some(seller), Some(owner)) = (self.seller(seller), self.owners.get(&job).copied()) else {
-            return;
-        };
-        let other = (0..self.nodes.len()).find(|node| *node != seller && *node != owner);
-        let plain = |bill: &&Bill| {
-            bill.purpose == InvoiceFor::Quote(job) && bill.payee == seller && bill.ecash.is_none()
-        };
-        let invoice = self.bank.bills.values().find(plain).map(|bill| bill.invoice.clone());
-        let (Some(invoice), Some(payer)) = (invoice, other) else { return };
+    fn pay_the_other_way(&mut self, by: ProviderKey, job: JobId) {
+        let owner = self.owners.get(&job).copied();
+        let others = |node: &usize| provider_key(*node) != by && Some(*node) != owner;
+        let offered = self.words.iter().find_map(|(_, word)| match word {
+            Word::Quote(quote) if (quote.job, quote.provider) == (job, by) => Some(quote.invoice.clone()),
+            _ => None,
+        });
+        let (Some(invoice), Some(payer)) = (offered, (0..self.nodes.len()).find(others)) else { return };
         let transfer = Transfer::new(invoice, Direction::Out, "the other way".into(), self.time());
         let delay = self.rng.between(1, 5_000);
         self.at(
             delay,
             Event::Hear { node: payer, life: None, input: Box::new(Input::Transfer(Box::new(transfer))) },
         );
-    }
-
-    fn seller(&self, key: ProviderKey) -> Option<usize> {
-        (0..self.providers).find(|node| provider_key(*node) == key)
     }
 
     /// The customer of a job that somebody else paid as well claims that money.
@@ -827,7 +821,7 @@ impl World {
                 self.bank
             );
             for job in node.disk.jobs.values() {
-                assert!(job.state.is_closed(), "provider {index} never finished with {job:#?}");
+                assert!(job.is_over(), "provider {index} never finished with {job:#?}");
             }
             for ask in node.disk.asks.values() {
                 assert!(ask.is_over(), "customer {index} never finished with {ask:#?}");
@@ -877,7 +871,10 @@ impl World {
                 );
                 assert!(settled, "provider {index} gave a receipt for {job:#?}: {receipt:#?}");
                 let earned = |entry: &&openagents_engine::Entry| {
-                    entry.job == *id && entry.movement == Movement::Earned
+                    // What came over another rail besides went back.
+                    entry.job == *id
+                        && entry.movement == Movement::Earned
+                        && Some(entry.hash) == receipt.payment_hash
                 };
                 let earned: Msat = node.disk.entries.iter().filter(earned).map(|entry| entry.amount).sum();
                 assert_eq!(earned, receipt.price, "a receipt for more or less than was earned");
@@ -921,7 +918,11 @@ impl World {
                 assert_eq!(ours, Some(index), "{entry:?}");
             }
             let moved = i64::try_from(self.bank.balances[index]).unwrap() - i64::try_from(FUNDS).unwrap();
-            assert!(node.restored || node.disk.net() == moved, "node {index} lost nothing and knows less");
+            let (knows, disk, bank) = (node.disk.net(), &node.disk, &self.bank);
+            assert!(
+                node.restored || knows == moved,
+                "node {index} lost nothing and knows less: {knows} of {moved}, {disk:#?} {bank:#?}"
+            );
         }
         self.assert_nothing_is_both_paid_back_and_delivered();
     }

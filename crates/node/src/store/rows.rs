@@ -77,7 +77,7 @@ pub(super) fn write_sold(tx: &Transaction<'_>, job: &Job) -> Result<(), StoreErr
         doubts: Cow::Borrowed(&job.doubts),
         ecash: job.ecash.as_deref().map(Cow::Borrowed),
     })?;
-    let (word, open) = (job.state.word(), !job.state.is_closed());
+    let (word, open) = (job.state.word(), !job.is_over());
     let sql = "UPDATE jobs SET word = ?2, open = ?3, changed_at = ?4, body = ?5 WHERE id = ?1";
     let known = tx.prepare_cached(sql)?.execute(params![
         job.id().as_bytes(),
