@@ -141,6 +141,7 @@ fn debtor() -> Engine {
         state: owed,
         steps: Vec::new(),
         doubts: Vec::new(),
+        ecash: None,
     };
     engine.handle(NOW, Input::Recall(Box::new(Record::Job(Box::new(job)))));
     engine.handle(NOW, Input::Ask(Box::new(ask(2))));

@@ -178,17 +178,19 @@ fn one_quote_lists_both_rails_and_gives_each_payment_to_the_job() {
 
 #[test]
 fn a_wallet_that_makes_no_request_leaves_the_offer_its_invoice() {
-    for outcome in [Err("no mint answers".into()), Ok(None)] {
+    for answer in [Some("no mint answers"), None] {
         let mut engine = Engine::new(selling(true));
         let mut request = JobRequest::new(JOB, CUSTOMER, JobKind::SUMMARIZATION, NOW);
         request.inputs = vec![JobInput::text("a text")];
         request.bid = Some(PRICE);
         engine.handle(NOW, Input::Request(Box::new(request)));
         engine.handle(NOW, Input::Resolved { job: JOB, outcome: Ok(InputSize { bytes: 6 }) });
-        let actions = match outcome {
-            Err(reason) => engine.handle(NOW, Input::EcashRequested { job: JOB, outcome: Err(reason) }),
+        let actions = match answer {
+            Some(reason) => {
+                engine.handle(NOW, Input::EcashRequested { job: JOB, outcome: Err(reason.into()) })
+            }
             // No answer at all: it is asked again, and the invoice is not waited with.
-            Ok(None::<()>) => engine.handle(at(5), Input::Tick),
+            None => engine.handle(at(5), Input::Tick),
         };
         assert!(actions.iter().any(|action| matches!(action, Action::Invoice { .. })), "{actions:?}");
     }
@@ -393,7 +395,7 @@ fn a_record_without_rails_reads_as_one_with_an_invoice_alone() {
     let job: Job = serde_json::from_value(job).unwrap();
     assert_eq!((job.ecash, job.state.word()), (None, "offered"));
     let mut buyer = Buyer::new();
-    buyer.choose(&[quote(1, Terms::Prepaid, None)]);
+    buyer.choose(&[quote(1, Terms::Escrow, None)]);
     let mut ask = serde_json::to_value(buyer.ask()).unwrap();
     let attempt = ask["attempts"][0].as_object_mut().unwrap();
     attempt.remove("rail").unwrap();

@@ -49,6 +49,7 @@ fn delivered(work: bool) -> Job {
         changed_at: NOW,
         state,
         doubts: Vec::new(),
+        ecash: None,
         steps,
     }
 }

@@ -70,7 +70,11 @@ impl Till {
         let inner = self.0.clone();
         let Some(asking) = Asking::begin(&inner, &action) else { return };
         self.0.tasks.spawn_until_stop(async move {
-            let lane = if matches!(action, Action::Pay { .. } | Action::LockEcash { .. }) { &inner.payments } else { &inner.calls };
+            let lane = if matches!(action, Action::Pay { .. } | Action::LockEcash { .. }) {
+                &inner.payments
+            } else {
+                &inner.calls
+            };
             let Ok(_permit) = lane.acquire().await else { return };
             let answer = inner.carry_out(action).await;
             // The engine may ask the same at once, now that it hears the answer.

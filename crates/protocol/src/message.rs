@@ -2,8 +2,8 @@
 
 use nostr::{Keys, PublicKey};
 use openagents_types::{
-    Cancel, CustomerKey, Draft, EcashPayment, Encryption, Feedback, JobId, JobRequest, JobResult, ProviderKey, RefundClaim,
-    Timestamp,
+    Cancel, CustomerKey, Draft, EcashPayment, Encryption, Feedback, JobId, JobRequest, JobResult,
+    ProviderKey, RefundClaim, Timestamp,
 };
 
 use crate::{

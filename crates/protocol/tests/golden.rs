@@ -16,8 +16,9 @@ use openagents_protocol::{
     request,
 };
 use openagents_types::{
-    ContentHash, Draft, EcashAsk, EcashToken, EventId, Invoice, JobInput, JobKind, JobRequest, JobSpec, Millis, Msat, Network,
-    Notice, Param, PaymentHash, ProviderKey, Receipt, ReceiptSalt, Terms, Timestamp, Usage,
+    ContentHash, Draft, EcashAsk, EcashToken, EventId, Invoice, JobInput, JobKind, JobRequest, JobSpec,
+    Millis, Msat, Network, Notice, Param, PaymentHash, ProviderKey, Receipt, ReceiptSalt, Terms, Timestamp,
+    Usage,
 };
 use serde_json::{Value, json};
 
@@ -189,10 +190,7 @@ fn sealed() -> Vec<(String, Verified)> {
     events.push(("refund-claim".to_owned(), claim));
     let (hash, token) = (ecash_ask().hash, EcashToken::new("cashuBo2FteBFodHRwczovL21pbnQ".into()));
     let ecash = Draft::Ecash { provider: provider(), hash, token };
-    events.push((
-        "ecash".to_owned(),
-        encode_customer(request.id, &ecash, &keys(CUSTOMER), NOW).unwrap(),
-    ));
+    events.push(("ecash".to_owned(), encode_customer(request.id, &ecash, &keys(CUSTOMER), NOW).unwrap()));
     let (seller, mut ring) = (keys(PROVIDER), Keyring::new(keys(PROVIDER)));
     let receipt = Draft::Receipt(Box::new(receipt(&request)));
     events

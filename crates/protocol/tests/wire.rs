@@ -6,8 +6,9 @@ use openagents_protocol::{
     Keyring, Limits, Message, Verified, accept, decode, encode_customer, encode_provider, is_request, request,
 };
 use openagents_types::{
-    CustomerKey, Draft, EcashAsk, EcashPayment, EcashToken, Encryption, InputType, Invoice, JobInput, JobKind, JobSpec, Millis, Msat, Network, Notice, Param,
-    PaymentHash, ProviderKey, Status, Terms, Timestamp,
+    CustomerKey, Draft, EcashAsk, EcashPayment, EcashToken, Encryption, InputType, Invoice, JobInput,
+    JobKind, JobSpec, Millis, Msat, Network, Notice, Param, PaymentHash, ProviderKey, Status, Terms,
+    Timestamp,
 };
 use proptest::prelude::*;
 

@@ -186,7 +186,9 @@ pub(crate) trait Speaks: Send + Sync {
         first_attempt: bool,
     ) -> Result<Locked, WalletError> {
         let desk = self.desk();
-        let Some(_sending) = Sending::begin(&desk.sending, hash) else { return Err(WalletError::RateLimited) };
+        let Some(_sending) = Sending::begin(&desk.sending, hash) else {
+            return Err(WalletError::RateLimited);
+        };
         if first_attempt && let Some(budget) = &mut *lock(&desk.budget) {
             budget.take(desk.now(), hash, amount, max_fee)?;
         }

@@ -6,7 +6,7 @@ use openagents_engine::{Input, Outgoing};
 use openagents_types::{EcashAsk, EcashToken, JobId, Msat, PaymentHash};
 use openagents_wallet::{
     Wallet, WalletError,
-    ecash::{Ecash, LockEcash, RequestEcash},
+    ecash::{LockEcash, RequestEcash},
 };
 
 use super::{incoming, is_unknown, outgoing};

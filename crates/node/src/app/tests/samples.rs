@@ -8,8 +8,8 @@ use openagents_engine::{
 };
 use openagents_types::{
     ContentHash, CustomerKey, Encryption, EventId, Invoice, JobId, JobInput, JobKind, JobRequest, JobSpec,
-    Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Quote, Rail, Receipt, ReceiptSalt, Terms, Timestamp,
-    Usage,
+    Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Quote, Rail, Receipt, ReceiptSalt, Terms,
+    Timestamp, Usage,
 };
 
 /// What strangers would like a page or a terminal to obey.
