@@ -13,7 +13,7 @@ use crate::{
         now,
     },
     eprint,
-    mint::{Mint, unclear},
+    mint::Mint,
     swap::{Asking, Ending, Swap},
     talk::Refusal,
     terms::Terms,
@@ -164,8 +164,7 @@ impl Wallet {
     ) -> Result<Swap, Refusal> {
         let active = mint.active(self.shared_book()).await?;
         let given = u64::from(inputs.total_amount().map_err(Refusal::fault)?);
-        let fee = mint.kit.get_proofs_fee(&inputs).await.map_err(|error| unclear(&error))?.total;
-        let got = given.saturating_sub(fee.into());
+        let got = given.saturating_sub(mint.fee_of(&inputs).await?);
         if got == 0 {
             return Err(Refusal::restricted("the mint's fee is more than the ecash is worth"));
         }

@@ -3,9 +3,8 @@
 
 use std::{collections::HashSet, str::FromStr as _, sync::Arc};
 
-use cdk::{
-    nuts::{CurrencyUnit, HTLCWitness, Proof, Proofs, ProofsMethods as _, State as ProofIs, Token, Witness},
-    wallet::MintConnector as _,
+use cdk::nuts::{
+    CurrencyUnit, HTLCWitness, Proof, Proofs, ProofsMethods as _, State as ProofIs, Token, Witness,
 };
 use cdk_common::bitcoin::hashes::{Hash as _, sha256};
 use serde_json::{Value, json};
@@ -18,7 +17,7 @@ use crate::{
     },
     escrow::Regained,
     incoming::whole,
-    mint::{Mint, unclear},
+    mint::Mint,
     talk::Refusal,
     terms::{Lock, Terms},
     tokens::{LONGEST, untrusted},
@@ -151,8 +150,8 @@ impl Wallet {
         mint.check_keys(self.shared_book()).await?;
         let proofs = self.genuine(mint, &token).await?;
         let sum = proofs.total_amount().map_err(|_| refuse("the token's value is no sum"))?;
-        let fee = mint.kit.get_proofs_fee(&proofs).await.map_err(|error| unclear(&error))?.total;
-        let brings = u64::from(sum).saturating_sub(fee.into()).saturating_mul(1_000);
+        let fee = mint.fee_of(&proofs).await?;
+        let brings = u64::from(sum).saturating_sub(fee).saturating_mul(1_000);
         if brings < terms.amount {
             return Err(Refusal::restricted(format!(
                 "the token brings {brings} msat after the mint's fee of {fee} sat, and {} were asked for",
@@ -172,9 +171,7 @@ impl Wallet {
 
     /// The ecash of a token, each piece once and with the proof that the mint signed it (NUT-12).
     async fn genuine(&self, mint: &Mint, token: &Token) -> Result<Proofs, Refusal> {
-        let keysets = mint.client.get_mint_keysets().await.map_err(|error| unclear(&error))?.keysets;
-        let ours = keysets.into_iter().filter(|keyset| keyset.unit == CurrencyUnit::Sat).collect::<Vec<_>>();
-        let proofs = token.proofs(&ours);
+        let proofs = token.proofs(&mint.keysets().await?);
         let mut proofs = proofs
             .map_err(|_| Refusal::restricted("the token is of a keyset that its mint does not have"))?;
         let mut seen = HashSet::new();

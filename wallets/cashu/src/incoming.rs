@@ -91,8 +91,8 @@ impl Wallet {
             return Ok(());
         }
         Err(Refusal::restricted(format!(
-            "the mint {} would hold {would} msat of yours, invoices that can still be paid and ecash that is \
-             locked to you included, and may hold {}; spend some of it, or raise wallet.cashu.max_msat_per_mint",
+            "the mint {} would hold {would} msat of yours with what is open and locked to you, and may hold {}; \
+             spend some of it, or raise wallet.cashu.max_msat_per_mint",
             mint.url, self.max_msat_per_mint
         )))
     }

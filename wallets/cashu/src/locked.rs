@@ -205,13 +205,13 @@ impl Wallet {
         mut outputs: Vec<Output>,
     ) -> Result<Swap, Refusal> {
         let given = u64::from(inputs.total_amount().map_err(Refusal::fault)?);
-        let fee = mint.kit.get_proofs_fee(&inputs).await.map_err(|error| unclear(&error))?.total;
+        let fee = mint.fee_of(&inputs).await?;
         let locked: u64 = outputs.iter().map(|output| u64::from(output.amount)).sum();
-        let change = given.checked_sub(locked).and_then(|left| left.checked_sub(fee.into()));
+        let change = given.checked_sub(locked).and_then(|left| left.checked_sub(fee));
         let change = change.ok_or_else(|| {
             Refusal::insufficient(format!("{locked} sat and the mint's fee of {fee} at {}", mint.url))
         })?;
-        escrow.fee = (locked + u64::from(fee)).saturating_mul(1_000).saturating_sub(wanted.terms.amount);
+        escrow.fee = (locked + fee).saturating_mul(1_000).saturating_sub(wanted.terms.amount);
         if let Some(most) = wanted.max_fee.filter(|most| escrow.fee > *most) {
             return Err(Refusal::failed(format!(
                 "the mint {} takes {} msat for it, and it may have {most}",

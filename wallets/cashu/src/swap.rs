@@ -12,14 +12,14 @@ use cdk::{
     amount::{FeeAndAmounts, SplitTarget},
     dhke::{blind_message, construct_proofs},
     nuts::{
-        BlindSignature, BlindedMessage, CheckStateRequest, CurrencyUnit, Id, Keys, PreMintSecrets, Proof,
-        ProofState, Proofs, ProofsMethods as _, PublicKey, RestoreRequest, SecretKey, State as ProofIs,
-        SwapRequest, nut12,
+        BlindSignature, BlindedMessage, CheckStateRequest, CurrencyUnit, Id, KeySetInfo, Keys,
+        PreMintSecrets, Proof, ProofState, Proofs, ProofsMethods as _, PublicKey, RestoreRequest, SecretKey,
+        State as ProofIs, SwapRequest, nut12,
     },
     secret::Secret,
     wallet::MintConnector as _,
 };
-use cdk_common::wallet::ProofInfo;
+use cdk_common::wallet::{KeysetLoadPolicy, ProofInfo};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -209,12 +209,34 @@ impl Mint {
         Ok(names.zip(answer.signatures).collect())
     }
 
+    /// Its keysets in satoshis, old ones included, as it says now.
+    pub(crate) async fn keysets(&self) -> Result<Vec<KeySetInfo>, Refusal> {
+        let all = self.client.get_mint_keysets().await.map_err(|error| unclear(&error))?.keysets;
+        Ok(all.into_iter().filter(|keyset| keyset.unit == CurrencyUnit::Sat).collect())
+    }
+
+    /// What it takes for spending these, in satoshis (NUT-02).
+    pub(crate) async fn fee_of(&self, proofs: &Proofs) -> Result<u64, Refusal> {
+        let keysets = self.keysets().await?;
+        let mut ppk: u64 = 0;
+        for (id, count) in proofs.count_by_keyset() {
+            let keyset = keysets.iter().find(|keyset| keyset.id == id);
+            let keyset = keyset.ok_or_else(|| Refusal::fault(format!("the mint has no keyset {id}")))?;
+            ppk = ppk.saturating_add(keyset.input_fee_ppk.saturating_mul(count));
+        }
+        Ok(ppk.div_ceil(1_000))
+    }
+
     /// The keyset that it signs with now, the cheapest if there are several.
     pub(crate) async fn active(&self, book: &Mutex<Book>) -> Result<Active, Refusal> {
-        let all = self.client.get_mint_keysets().await.map_err(|error| unclear(&error))?.keysets;
-        let usable = all.into_iter().filter(|keyset| keyset.active && keyset.unit == CurrencyUnit::Sat);
-        let keyset = usable.min_by_key(|keyset| keyset.input_fee_ppk);
+        let active = self.keysets().await?.into_iter().filter(|keyset| keyset.active);
+        let keyset = active.min_by_key(|keyset| keyset.input_fee_ppk);
         let keyset = keyset.ok_or_else(|| Refusal::fault("the mint signs nothing now"))?;
+        // The dev kit has to know it as well, to spend its ecash later.
+        let known = self.kit.keysets(KeysetLoadPolicy::default()).await.map_err(|error| unclear(&error))?;
+        if !known.iter().any(|known| known.id == keyset.id) {
+            self.kit.keysets(KeysetLoadPolicy::Refresh).await.map_err(|error| unclear(&error))?;
+        }
         let keys = self.keys_of(book, keyset.id).await?;
         let amounts = keys.keys().keys().map(|amount| u64::from(*amount)).collect::<Vec<_>>();
         let parts = (keyset.input_fee_ppk, amounts).into();
@@ -252,7 +274,7 @@ impl Mint {
     pub(crate) async fn take_in(&self, swap: &Swap, ours: Proofs) -> Result<(), Refusal> {
         let given = swap.ys()?;
         let (got, mut fresh) = (ours.ys().map_err(Refusal::fault)?, Vec::new());
-        let known = self.store.get_proofs_by_ys(got.clone()).await.map_err(Refusal::fault)?;
+        let known = self.known(&got).await?;
         let states = self.states(given.iter().chain(&got).copied().collect()).await?;
         let (before, after) = states.split_at(given.len());
         for (proof, state) in ours.into_iter().zip(after) {
@@ -267,10 +289,17 @@ impl Mint {
         self.write_off(before).await
     }
 
+    /// What the dev kit's store has of these.
+    async fn known(&self, ys: &[PublicKey]) -> Result<Vec<ProofInfo>, Refusal> {
+        if ys.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.store.get_proofs_by_ys(ys.to_vec()).await.map_err(Refusal::fault)
+    }
+
     /// Marks as spent what the mint calls spent, and frees what it does not.
     pub(crate) async fn write_off(&self, states: &[ProofState]) -> Result<(), Refusal> {
-        let known = self.store.get_proofs_by_ys(states.iter().map(|state| state.y).collect()).await;
-        let known = known.map_err(Refusal::fault)?;
+        let known = self.known(&states.iter().map(|state| state.y).collect::<Vec<_>>()).await?;
         let held = states.iter().filter(|state| known.iter().any(|info| info.y == state.y));
         let held: Vec<_> = held.collect();
         let that_are = |what: ProofIs| {
