@@ -363,9 +363,12 @@ impl Wallet {
     async fn take_back(&self, mint: &Mint, mut escrow: Escrow) -> Result<(), Refusal> {
         let key = self.escrow_keys.refund(escrow.hash).map_err(Refusal::fault)?;
         let inputs = unlocked(escrow.ecash()?, "", &key)?;
+        let locked = u64::from(inputs.total_amount().map_err(Refusal::fault)?).saturating_mul(1_000);
         match self.regain(mint, &escrow, Purpose::Back, inputs).await? {
             Regained::Ours(fee) => {
-                escrow.fee = escrow.fee.saturating_add(fee);
+                // What was locked for the mint's fee of the payee comes back with the rest.
+                let came_back = locked.saturating_sub(escrow.amount);
+                escrow.fee = escrow.fee.saturating_sub(came_back).saturating_add(fee);
                 escrow.stage = Stage::Failed;
                 escrow.reason = "nobody took it before its locktime, and it is yours again".into();
                 self.book().end_escrow(&escrow, &[Purpose::Back])?;

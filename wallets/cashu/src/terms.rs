@@ -186,3 +186,74 @@ impl Lock {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+    use super::*;
+
+    const KEY: &str = "02a4ed09e9b22c0563f2043593902973d040054ff03be93c990264177d65123982";
+    const OTHER: &str = "026562efcfadc8e86d44da6a8adf80633d974302e62c850774db1fb36ff4cc7198";
+
+    fn terms() -> Terms {
+        Terms {
+            hash: [7; 32],
+            key: PublicKey::from_str(KEY).unwrap(),
+            amount: 21_000,
+            locktime: 2_000,
+            expires_at: 1_000,
+            mints: vec![MintUrl::from_str("https://mint.example").unwrap()],
+            description: "work".into(),
+        }
+    }
+
+    #[test]
+    fn a_request_says_what_was_asked() {
+        let text = terms().write();
+        assert!(text.starts_with("creqA"), "{text}");
+        assert_eq!(Terms::read(&text).unwrap(), terms());
+        for junk in ["", "creqA", "creqAAAAA", "cashuB", "lnbc1"] {
+            assert!(Terms::read(junk).is_err(), "{junk}");
+        }
+    }
+
+    #[test]
+    fn a_lock_of_ours_is_read_back_as_it_was_made() {
+        let refund = PublicKey::from_str(OTHER).unwrap();
+        let read = Lock::read(&hex::encode([7; 32]), &Lock::tags(&terms(), &refund)).unwrap();
+        let Lock { hash, key, locktime, refund: back, expires_at } = read;
+        assert_eq!((hash, key, locktime), (terms().hash, terms().key, terms().locktime));
+        assert_eq!((back, expires_at), (vec![refund], None));
+    }
+
+    #[test]
+    fn a_lock_with_another_way_in_is_refused() {
+        let good: Vec<Vec<&str>> =
+            vec![vec!["pubkeys", KEY], vec!["locktime", "2000"], vec!["refund", OTHER]];
+        let read = |tags: &[Vec<&str>]| {
+            let tags = tags.iter().map(|tag| tag.iter().map(ToString::to_string).collect());
+            Lock::read(&hex::encode([7; 32]), &tags.collect::<Vec<_>>()).is_ok()
+        };
+        let plus = |tag: &[&'static str]| read(&[good.clone(), vec![tag.to_vec()]].concat());
+        assert!(read(&good));
+        assert!(plus(&["n_sigs", "1"]) && plus(&["sigflag", "SIG_INPUTS"]) && plus(&["expires_at", "9"]));
+        for bad in [
+            &["n_sigs", "2"][..],
+            &["n_sigs", "0"],
+            &["n_sigs_refund", "0"],
+            &["sigflag", "SIG_ALL"],
+            &["pubkeys", OTHER],
+            &["locktime", "1"],
+            &["refund", KEY],
+            &["word", "that no mint knows yet"],
+            &[],
+        ] {
+            assert!(!plus(bad), "{bad:?}");
+        }
+        assert!(!read(&good[..1]), "no locktime");
+        assert!(!read(&good[1..]), "no key");
+        let two: Vec<Vec<&str>> = vec![vec!["pubkeys", KEY, OTHER], vec!["locktime", "2000"]];
+        assert!(!read(&two));
+        assert!(Lock::read("07", &[]).is_err());
+    }
+}

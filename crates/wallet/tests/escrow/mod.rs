@@ -730,12 +730,11 @@ fn an_old_backup_locks_nothing_a_second_time() {
             if copied.is_none() {
                 payer.until_has(FUNDS.saturating_sub(PRICE)).await;
             }
-            let wallet = payer.wallet.clone();
-            let again = wallet.extension("lock_ecash", asked.params()).await;
-            println!("from {copied:?}: {}", again.is_ok());
-            if let Ok(again) = again {
-                assert_eq!(again["token"], token);
-            }
+            let again =
+                insist("it is locked", async || payer.wallet.extension("lock_ecash", asked.params()).await)
+                    .await;
+            assert_eq!(again["token"], token, "from {copied:?}");
+            payer.until_has(FUNDS.saturating_sub(PRICE)).await;
             assert_eq!(mints.outstanding(0), FUNDS);
             payer.stop().await;
         }
