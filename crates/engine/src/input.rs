@@ -45,7 +45,12 @@ pub enum Input {
         hash: PaymentHash,
         /// What to hand over.
         token: EcashToken,
-        /// What the mint took on top.
+    },
+    /// To the customer: its wallet has taken back the ecash of a payment, which cost something.
+    TakenBack {
+        /// The payment.
+        hash: PaymentHash,
+        /// What the mint kept.
         fee: Msat,
     },
     /// To the provider: the inputs of a job were fetched and checked by the backend, or cannot be.

@@ -137,9 +137,14 @@ impl Engine {
             Input::Outgoing { hash, state } => self.outgoing(now, hash, &state, out),
             Input::Incoming { hash, state } => self.incoming(now, hash, state, out),
             Input::Invoiced { invoice_for, outcome } => self.invoiced(now, invoice_for, outcome, out),
-            Input::Locked { hash, token, fee } => {
-                self.customer.locked(now, hash, token, fee, out);
+            Input::Locked { hash, token } => {
+                self.customer.locked(now, hash, token, out);
                 self.dismiss();
+            }
+            Input::TakenBack { hash, fee } => {
+                self.customer.book_lock(now, hash, fee, out);
+                let reason = String::from("its ecash was taken back");
+                self.outgoing(now, hash, &Outgoing::Failed { reason }, out);
             }
             Input::Recall(record) => self.recall(*record),
             Input::Sent(sent) => self.reconcile(now, sent, out),

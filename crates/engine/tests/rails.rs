@@ -499,9 +499,9 @@ impl Buyer {
         self.hear(now, Input::Outgoing { hash: PLAIN.hash(), state });
     }
 
-    fn locked(&mut self, now: Timestamp, fee: u64) {
+    fn locked(&mut self, now: Timestamp) {
         let (hash, token) = (PLAIN.hash(), token("good"));
-        self.hear(now, Input::Locked { hash, token, fee: Msat::new(fee) });
+        self.hear(now, Input::Locked { hash, token });
     }
 
     fn restart(&mut self, now: Timestamp) {
@@ -549,9 +549,9 @@ fn the_choice_is_saved_before_anything_is_locked_and_the_token_is_published_once
         matches!(action, Action::Save(Record::Payment(row)) if row.hash == PLAIN.hash() && row.bolt11 == "creqA")
     });
     assert!(row && buyer.ask().attempts[0].rail == Rail::Cashu && !buyer.ask().attempts[0].handed_over);
-    buyer.locked(at(1), 20);
+    buyer.locked(at(1));
     assert!(buyer.hands_over() && buyer.ask().attempts[0].handed_over);
-    buyer.locked(at(1), 20);
+    buyer.locked(at(1));
     assert!(!buyer.hands_over(), "again: {:?}", buyer.done);
     buyer.outgoing(at(2), Outgoing::Pending);
     assert!(buyer.done.is_empty());
@@ -571,7 +571,7 @@ fn a_customer_that_stops_between_locking_and_handing_over_asks_for_the_same_toke
         buyer.restart(at(10));
         buyer.outgoing(at(10), known);
         assert_eq!(buyer.locks(), Some(false), "{word}");
-        buyer.locked(at(11), 0);
+        buyer.locked(at(11));
         assert!(buyer.hands_over(), "{word}");
         buyer.restart(at(20));
         buyer.outgoing(at(20), Outgoing::Pending);
@@ -602,7 +602,7 @@ fn the_next_offer_waits_until_ecash_that_was_handed_over_is_back() {
     let second = Quote { price: Msat::new(1_500), ..quote(3, Terms::Escrow, None) };
     let second = Quote { invoice: Invoice { amount: second.price, ..second.invoice.clone() }, ..second };
     buyer.choose(&[quote(1, Terms::Prepaid, Some(ecash(at(1_890), MINT))), second]);
-    buyer.locked(at(1), 0);
+    buyer.locked(at(1));
     let refused = openagents_types::Feedback {
         job: JOB,
         provider: ProviderKey::from_bytes([1; 32]),
@@ -635,10 +635,11 @@ fn ecash_that_is_locked_too_late_is_not_handed_over() {
     let mut buyer = Buyer::new();
     buyer.choose(&[quote(1, Terms::Prepaid, Some(ecash(at(1_890), MINT)))]);
     buyer.hear(at(1), Input::Withdraw { job: JOB, reason: "changed my mind".into() });
-    buyer.locked(at(2), 0);
+    buyer.locked(at(2));
     assert!(!buyer.hands_over());
     for seconds in [1_891, 1_896] {
-        buyer.outgoing(at(seconds), Outgoing::Failed { reason: "taken back".into() });
+        buyer.hear(at(seconds), Input::TakenBack { hash: PLAIN.hash(), fee: Msat::new(2) });
     }
+    assert!(buyer.entries.contains(&(Movement::Fee, Msat::new(2))), "what the mint kept is booked");
     assert_eq!((buyer.ask().attempts[0].money.clone(), buyer.ask().paid()), (Money::Returned, Msat::ZERO));
 }

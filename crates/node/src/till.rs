@@ -175,7 +175,7 @@ impl Inner {
             Action::LookUpOutgoing(hash) => {
                 crate::failpoint::hit("wallet.lookup");
                 let state = wallet.lookup_outgoing(hash).await;
-                outgoing(hash, state)
+                Some(ecash::with_cost(wallet, outgoing(hash, state)?).await)
             }
             Action::ReadSent { since } => read_sent(wallet, since).await,
             Action::ReadHeld { since } => read_held(wallet, since).await,

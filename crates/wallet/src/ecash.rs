@@ -34,6 +34,12 @@ pub trait Ecash: Send + Sync {
     /// # Errors
     /// It is not what was asked for ([`WalletError::is_definitive`]), or no answer came.
     async fn accept(&self, hash: PaymentHash, token: &EcashToken) -> Result<Incoming, WalletError>;
+
+    /// What the mints have kept of a payment by us so far: of one that came back, for locking it and taking it back.
+    ///
+    /// # Errors
+    /// It knows no such payment, or does not answer.
+    async fn cost(&self, hash: PaymentHash) -> Result<Msat, WalletError>;
 }
 
 /// Ecash to ask for.
@@ -109,6 +115,11 @@ impl<T: Speaks> Ecash for T {
     async fn accept(&self, hash: PaymentHash, token: &EcashToken) -> Result<Incoming, WalletError> {
         let params = json!({ "payment_hash": hash.to_hex(), "token": token.expose() });
         Ok(words::incoming(&self.call("accept_ecash", params).await?))
+    }
+
+    async fn cost(&self, hash: PaymentHash) -> Result<Msat, WalletError> {
+        let known = self.lookup(hash).await?.ok_or(WalletError::NotFound)?;
+        Ok(Msat::new(known["fees_paid"].as_u64().unwrap_or(0)))
     }
 }
 

@@ -49,23 +49,12 @@ impl CustomerDesk {
 
     /// The wallet has locked the ecash of a payment: the provider is given it, if its work is still wanted. If not,
     /// it comes back when its lock ends.
-    pub(crate) fn locked(
-        &mut self,
-        now: Timestamp,
-        hash: PaymentHash,
-        token: EcashToken,
-        fee: Msat,
-        out: &mut Actions,
-    ) {
+    pub(crate) fn locked(&mut self, now: Timestamp, hash: PaymentHash, token: EcashToken, out: &mut Actions) {
         let Some(mut ask) = self.payments.get(&hash).copied().and_then(|id| self.take(id)) else { return };
         let found = ask.attempts.iter().position(|attempt| attempt.hash() == hash);
         let Some(index) = found.filter(|index| ask.attempts[*index].rail == Rail::Cashu) else {
             return self.put(ask);
         };
-        if !fee.is_zero() {
-            let (job, movement) = (ask.id, Movement::Fee);
-            out.save(Record::Entry(Entry { at: now, job, hash, movement, amount: fee }));
-        }
         let is_out = matches!(ask.attempts[index].money, Money::Pending | Money::Doubtful);
         if ask.attempts[index].handed_over || !is_out || !wants_payment(&ask, index) {
             return self.put(ask);
@@ -75,6 +64,16 @@ impl CustomerDesk {
         ask.attempts[index].handed_over = true;
         ask.attempts[index].money = Money::Pending;
         self.keep(now, ask, out);
+    }
+
+    /// Books what it cost to lock ecash that came back. What is paid has its fee with the proof.
+    pub(crate) fn book_lock(&self, now: Timestamp, hash: PaymentHash, fee: Msat, out: &mut Actions) {
+        let Some(ask) = self.payments.get(&hash).and_then(|id| self.asks.get(id)) else { return };
+        let locked = |attempt: &Attempt| attempt.hash() == hash && attempt.rail == Rail::Cashu;
+        if !fee.is_zero() && ask.attempts.iter().any(locked) {
+            let (job, movement) = (ask.id, Movement::Fee);
+            out.save(Record::Entry(Entry { at: now, job, hash, movement, amount: fee }));
+        }
     }
 
     /// Ecash could not be locked for the offer in hand, and its provider was given none: its invoice is paid, if

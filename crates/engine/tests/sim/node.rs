@@ -161,6 +161,7 @@ impl Node {
             Input::Incoming { hash, .. }
             | Input::Outgoing { hash, .. }
             | Input::Locked { hash, .. }
+            | Input::TakenBack { hash, .. }
             | Input::TokenRefused { hash, .. } => Some(*hash),
             Input::Token(payment) => Some(payment.hash),
             _ => None,

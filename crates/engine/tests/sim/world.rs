@@ -482,7 +482,7 @@ impl World {
             self.report.locked += 1;
             self.assert_only_payment(node, hash);
         }
-        Some(Input::Locked { hash, token, fee: Msat::ZERO })
+        Some(Input::Locked { hash, token })
     }
 
     fn accept(&mut self, node: usize, hash: PaymentHash, token: &EcashToken) -> Option<Input> {

@@ -12,6 +12,7 @@ pub(super) const fn payment(input: &Input) -> Option<&PaymentHash> {
         Input::Incoming { hash, .. }
         | Input::Outgoing { hash, .. }
         | Input::Locked { hash, .. }
+        | Input::TakenBack { hash, .. }
         | Input::TokenRefused { hash, .. } => Some(hash),
         Input::Token(payment) => Some(&payment.hash),
         _ => None,

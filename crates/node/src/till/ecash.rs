@@ -47,7 +47,7 @@ pub(super) async fn lock(wallet: &Arc<dyn Wallet>, lock: Lock) -> Option<Input> 
     let locked = ecash.lock(LockEcash { ask: &ask, amount, max_fee, first_attempt: first }).await;
     crate::failpoint::hit("wallet.ecash.lock.after");
     match locked {
-        Ok(locked) => Some(Input::Locked { hash, token: locked.token, fee: locked.fee }),
+        Ok(locked) => Some(Input::Locked { hash, token: locked.token }),
         Err(error) if is_unknown(&error) => None,
         Err(error) => match outgoing(hash, wallet.lookup_outgoing(hash).await)? {
             Input::Outgoing { state: Outgoing::Unknown | Outgoing::Failed { .. }, .. } => {
@@ -56,6 +56,18 @@ pub(super) async fn lock(wallet: &Arc<dyn Wallet>, lock: Lock) -> Option<Input> 
             }
             known => Some(known),
         },
+    }
+}
+
+/// What a payment that came back cost all the same, where the wallet has ecash.
+pub(super) async fn with_cost(wallet: &Arc<dyn Wallet>, input: Input) -> Input {
+    let (Input::Outgoing { hash, state: Outgoing::Failed { .. } }, Some(ecash)) = (&input, wallet.ecash())
+    else {
+        return input;
+    };
+    match ecash.cost(*hash).await {
+        Ok(fee) if !fee.is_zero() => Input::TakenBack { hash: *hash, fee },
+        Ok(_) | Err(_) => input,
     }
 }
 
