@@ -125,12 +125,14 @@ impl Wallet {
         let written = self.book().swaps(escrow.hash, purpose)?;
         let mut swaps = written.iter().map(|text| Swap::read(text)).collect::<Result<Vec<_>, _>>()?;
         let mut swap = match swaps.pop() {
+            // The payee's signature may have been in it; from now on ours does.
+            Some(swap) if purpose == Purpose::Back && now() >= escrow.locktime => Swap { inputs, ..swap },
             Some(swap) => swap,
-            None => self.draft(mint, escrow, purpose, inputs.clone()).await?,
+            None => self.draft(mint, escrow, purpose, inputs).await?,
         };
         let mut ending = mint.exchange(book, &swap, Asking::ToDoIt).await?;
         if matches!(ending, Ending::Refused(_)) && mint.active(book).await?.id != swap.keyset {
-            let next = self.draft(mint, escrow, purpose, inputs).await?;
+            let next = self.draft(mint, escrow, purpose, swap.inputs.clone()).await?;
             swaps.push(std::mem::replace(&mut swap, next));
             ending = mint.exchange(book, &swap, Asking::ToDoIt).await?;
         }

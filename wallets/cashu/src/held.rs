@@ -178,7 +178,7 @@ impl Wallet {
         for proof in &mut proofs {
             let keys = mint.keys_of(self.shared_book(), proof.keyset_id).await?;
             let key = keys.amount_key(proof.amount);
-            if !key.is_some_and(|key| proof.verify_dleq(key).is_ok()) {
+            if key.is_none_or(|key| proof.verify_dleq(key).is_err()) {
                 return Err(Refusal::restricted(format!(
                     "the token does not prove that the mint {} signed it",
                     mint.url

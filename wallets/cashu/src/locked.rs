@@ -354,15 +354,23 @@ impl Wallet {
     pub(crate) async fn watch(&self, mint: &Mint, escrow: Escrow) -> Result<(), Refusal> {
         let taking_back = !self.book().swaps(escrow.hash, Purpose::Back)?.is_empty();
         if taking_back || now() >= escrow.locktime.saturating_add(MARGIN) {
-            return self.take_back(mint, escrow).await;
+            let key = self.escrow_keys.refund(escrow.hash).map_err(Refusal::fault)?;
+            let inputs = unlocked(escrow.ecash()?, "", &key)?;
+            let why = "nobody took it before its locktime, and it is yours again";
+            return self.take_back(mint, escrow, inputs, why).await;
         }
         let states = mint.states(escrow.ecash()?.ys().map_err(Refusal::fault)?).await?;
         self.paid_out(escrow, &states)
     }
 
-    async fn take_back(&self, mint: &Mint, mut escrow: Escrow) -> Result<(), Refusal> {
-        let key = self.escrow_keys.refund(escrow.hash).map_err(Refusal::fault)?;
-        let inputs = unlocked(escrow.ecash()?, "", &key)?;
+    /// Changes what is locked for ecash of ours, with witnesses that open it.
+    pub(crate) async fn take_back(
+        &self,
+        mint: &Mint,
+        mut escrow: Escrow,
+        inputs: Proofs,
+        why: &str,
+    ) -> Result<(), Refusal> {
         let locked = u64::from(inputs.total_amount().map_err(Refusal::fault)?).saturating_mul(1_000);
         match self.regain(mint, &escrow, Purpose::Back, inputs).await? {
             Regained::Ours(fee) => {
@@ -370,7 +378,7 @@ impl Wallet {
                 let came_back = locked.saturating_sub(escrow.amount);
                 escrow.fee = escrow.fee.saturating_sub(came_back).saturating_add(fee);
                 escrow.stage = Stage::Failed;
-                escrow.reason = "nobody took it before its locktime, and it is yours again".into();
+                why.clone_into(&mut escrow.reason);
                 self.book().end_escrow(&escrow, &[Purpose::Back])?;
                 Ok(())
             }

@@ -10,6 +10,7 @@ mod keys;
 mod locked;
 mod mint;
 mod outgoing;
+mod release;
 mod setup;
 mod swap;
 #[path = "../../ldk/src/talk.rs"]
