@@ -12,6 +12,8 @@ mod mint;
 mod outgoing;
 mod release;
 mod setup;
+#[path = "../../ldk/src/storage.rs"]
+mod storage;
 mod swap;
 #[path = "../../ldk/src/talk.rs"]
 mod talk;
