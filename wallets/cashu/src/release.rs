@@ -19,7 +19,7 @@ use crate::{
     held::unlocked,
     talk::Refusal,
     terms::Terms,
-    tokens::{LONGEST, untrusted},
+    tokens::LONGEST,
     wallet::{Wallet, bytes},
 };
 
@@ -85,7 +85,7 @@ impl Wallet {
         }
         // Looked at here: a mint that refuses would leave open whether it might not.
         let opened = open_with(&escrow, release)?;
-        let mint = self.mint(&escrow.mint).cloned().ok_or_else(|| untrusted(&escrow.mint))?;
+        let mint = self.mint_of(&escrow)?;
         let _turn = mint.turn.read().await;
         self.take_back(&mint, escrow, opened, "the payee released it, and it is yours again").await
     }

@@ -72,6 +72,8 @@ pub(crate) struct Wallet {
     /// For the secrets of ecash that this wallet changes by itself.
     pub(crate) seed: Zeroizing<[u8; 64]>,
     pub(crate) mouth: Mouth,
+    /// Held between the look at how much a mint may hold and the note that it holds more.
+    pub(crate) accepting: tokio::sync::Mutex<()>,
     book: Mutex<Book>,
     /// Payments that a task is working on: whatever their mint says meanwhile, only that task concludes them.
     busy: Mutex<HashSet<Bytes>>,
@@ -111,6 +113,7 @@ impl Wallet {
             escrow_keys: EscrowKeys::new(&seed),
             seed,
             mouth,
+            accepting: tokio::sync::Mutex::default(),
             book: Mutex::new(book),
             busy: Mutex::default(),
             asked: Mutex::default(),
