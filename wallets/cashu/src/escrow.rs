@@ -46,6 +46,13 @@ impl Wallet {
         }
     }
 
+    /// The mint of an escrow. One that is not dealt with any more leaves open how the escrow stands.
+    pub(crate) fn mint_of(&self, escrow: &Escrow) -> Result<Arc<Mint>, Refusal> {
+        self.mint(&escrow.mint).cloned().ok_or_else(|| {
+            Refusal::fault(format!("it is at the mint {}; add that to wallet.cashu.mints again", escrow.mint))
+        })
+    }
+
     /// An escrow. One of which its mint may have news is asked about first, but not for long.
     pub(crate) async fn look_at_escrow(self: &Arc<Self>, hash: Bytes) -> Result<Option<Escrow>, Refusal> {
         let known = self.book().escrow(hash)?;
@@ -78,7 +85,9 @@ impl Wallet {
             false if escrow.stage == Stage::Held => return false,
             false => now.saturating_sub(escrow.created_at),
         };
-        let pause = (since / 30).clamp(1, 60);
+        // Until it is ours, somebody else can have it.
+        let longest = if escrow.stage == Stage::Taking { 5 } else { 60 };
+        let pause = (since / 30).clamp(1, longest);
         lock(&self.asked).get(&escrow.hash).is_none_or(|at| now >= at + pause)
     }
 
@@ -125,12 +134,14 @@ impl Wallet {
         let written = self.book().swaps(escrow.hash, purpose)?;
         let mut swaps = written.iter().map(|text| Swap::read(text)).collect::<Result<Vec<_>, _>>()?;
         let mut swap = match swaps.pop() {
+            // The payee's signature may have been in it; from now on ours does.
+            Some(swap) if purpose == Purpose::Back && now() >= escrow.locktime => Swap { inputs, ..swap },
             Some(swap) => swap,
-            None => self.draft(mint, escrow, purpose, inputs.clone()).await?,
+            None => self.draft(mint, escrow, purpose, inputs).await?,
         };
         let mut ending = mint.exchange(book, &swap, Asking::ToDoIt).await?;
         if matches!(ending, Ending::Refused(_)) && mint.active(book).await?.id != swap.keyset {
-            let next = self.draft(mint, escrow, purpose, inputs).await?;
+            let next = self.draft(mint, escrow, purpose, swap.inputs.clone()).await?;
             swaps.push(std::mem::replace(&mut swap, next));
             ending = mint.exchange(book, &swap, Asking::ToDoIt).await?;
         }

@@ -114,6 +114,9 @@ impl Wallet {
         }
         let terms = Terms::read(&escrow.request)?;
         let (mint, proofs, amount) = self.inspect(&terms, text).await?;
+        // One at a time: two could each have the room that is there for one.
+        let _turn = self.accepting.lock().await;
+        self.has_room(&mint, amount).await?;
         escrow.mint = mint.name();
         escrow.amount = amount;
         escrow.proofs = serde_json::to_string(&proofs).map_err(Refusal::fault)?;
@@ -158,7 +161,6 @@ impl Wallet {
                 terms.amount
             )));
         }
-        self.has_room(mint, brings).await?;
         for state in mint.states(proofs.ys().map_err(Refusal::fault)?).await? {
             match state.state {
                 ProofIs::Unspent => {}
@@ -178,7 +180,7 @@ impl Wallet {
         for proof in &mut proofs {
             let keys = mint.keys_of(self.shared_book(), proof.keyset_id).await?;
             let key = keys.amount_key(proof.amount);
-            if !key.is_some_and(|key| proof.verify_dleq(key).is_ok()) {
+            if key.is_none_or(|key| proof.verify_dleq(key).is_err()) {
                 return Err(Refusal::restricted(format!(
                     "the token does not prove that the mint {} signed it",
                     mint.url
@@ -229,7 +231,7 @@ impl Wallet {
             Stage::Cancelled => return Err(Refusal::restricted("it was given up, and is the payer's")),
             _ => return Err(Refusal::restricted("nothing has been locked for it")),
         }
-        let mint = self.mint(&escrow.mint).cloned().ok_or_else(|| untrusted(&escrow.mint))?;
+        let mint = self.mint_of(&escrow)?;
         let _turn = mint.turn.read().await;
         self.pursue_taking(&mint, escrow).await
     }

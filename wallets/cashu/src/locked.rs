@@ -140,7 +140,7 @@ impl Wallet {
                 ));
             }
             Some(known) if known.stage == Stage::Sent => {
-                let mint = self.mint(&known.mint).cloned().ok_or_else(Refusal::not_found)?;
+                let mint = self.mint_of(&known)?;
                 let _turn = mint.turn.read().await;
                 return self.pursue_lock(&mint, known).await;
             }
@@ -181,49 +181,39 @@ impl Wallet {
         let outputs = self.locked_outputs(wanted.terms, &active)?;
         let sats = outputs.iter().map(|output| u64::from(output.amount)).sum();
         let inputs = self.set_aside(mint, &escrow, &active, sats).await?;
-        let drafted = self.lock_swap(mint, &mut escrow, &active, wanted, inputs.clone(), outputs).await;
-        let written = match drafted {
-            Ok(swap) => self.book().put_swap(&escrow, Purpose::Lock, &swap.write()?).map_err(Refusal::from),
-            Err(refusal) => Err(refusal),
-        };
-        if let Err(refusal) = written {
-            let ys = inputs.ys().map_err(Refusal::fault)?;
-            mint.kit.unreserve_proofs(ys).await.map_err(Refusal::fault)?;
-            return Err(refusal);
-        }
-        Ok(escrow)
-    }
-
-    /// The exchange that locks, if it costs no more than it may.
-    async fn lock_swap(
-        &self,
-        mint: &Mint,
-        escrow: &mut Escrow,
-        active: &Active,
-        wanted: &Wanted<'_>,
-        inputs: Proofs,
-        mut outputs: Vec<Output>,
-    ) -> Result<Swap, Refusal> {
-        let given = u64::from(inputs.total_amount().map_err(Refusal::fault)?);
-        let fee = mint.fee_of(&inputs).await?;
-        let locked: u64 = outputs.iter().map(|output| u64::from(output.amount)).sum();
-        let change = given.checked_sub(locked).and_then(|left| left.checked_sub(fee));
-        let change = change.ok_or_else(|| {
-            Refusal::insufficient(format!("{locked} sat and the mint's fee of {fee} at {}", mint.url))
-        })?;
-        escrow.fee = (locked + fee).saturating_mul(1_000).saturating_sub(wanted.terms.amount);
-        if let Some(most) = wanted.max_fee.filter(|most| escrow.fee > *most) {
-            return Err(Refusal::failed(format!(
-                "the mint {} takes {} msat for it, and it may have {most}",
-                mint.url, escrow.fee
-            )));
-        }
-        outputs.extend(mint.ours(&self.seed, active, change).await?);
-        // A mint must not see by the order which are locked.
-        outputs.sort_by_key(|output| output.amount);
+        let ys = inputs.ys().map_err(Refusal::fault)?;
         escrow.mint = mint.name();
         escrow.stage = Stage::Sent;
-        Ok(Swap { inputs, keyset: active.id, outputs })
+        let drafted = match change(mint, wanted, &inputs, sats).await {
+            Ok((change, fee)) => {
+                escrow.fee = fee;
+                self.write_lock(mint, &escrow, &active, Swap { inputs, keyset: active.id, outputs }, change)
+                    .await
+            }
+            Err(refusal) => Err(refusal),
+        };
+        match drafted {
+            Ok(()) => Ok(escrow),
+            Err(refusal) => {
+                mint.kit.unreserve_proofs(ys).await.map_err(Refusal::fault)?;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Writes down the exchange that locks, with so many satoshis of change.
+    async fn write_lock(
+        &self,
+        mint: &Mint,
+        escrow: &Escrow,
+        active: &Active,
+        mut swap: Swap,
+        change: u64,
+    ) -> Result<(), Refusal> {
+        swap.outputs.extend(mint.ours(&self.seed, active, change).await?);
+        // A mint must not see by the order which are locked.
+        swap.outputs.sort_by_key(|output| output.amount);
+        Ok(self.book().put_swap(escrow, Purpose::Lock, &swap.write()?)?)
     }
 
     /// The pieces that bring the payee what is asked, once the mint has had its fee for them.
@@ -275,9 +265,11 @@ impl Wallet {
             match Kit::select_proofs(Amount::from(sats), all, &vec![active.id], &fees, true) {
                 Ok(chosen) => {
                     let ys = chosen.ys().map_err(Refusal::fault)?;
-                    // Another task may have been faster.
-                    if mint.store.reserve_proofs(ys, &escrow.operation()).await.is_ok() {
-                        return Ok(chosen);
+                    match mint.store.reserve_proofs(ys, &escrow.operation()).await {
+                        Ok(()) => return Ok(chosen),
+                        // Another task may have been faster.
+                        Err(_) if start.elapsed() < CHANGE => {}
+                        Err(error) => return Err(Refusal::fault(error)),
                     }
                 }
                 Err(cdk::Error::InsufficientFunds) => {
@@ -354,15 +346,23 @@ impl Wallet {
     pub(crate) async fn watch(&self, mint: &Mint, escrow: Escrow) -> Result<(), Refusal> {
         let taking_back = !self.book().swaps(escrow.hash, Purpose::Back)?.is_empty();
         if taking_back || now() >= escrow.locktime.saturating_add(MARGIN) {
-            return self.take_back(mint, escrow).await;
+            let key = self.escrow_keys.refund(escrow.hash).map_err(Refusal::fault)?;
+            let inputs = unlocked(escrow.ecash()?, "", &key)?;
+            let why = "nobody took it before its locktime, and it is yours again";
+            return self.take_back(mint, escrow, inputs, why).await;
         }
         let states = mint.states(escrow.ecash()?.ys().map_err(Refusal::fault)?).await?;
         self.paid_out(escrow, &states)
     }
 
-    async fn take_back(&self, mint: &Mint, mut escrow: Escrow) -> Result<(), Refusal> {
-        let key = self.escrow_keys.refund(escrow.hash).map_err(Refusal::fault)?;
-        let inputs = unlocked(escrow.ecash()?, "", &key)?;
+    /// Changes what is locked for ecash of ours, with witnesses that open it.
+    pub(crate) async fn take_back(
+        &self,
+        mint: &Mint,
+        mut escrow: Escrow,
+        inputs: Proofs,
+        why: &str,
+    ) -> Result<(), Refusal> {
         let locked = u64::from(inputs.total_amount().map_err(Refusal::fault)?).saturating_mul(1_000);
         match self.regain(mint, &escrow, Purpose::Back, inputs).await? {
             Regained::Ours(fee) => {
@@ -370,7 +370,7 @@ impl Wallet {
                 let came_back = locked.saturating_sub(escrow.amount);
                 escrow.fee = escrow.fee.saturating_sub(came_back).saturating_add(fee);
                 escrow.stage = Stage::Failed;
-                escrow.reason = "nobody took it before its locktime, and it is yours again".into();
+                why.clone_into(&mut escrow.reason);
                 self.book().end_escrow(&escrow, &[Purpose::Back])?;
                 Ok(())
             }
@@ -403,5 +403,29 @@ impl Wallet {
             self.mouth.notify("payment_sent", &escrow.value());
         }
         Ok(())
+    }
+}
+
+/// What is left of the inputs once so many satoshis of them are locked, in satoshis, and what that costs in
+/// millisatoshis, if it is no more than it may be.
+async fn change(
+    mint: &Mint,
+    wanted: &Wanted<'_>,
+    inputs: &Proofs,
+    locked: u64,
+) -> Result<(u64, u64), Refusal> {
+    let given = u64::from(inputs.total_amount().map_err(Refusal::fault)?);
+    let fee = mint.fee_of(inputs).await?;
+    let change = given.checked_sub(locked).and_then(|left| left.checked_sub(fee));
+    let change = change.ok_or_else(|| {
+        Refusal::insufficient(format!("{locked} sat and the mint's fee of {fee} at {}", mint.url))
+    })?;
+    let cost = (locked + fee).saturating_mul(1_000).saturating_sub(wanted.terms.amount);
+    match wanted.max_fee.filter(|most| cost > *most) {
+        None => Ok((change, cost)),
+        Some(most) => Err(Refusal::failed(format!(
+            "the mint {} takes {cost} msat for it, and it may have {most}",
+            mint.url
+        ))),
     }
 }

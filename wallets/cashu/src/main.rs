@@ -10,7 +10,10 @@ mod keys;
 mod locked;
 mod mint;
 mod outgoing;
+mod release;
 mod setup;
+#[path = "../../ldk/src/storage.rs"]
+mod storage;
 mod swap;
 #[path = "../../ldk/src/talk.rs"]
 mod talk;

@@ -25,7 +25,7 @@ use crate::{
 
 /// The methods of NIP-47 that this wallet has, and those of its own. It cannot hold payments over Lightning,
 /// so it has no `make_hold_invoice`; what it settles and cancels is ecash in escrow.
-const METHODS: [&str; 17] = [
+const METHODS: [&str; 19] = [
     "get_info",
     "get_balance",
     "make_invoice",
@@ -43,6 +43,8 @@ const METHODS: [&str; 17] = [
     "accept_ecash",
     "settle_hold_invoice",
     "cancel_hold_invoice",
+    "release_ecash",
+    "take_back_ecash",
 ];
 
 /// How many payments a page of the history has, unless it is said, and at most.
@@ -70,6 +72,8 @@ pub(crate) struct Wallet {
     /// For the secrets of ecash that this wallet changes by itself.
     pub(crate) seed: Zeroizing<[u8; 64]>,
     pub(crate) mouth: Mouth,
+    /// Held between the look at how much a mint may hold and the note that it holds more.
+    pub(crate) accepting: tokio::sync::Mutex<()>,
     book: Mutex<Book>,
     /// Payments that a task is working on: whatever their mint says meanwhile, only that task concludes them.
     busy: Mutex<HashSet<Bytes>>,
@@ -109,6 +113,7 @@ impl Wallet {
             escrow_keys: EscrowKeys::new(&seed),
             seed,
             mouth,
+            accepting: tokio::sync::Mutex::default(),
             book: Mutex::new(book),
             busy: Mutex::default(),
             asked: Mutex::default(),
@@ -162,6 +167,8 @@ impl Wallet {
             "accept_ecash" => self.accept_ecash(params).await,
             "settle_hold_invoice" => self.settle(params).await,
             "cancel_hold_invoice" => self.cancel(params).await,
+            "release_ecash" => self.release_ecash(params).await,
+            "take_back_ecash" => self.take_back_ecash(params).await,
             other => Err(Refusal::unknown_method(other)),
         }
     }

@@ -501,6 +501,45 @@ fn what_is_given_up_is_never_taken() {
 }
 
 #[test]
+fn what_the_payee_releases_is_the_payers_at_once() {
+    on_a_deal(1, async |deal| {
+        let (asked, other) = (deal.ask(LATER).await, deal.ask(LATER).await);
+        let tokens = [deal.lock(&asked).await, deal.lock(&other).await];
+        deal.accept(&asked, &tokens[0]).await.unwrap();
+        deal.accept(&other, &tokens[1]).await.unwrap();
+        let params = |asked: &Asked, preimage: &Preimage| json!({ "payment_hash": asked.hash.to_hex(), "preimage": preimage.to_hex() });
+        refused(deal.payee.wallet.extension("release_ecash", params(&asked, &fresh())).await);
+        let release =
+            deal.payee.ask("release_ecash", params(&asked, &asked.preimage)).await["release"].clone();
+        let again = deal.payee.ask("release_ecash", params(&asked, &asked.preimage)).await;
+        assert!(again["release"].is_string());
+        refused(deal.payee.wallet.settle_hold(asked.preimage.clone()).await);
+        // It opens nothing else.
+        let back = |asked: &Asked| json!({ "payment_hash": asked.hash.to_hex(), "release": release });
+        for wrong in [back(&other), with(back(&asked), "release", json!("{}"))] {
+            refused(deal.payer.wallet.extension("take_back_ecash", wrong).await);
+        }
+        deal.door(json!({ "lose": "/v1/swap", "shut": "/v1/checkstate" }));
+        let open = deal.payer.wallet.extension("take_back_ecash", back(&asked)).await;
+        assert!(matches!(&open, Err(error) if !error.is_definitive()), "{open:?}");
+        deal.payer.kill();
+        deal.payer.until_back().await;
+        deal.door(json!({}));
+        let taken =
+            insist("it is back", async || deal.payer.wallet.extension("take_back_ecash", back(&asked)).await)
+                .await;
+        assert_eq!(taken["state"], "failed", "{taken}");
+        assert_eq!(deal.payer.ask("take_back_ecash", back(&asked)).await, taken);
+        assert!(in_seconds(0) < asked.locktime);
+        // What was taken is not released.
+        deal.payee.wallet.settle_hold(other.preimage.clone()).await.unwrap();
+        refused(deal.payee.wallet.extension("release_ecash", params(&other, &other.preimage)).await);
+        deal.until_paid(&other).await;
+        deal.assert_moved(PRICE, Msat::ZERO).await;
+    });
+}
+
+#[test]
 fn answers_that_are_lost_are_asked_for() {
     on_a_deal(1, async |deal| {
         let asked = deal.ask(LATER).await;
