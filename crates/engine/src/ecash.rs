@@ -21,10 +21,6 @@ use crate::{
     provider::{ProviderDesk, refusal},
 };
 
-/// Longer than a job may wait and run twice, so that an honest provider never has to hurry, and short enough for a
-/// customer whose provider fails: its money comes back only then.
-pub const LOCK: Millis = Millis::from_secs(1_800);
-
 /// Ecash that a job may be paid with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EcashOffer {

@@ -66,7 +66,7 @@ enum Event {
     /// A node's owner says something by hand.
     Say {
         node: usize,
-        word: Word,
+        word: Box<Word>,
     },
     Wake {
         node: usize,
@@ -210,7 +210,7 @@ impl World {
                 }
             }
             Event::Deliver { node, word } => self.deliver(node, word),
-            Event::Say { node, word } => self.say(node, word),
+            Event::Say { node, word } => self.say(node, *word),
             Event::Shift { node, shift } => {
                 // Written down before it is said, so that it also holds after a crash.
                 if let Some(provider) = &mut self.nodes[node].config.provider {
@@ -537,7 +537,7 @@ impl World {
         let by = self.requests[&job].customer;
         self.at(
             CALM_FROM.saturating_sub(self.now) + 30_000,
-            Event::Say { node: owner, word: Word::Claim { job, by, to: provider_key(node), hash } },
+            Event::Say { node: owner, word: Box::new(Word::Claim { job, by, to: provider_key(node), hash }) },
         );
         self.report.paid_twice += 1;
     }
