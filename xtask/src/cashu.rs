@@ -29,7 +29,8 @@ pub(crate) fn test() -> anyhow::Result<()> {
     };
     build("wallets/cashu/mint/Cargo.toml", Some(&path))?;
     let programs = target_of("cashu").join("debug");
-    let mut tests = command("cargo test --quiet --workspace --test cashu -- --nocapture --test-threads 2");
+    let mut tests =
+        command("cargo test --quiet --workspace --test cashu --test ecash -- --nocapture --test-threads 2");
     tests.env("OPENAGENTS_TEST_MINT", programs.join("openagents-test-mint"));
     tests.env("OPENAGENTS_TEST_CASHU", programs.join("openagents-cashu"));
     run(tests)

@@ -158,6 +158,9 @@ pub struct TransactionView {
     pub description: String,
     /// When.
     pub at: u64,
+    /// Which way it took: `bolt11` or `cashu`.
+    #[serde(default)]
+    pub rail: String,
 }
 
 /// A movement of money in the books, or a payment that did not move any.
@@ -182,6 +185,9 @@ pub struct MovementView {
     pub state: String,
     /// The payment's name.
     pub hash: String,
+    /// Which way it took: `bolt11` or `cashu`.
+    #[serde(default)]
+    pub rail: String,
 }
 
 /// What books and wallet say about each other (`POST /api/v1/wallet/reconcile`).
@@ -313,6 +319,12 @@ pub struct JobView {
     pub preimage: Option<String>,
     /// SHA-256 of the result's payload.
     pub result_sha256: Option<String>,
+    /// Which way it is paid: `bolt11` or `cashu`.
+    #[serde(default)]
+    pub rail: Option<String>,
+    /// When the provider has the money: `escrow` (locked until delivery) or `prepaid`.
+    #[serde(default)]
+    pub terms: Option<String>,
     /// The event that carried the result, by which a later job may refer to it (bought jobs).
     pub result_event: Option<EventId>,
     /// Offers not taken (bought jobs).
@@ -345,6 +357,23 @@ pub struct QuoteView {
     pub price_msat: u64,
     /// How long it would take, in milliseconds, if it says.
     pub eta_ms: Option<u64>,
+    /// The ways it can be paid.
+    #[serde(default)]
+    pub rails: Vec<RailView>,
+}
+
+/// A way to pay an offer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RailView {
+    /// `bolt11` (a Lightning invoice) or `cashu` (ecash).
+    pub rail: String,
+    /// `escrow` (locked until delivery) or `prepaid`.
+    pub terms: String,
+    /// The same for a person.
+    pub words: String,
+    /// The mints whose ecash is taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mints: Vec<String>,
 }
 
 /// A refusal.

@@ -1,7 +1,8 @@
 //! Everything an engine can ask of its driver.
 
 use openagents_types::{
-    Draft, Invoice, JobId, JobKind, Millis, Msat, PaymentHash, Preimage, ProviderKey, Timestamp,
+    Draft, EcashAsk, EcashToken, Invoice, JobId, JobKind, Millis, Msat, PaymentHash, Preimage, ProviderKey,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,39 @@ pub enum Action {
         lifetime: Millis,
         /// The hash to hold it by; `None` for a plain invoice.
         hold: Option<PaymentHash>,
+    },
+    /// Make a request for ecash that is locked to a hash of ours, and report [`crate::Input::EcashRequested`].
+    RequestEcash {
+        /// The job it is for.
+        job: JobId,
+        /// What it asks.
+        amount: Msat,
+        /// The hash to lock it by.
+        hash: PaymentHash,
+        /// When whoever locked it can take it back; whole seconds.
+        locktime: Timestamp,
+        /// Until when it can be paid.
+        expires_at: Timestamp,
+    },
+    /// Lock ecash as a provider asks, unless the wallet knows this hash already; then report the same token in
+    /// [`crate::Input::Locked`], or how the payment stands.
+    LockEcash {
+        /// What is asked.
+        ask: EcashAsk,
+        /// How much.
+        amount: Msat,
+        /// The most that the mint may take on top.
+        max_fee: Msat,
+        /// True if no earlier run of this program can have locked it.
+        first: bool,
+    },
+    /// Check ecash that was handed to us, and hold it. Report how the payment stands, or
+    /// [`crate::Input::TokenRefused`].
+    AcceptEcash {
+        /// The payment.
+        hash: PaymentHash,
+        /// The ecash.
+        token: EcashToken,
     },
     /// Take the money of a held payment. Report how it then stands.
     SettleHold {
@@ -169,6 +203,7 @@ impl Actions {
     pub(crate) fn take_payments(&mut self) -> Vec<PaymentHash> {
         let hash = |action: &Action| match action {
             Action::Pay { invoice, .. } => Some(invoice.payment_hash),
+            Action::LockEcash { ask, .. } => Some(ask.hash),
             Action::LookUpOutgoing(hash) => Some(*hash),
             _ => None,
         };

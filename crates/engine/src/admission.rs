@@ -45,6 +45,7 @@ impl ProviderDesk {
             state,
             steps: Vec::new(),
             doubts: Vec::new(),
+            ecash: None,
         };
         self.open(now, job, out);
         if admitted {
@@ -145,7 +146,8 @@ impl ProviderDesk {
             self.enqueue(now, id, Funds::Free, rank, 0, out);
         } else {
             self.move_to(now, id, State::Invoicing { price, bytes: size.bytes }, out);
-            let action = self.invoice_action(id, price);
+            // Ecash first: its request is made without asking anybody, and one offer names both rails.
+            let action = self.ecash_action(id).unwrap_or_else(|| self.invoice_action(id, price));
             out.push(action);
         }
     }
@@ -168,9 +170,11 @@ impl ProviderDesk {
         outcome: Result<Invoice, String>,
         out: &mut Actions,
     ) {
-        let Some(Job { state: State::Invoicing { price, .. }, request, .. }) = self.jobs.get(&id) else {
+        let Some(Job { state: State::Invoicing { price, .. }, request, ecash, .. }) = self.jobs.get(&id)
+        else {
             return;
         };
+        let ecash = ecash.as_ref().map(|ecash| ecash.ask.clone());
         let invoice = match outcome {
             Ok(invoice) if invoice.amount == *price => invoice,
             Ok(_) | Err(_) => {
@@ -190,7 +194,8 @@ impl ProviderDesk {
             bolt11: invoice.bolt11.clone(),
             at: now,
         }));
-        out.publish(id, Draft::Quote { invoice: invoice.clone(), expires_at, eta, terms });
+        self.name_ecash(now, id, out);
+        out.publish(id, Draft::Quote { invoice: invoice.clone(), expires_at, eta, terms, ecash });
         self.move_to(now, id, State::Offered { invoice, terms, expires_at }, out);
     }
 }

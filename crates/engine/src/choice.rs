@@ -60,6 +60,7 @@ mod tests {
             expires_at: Timestamp::NEVER,
             eta: Some(Millis(eta)),
             terms: Terms::Escrow,
+            ecash: None,
         }
     }
 

@@ -32,6 +32,8 @@ pub struct ProviderConfig {
     pub shift: Shift,
     /// Whether the wallet can hold invoices, so that payments are locked and not taken first.
     pub escrow: bool,
+    /// How long ecash stays locked for us after a quote's end; `None` if the wallet takes none.
+    pub ecash_lock: Option<Millis>,
     /// Jobs that run at once.
     pub slots: usize,
     /// Jobs that may wait for a slot; beyond that new ones are refused as overloaded.
@@ -67,6 +69,7 @@ impl ProviderConfig {
             offers: Vec::new(),
             shift: Shift::Open,
             escrow: true,
+            ecash_lock: None,
             slots: 2,
             queue_limit: 1_000,
             offer_limit: 20_000,
@@ -126,6 +129,10 @@ pub struct CustomerConfig {
     pub advance: Option<AdvanceLimit>,
     /// For which jobs a receipt is waited for.
     pub receipts: ReceiptRule,
+    /// The mints whose ecash our wallet has and can lock; none if it cannot.
+    pub mints: Vec<String>,
+    /// How long ecash may stay locked for one job.
+    pub longest_lock: Millis,
 }
 
 impl CustomerConfig {
@@ -144,6 +151,9 @@ impl CustomerConfig {
             budget: None,
             advance: None,
             receipts: ReceiptRule::Paid,
+            mints: Vec::new(),
+            // Whoever asks for more keeps money from its owner for longer than any job takes.
+            longest_lock: Millis::from_secs(7_200),
         }
     }
 }
@@ -165,8 +175,18 @@ impl PreimageSeed {
 
     /// The preimage for a job's hold invoice.
     pub fn preimage(&self, job: JobId) -> Preimage {
+        self.derive(b"openagents/hold-preimage", job)
+    }
+
+    /// The preimage for ecash that is locked for a job. Another one than the invoice's: who pays both would give
+    /// two payments one name.
+    pub fn ecash_preimage(&self, job: JobId) -> Preimage {
+        self.derive(b"openagents/ecash-preimage", job)
+    }
+
+    fn derive(&self, purpose: &[u8], job: JobId) -> Preimage {
         let mut hasher = Sha256::new();
-        hasher.update(b"openagents/hold-preimage");
+        hasher.update(purpose);
         hasher.update(*self.0);
         hasher.update(job.as_bytes());
         Preimage::from_bytes(hasher.finalize().into())

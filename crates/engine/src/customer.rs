@@ -10,12 +10,13 @@ mod advance;
 mod budget;
 mod desk;
 mod money;
+mod rail;
 
 use std::sync::Arc;
 
 use openagents_types::{
     CustomerKey, EventId, Invoice, JobId, JobSpec, Millis, Msat, PaymentHash, Preimage, ProviderKey, Quote,
-    Timestamp,
+    Rail, Terms, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -143,11 +144,29 @@ pub struct Attempt {
     pub since: Timestamp,
     /// Where the money is.
     pub money: Money,
+    /// Which of the offer's ways to pay was taken.
+    #[serde(default)]
+    pub rail: Rail,
+    /// Whether the provider was given the ecash.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub handed_over: bool,
 }
 
 impl Attempt {
-    pub(crate) const fn hash(&self) -> PaymentHash {
-        self.quote.invoice.payment_hash
+    /// What its payment is called.
+    pub fn hash(&self) -> PaymentHash {
+        match (self.rail, &self.quote.ecash) {
+            (Rail::Cashu, Some(ecash)) => ecash.hash,
+            (Rail::Bolt11, _) | (Rail::Cashu, None) => self.quote.invoice.payment_hash,
+        }
+    }
+
+    /// When the provider can take the money.
+    pub const fn terms(&self) -> Terms {
+        match self.rail {
+            Rail::Bolt11 => self.quote.terms,
+            Rail::Cashu => Terms::Escrow,
+        }
     }
 }
 

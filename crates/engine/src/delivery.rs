@@ -1,7 +1,7 @@
 //! What happens to the work: pieces, results, failures, second attempts.
 
 use openagents_registry::Fault;
-use openagents_types::{ContentHash, Draft, JobId, Msat, Notice, Timestamp, Usage};
+use openagents_types::{ContentHash, Draft, JobId, Msat, Notice, PaymentHash, Timestamp, Usage};
 
 use crate::{
     Action, Actions, Job, RunFault,
@@ -53,7 +53,7 @@ impl ProviderDesk {
         match funds {
             Funds::Held { hash, amount } => {
                 self.move_to(now, id, State::Delivered { hash, amount, work }, out);
-                out.push(self.settle_action(id, amount));
+                out.push(self.settle_action(id, hash, amount));
             }
             Funds::Free | Funds::Paid { .. } => self.settle(now, id, funds.amount(), work, out),
         }
@@ -92,8 +92,10 @@ impl ProviderDesk {
     }
 
     /// Takes a locked payment with the preimage that only we know.
-    pub(crate) fn settle_action(&self, id: JobId, amount: Msat) -> Action {
-        Action::SettleHold { preimage: self.config.seed.preimage(id), amount }
+    pub(crate) fn settle_action(&self, id: JobId, hash: PaymentHash, amount: Msat) -> Action {
+        let ecash = self.config.seed.ecash_preimage(id);
+        let preimage = if ecash.hash() == hash { ecash } else { self.config.seed.preimage(id) };
+        Action::SettleHold { preimage, amount }
     }
 
     pub(crate) fn stop_work(&self, id: JobId, out: &mut Actions) {

@@ -1,8 +1,8 @@
 //! Everything that can happen to an engine.
 
 use openagents_types::{
-    Cancel, CustomerKey, Feedback, Invoice, JobId, JobRequest, JobResult, Msat, PaymentHash, Preimage, Quote,
-    Usage,
+    Cancel, CustomerKey, EcashAsk, EcashPayment, EcashToken, Feedback, Invoice, JobId, JobRequest, JobResult,
+    Msat, PaymentHash, Preimage, Quote, Usage,
 };
 
 use crate::{Ask, HeldPayment, InvoiceFor, Record, Sent, Shift, Transfer, job::Why, receipt::Received};
@@ -22,6 +22,36 @@ pub enum Input {
         by: CustomerKey,
         /// Where the refund is to be paid.
         invoice: Invoice,
+    },
+    /// To the provider: the wallet made a request for ecash, or cannot.
+    EcashRequested {
+        /// The job.
+        job: JobId,
+        /// The request, or why not.
+        outcome: Result<EcashAsk, String>,
+    },
+    /// To the provider: a customer hands over ecash.
+    Token(EcashPayment),
+    /// To the provider: the wallet does not take the ecash of a payment. Nothing was spent.
+    TokenRefused {
+        /// The payment.
+        hash: PaymentHash,
+        /// Why, fit for the customer.
+        reason: String,
+    },
+    /// To the customer: its wallet has locked ecash.
+    Locked {
+        /// The payment.
+        hash: PaymentHash,
+        /// What to hand over.
+        token: EcashToken,
+    },
+    /// To the customer: its wallet has taken back the ecash of a payment, which cost something.
+    TakenBack {
+        /// The payment.
+        hash: PaymentHash,
+        /// What the mint kept.
+        fee: Msat,
     },
     /// To the provider: the inputs of a job were fetched and checked by the backend, or cannot be.
     Resolved {

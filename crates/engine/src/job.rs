@@ -15,7 +15,7 @@ use std::{borrow::Cow, sync::Arc};
 use openagents_types::{Invoice, JobId, JobRequest, Msat, PaymentHash, Terms, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::receipt::Work;
+use crate::{ecash::EcashOffer, receipt::Work};
 
 /// A job as its provider knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,9 @@ pub struct Job {
     /// while there are any, no other refund is paid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubts: Vec<PaymentHash>,
+    /// The ecash that it may be paid with, where the wallet takes any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ecash: Option<Box<EcashOffer>>,
 }
 
 /// A state that a job entered.

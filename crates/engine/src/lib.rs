@@ -11,7 +11,7 @@
 //!    asks again by itself when [`Engine::next_wake`] comes.
 //!
 //! The provider's half: [`admission`] decides what may come in, [`bidding`] what it costs,
-//! [`payment`] what money that arrived means, [`queue`] who is next, [`delivery`] what happens to
+//! [`payment`] what money that arrived means and [`ecash`] what it means on an offer's second rail, [`queue`] who is next, [`delivery`] what happens to
 //! the work and [`refund`] how money goes back; [`job`] has the states. [`reconcile`] is what comes first
 //! after a start, [`stray`] what comes a while later; [`shift`] is the
 //! operator's word. The customer's half is [`customer`], with [`choice`] between offers. [`receipt`] has what both say
@@ -26,6 +26,7 @@ pub mod choice;
 mod config;
 pub mod customer;
 pub mod delivery;
+pub mod ecash;
 mod input;
 pub mod job;
 mod ledger;
@@ -136,6 +137,15 @@ impl Engine {
             Input::Outgoing { hash, state } => self.outgoing(now, hash, &state, out),
             Input::Incoming { hash, state } => self.incoming(now, hash, state, out),
             Input::Invoiced { invoice_for, outcome } => self.invoiced(now, invoice_for, outcome, out),
+            Input::Locked { hash, token } => {
+                self.customer.locked(now, hash, token, out);
+                self.dismiss();
+            }
+            Input::TakenBack { hash, fee } => {
+                self.customer.book_lock(now, hash, fee, out);
+                let reason = String::from("its ecash was taken back");
+                self.outgoing(now, hash, &Outgoing::Failed { reason }, out);
+            }
             Input::Recall(record) => self.recall(*record),
             Input::Sent(sent) => self.reconcile(now, sent, out),
             Input::Tick => {
@@ -154,10 +164,14 @@ impl Engine {
             | Input::Finished { .. }
             | Input::RunFailed { .. }
             | Input::Held(_)
+            | Input::EcashRequested { .. }
+            | Input::Token(_)
+            | Input::TokenRefused { .. }
             | Input::Shift(_) => {
                 if let Some(desk) = &mut self.provider {
                     desk.handle(now, input, out);
                 }
+                self.dismiss();
             }
         }
         self.customer.count(now, out);
@@ -170,7 +184,7 @@ impl Engine {
         let refunds = |hash| self.provider.as_ref().is_some_and(|desk| desk.refunds_to(hash));
         let taken = |hash| refunds(hash) || self.transfers.knows(hash);
         match input {
-            Input::Quote(quote) => taken(quote.invoice.payment_hash),
+            Input::Quote(quote) => quote.rails().any(|(_, hash, _)| taken(hash)),
             Input::Result { invoice: Some(invoice), .. } => taken(invoice.payment_hash),
             Input::RefundClaim { invoice, .. } => {
                 let hash = invoice.payment_hash;

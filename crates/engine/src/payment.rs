@@ -6,6 +6,8 @@
 //! | settled | work starts, all of it earned | refund owed | as held, else refund owed | nothing | the same |
 //! | cancelled, expired | the offer is over | | | work on it stops, and the customer is told | nothing |
 //!
+//! What comes over the other rail of an offer is [`crate::ecash`]'s.
+//!
 //! A payment is matched by its hash and by nothing else; equal amounts or times prove nothing.
 
 use openagents_types::{Draft, JobId, Msat, PaymentHash, Terms, Timestamp};
@@ -51,10 +53,14 @@ impl ProviderDesk {
         }
         if let Incoming::Settled { amount } = state
             && self.restored.contains(&id)
-            && is_locked(&job.state)
+            && (is_locked(&job.state) && job.state.hash() == Some(hash) || is_forgotten_ecash(job, hash))
         {
             return self.was_delivered(now, id, hash, amount, out);
         }
+        if self.on_another_rail(now, id, hash, state, out) {
+            return self.start_waiting(now, out);
+        }
+        let Some(job) = self.jobs.get(&id) else { return };
         match job.state.clone() {
             State::Offered { expires_at, .. } => self.while_offered(now, id, expires_at, state, out),
             State::Lapsing { hash, amount, until, why } => {
@@ -86,6 +92,8 @@ impl ProviderDesk {
     ) {
         let Some(invoice) = self.offered_invoice(id) else { return };
         let (hash, price) = (invoice.payment_hash, invoice.amount);
+        // Ecash that came in time is answered for first.
+        let is_over = self.jobs.get(&id).is_some_and(|job| job.awaits_ecash(now).is_none());
         match state {
             Incoming::Held { amount } => self.money_came(now, id, Funds::Held { hash, amount }, price, out),
             Incoming::Settled { amount } => {
@@ -94,20 +102,26 @@ impl ProviderDesk {
             }
             // The wallet was asked at the end of the quote, so this is the end of the offer: a
             // payment that reached it would have shown as held or settled.
-            Incoming::Cancelled => {
+            Incoming::Cancelled if is_over => {
                 let outcome = Outcome::Expired;
                 self.move_to(now, id, State::Closed { outcome, hash: Some(hash) }, out);
             }
-            Incoming::Open | Incoming::Expired | Incoming::Unknown if now >= expires_at => {
+            Incoming::Open | Incoming::Expired | Incoming::Unknown if is_over && now >= expires_at => {
                 let why = Why::new(EXPIRED, "the quote was not paid in time; nothing was charged");
                 self.void(now, id, hash, price, why, out);
             }
-            Incoming::Expired => {}
-            Incoming::Open | Incoming::Unknown => {}
+            Incoming::Cancelled | Incoming::Expired | Incoming::Open | Incoming::Unknown => {}
         }
     }
 
-    fn money_came(&mut self, now: Timestamp, id: JobId, funds: Funds, price: Msat, out: &mut Actions) {
+    pub(crate) fn money_came(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        funds: Funds,
+        price: Msat,
+        out: &mut Actions,
+    ) {
         let Some(job) = self.jobs.get(&id) else { return };
         let rank = rank(&job.request, price);
         if funds.amount() < price {
@@ -234,7 +248,7 @@ impl ProviderDesk {
     ) {
         let why = Why::new("late", "the payment came after the job was closed; it goes back");
         match (outcome, state) {
-            (Outcome::Settled { .. } | Outcome::Refunded { .. }, _) => self.forget(id),
+            (Outcome::Settled { .. } | Outcome::Refunded { .. }, _) => self.dismiss(id),
             (Outcome::Unpaid { work }, Incoming::Settled { amount }) => {
                 self.earn(now, id, hash, amount, out);
                 self.settle(now, id, amount, work.clone(), out);
@@ -245,14 +259,14 @@ impl ProviderDesk {
             }
             (Outcome::Unpaid { work }, Incoming::Held { amount }) => {
                 self.move_to(now, id, State::Delivered { hash, amount, work: work.clone() }, out);
-                out.push(self.settle_action(id, amount));
+                out.push(self.settle_action(id, hash, amount));
             }
             (_, Incoming::Held { .. }) => {
                 self.move_to(now, id, State::Returning { hash, why }, out);
                 out.push(Action::CancelHold(hash));
             }
             (_, Incoming::Open | Incoming::Cancelled | Incoming::Expired | Incoming::Unknown) => {
-                self.forget(id)
+                self.dismiss(id)
             }
         }
     }
@@ -271,13 +285,17 @@ impl ProviderDesk {
         out: &mut Actions,
     ) {
         self.earn(now, id, hash, amount, out);
+        if self.jobs.get(&id).is_some_and(|job| is_forgotten_ecash(job, hash)) {
+            self.turn_to_ecash(now, id, out);
+            self.watch_beside(id, out);
+        }
         self.stop_work(id, out);
         let outcome = Outcome::Settled { paid: amount };
         self.move_to(now, id, State::Closed { outcome, hash: Some(hash) }, out);
         self.start_waiting(now, out);
     }
 
-    fn earn(&self, now: Timestamp, id: JobId, hash: PaymentHash, amount: Msat, out: &mut Actions) {
+    pub(crate) fn earn(&self, now: Timestamp, id: JobId, hash: PaymentHash, amount: Msat, out: &mut Actions) {
         out.save(Record::Entry(Entry { at: now, job: id, hash, movement: Movement::Earned, amount }));
     }
 }
@@ -296,6 +314,12 @@ const fn is_locked(state: &State) -> bool {
         | State::Refunding { .. }
         | State::Closed { .. } => false,
     }
+}
+
+/// Whether a payment is ecash for a job that is only offered in the records: ours only if the job was delivered.
+fn is_forgotten_ecash(job: &Job, hash: PaymentHash) -> bool {
+    let is_offered = matches!(job.state, State::Offered { .. } | State::Lapsing { .. });
+    is_offered && job.ecash_hash() == Some(hash)
 }
 
 /// Whether a job may still be called off by its customer.

@@ -6,6 +6,7 @@ use openagents_types::{Draft, Invoice, JobId, Millis, Notice, PaymentHash, Times
 
 use crate::{
     Action, Actions, Input, Job, ProviderConfig, Record, Shift,
+    ecash::divert,
     job::{Outcome, State, Why, note_step},
     queue::Place,
     schedule::Schedule,
@@ -53,6 +54,13 @@ impl ProviderDesk {
             Input::RunFailed { job, fault } => self.run_failed(now, job, fault, out),
             Input::Held(held) => self.held(now, &held, out),
             Input::Shift(shift) => self.shift(now, shift, out),
+            Input::EcashRequested { job, outcome } => self.ecash_requested(job, outcome, out),
+            Input::Token(payment) => self.token(now, payment, out),
+            Input::TokenRefused { hash, reason } => {
+                if let Some(id) = self.job_for(hash) {
+                    self.token_refused(id, hash, &reason, out);
+                }
+            }
             _ => {}
         }
         self.start_waiting(now, out);
@@ -88,9 +96,10 @@ impl ProviderDesk {
                 }
                 self.move_to(now, id, State::Queued { funds, rank, attempts }, out);
             }
-            State::Closed { .. } => return self.forget(id),
+            State::Closed { .. } if self.jobs.get(&id).is_none_or(Job::is_over) => return self.forget(id),
             _ => {}
         }
+        self.watch_beside(id, out);
         self.nudge(now, id, out);
     }
 
@@ -101,17 +110,27 @@ impl ProviderDesk {
             State::Resolving => out.push(Action::Resolve(id)),
             State::Invoicing { price, .. } => {
                 let action = self.invoice_action(id, *price);
-                out.push(action);
+                let ecash = self.ecash_action(id);
+                ecash.into_iter().chain([action]).for_each(|action| out.push(action));
             }
-            State::Offered { invoice, .. } => out.push(Action::LookUpIncoming(invoice.payment_hash)),
+            State::Offered { invoice, .. } => {
+                out.push(Action::LookUpIncoming(invoice.payment_hash));
+                match (job.awaits_ecash(now), job.ecash_hash()) {
+                    (Some((hash, token)), _) => {
+                        out.push(Action::AcceptEcash { hash, token: token.clone() });
+                    }
+                    (None, Some(hash)) => out.push(Action::LookUpIncoming(hash)),
+                    (None, None) => {}
+                }
+            }
             State::Lapsing { hash, .. } => out.push(Action::LookUpIncoming(*hash)),
             State::Queued { funds, .. } | State::Running { funds, .. } => {
                 if let Some(hash) = funds.hash() {
                     out.push(Action::LookUpIncoming(hash));
                 }
             }
-            State::Delivered { amount, .. } => {
-                let action = self.settle_action(id, *amount);
+            State::Delivered { hash, amount, .. } => {
+                let action = self.settle_action(id, *hash, *amount);
                 out.push(action);
             }
             State::Returning { hash, .. } => out.push(Action::CancelHold(*hash)),
@@ -131,6 +150,7 @@ impl ProviderDesk {
     }
 
     fn due(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
+        self.watch_beside(id, out);
         let Some(job) = self.jobs.get(&id) else { return };
         let (received_at, changed_at) = (job.received_at, job.changed_at);
         match &job.state {
@@ -159,14 +179,13 @@ impl ProviderDesk {
 
     /// Whether the customer has no more use for a result.
     pub(crate) fn is_too_late(&self, now: Timestamp, id: JobId) -> bool {
-        self.jobs.get(&id).and_then(|job| job.request.expires_at).is_some_and(|deadline| now >= deadline)
+        self.jobs.get(&id).is_some_and(|job| now >= job.deadline())
     }
 
     /// When a job has to be looked at although nothing was heard.
     fn wake(&self, now: Timestamp, job: &Job) -> Timestamp {
-        let deadline = job.request.expires_at.unwrap_or(Timestamp::NEVER);
         let again = now.after(self.config.recheck);
-        match &job.state {
+        let next = match &job.state {
             State::Resolving => {
                 // A word is due once: when its time has come, only the end is waited for.
                 let (word, end) = (self.config.resolving_silence, self.config.job_timeout);
@@ -174,6 +193,7 @@ impl ProviderDesk {
                 if now < word { word.min(job.received_at.after(end)) } else { job.received_at.after(end) }
             }
             State::Invoicing { .. } => again.min(job.changed_at.after(self.config.quote_lifetime)),
+            State::Offered { .. } if job.awaits_ecash(now).is_some() => again,
             State::Offered { expires_at, .. } => {
                 if now < *expires_at {
                     *expires_at
@@ -185,14 +205,15 @@ impl ProviderDesk {
                 let slow = Millis(self.config.late_window.0 / 5).max(self.config.recheck);
                 if now < *until { now.after(slow).min(*until) } else { again }
             }
-            State::Queued { .. } => deadline,
+            State::Queued { .. } => job.deadline(),
             State::Running { since, announced: false, .. } => {
                 since.after(self.config.silence).max(now.after(Millis(1)))
             }
             State::Running { since, .. } => since.after(self.run_limit(job.id(), *since)),
             State::Delivered { .. } | State::Returning { .. } | State::Refunding { .. } => again,
             State::RefundOwed { .. } | State::Closed { .. } => Timestamp::NEVER,
-        }
+        };
+        next.min(self.wake_for_beside(now, job))
     }
 
     pub(crate) fn reschedule(&mut self, now: Timestamp, id: JobId) {
@@ -206,16 +227,26 @@ impl ProviderDesk {
     pub(crate) fn move_to(&mut self, now: Timestamp, id: JobId, state: State, out: &mut Actions) {
         let Some(mut job) = self.jobs.remove(&id) else { return };
         self.unindex(&job);
+        let state = divert(&mut job, state, out);
         note_step(&mut job.steps, now, state.word());
         job.state = state;
         job.changed_at = now;
         out.save(Record::Job(Box::new(job.clone())));
-        if job.state.is_closed() {
+        if job.is_over() {
             self.leave(id);
         } else {
             self.put(job);
             self.reschedule(now, id);
         }
+    }
+
+    /// Changes what is noted about a job whose state stays, and saves it.
+    pub(crate) fn amend(&mut self, id: JobId, change: impl FnOnce(&mut Job), out: &mut Actions) {
+        let Some(mut job) = self.jobs.remove(&id) else { return };
+        self.unindex(&job);
+        change(&mut job);
+        out.save(Record::Job(Box::new(job.clone())));
+        self.put(job);
     }
 
     /// Puts a job on the desk and saves it for the first time.
@@ -231,7 +262,7 @@ impl ProviderDesk {
 
     fn put(&mut self, job: Job) {
         let id = job.id();
-        for hash in [job.state.hash(), job.state.claim_hash()].into_iter().flatten() {
+        for hash in job.hashes() {
             self.by_hash.insert(hash, id);
         }
         match &job.state {
@@ -248,7 +279,7 @@ impl ProviderDesk {
     }
 
     fn unindex(&mut self, job: &Job) {
-        for hash in [job.state.hash(), job.state.claim_hash()].into_iter().flatten() {
+        for hash in job.hashes() {
             self.by_hash.remove(&hash);
         }
         self.unindex_counts(job);
@@ -267,7 +298,7 @@ impl ProviderDesk {
 
     /// Lets a recalled job go again, if it is still closed.
     pub(crate) fn dismiss(&mut self, id: JobId) {
-        if self.jobs.get(&id).is_some_and(|job| job.state.is_closed()) {
+        if self.jobs.get(&id).is_some_and(Job::is_over) {
             self.forget(id);
         }
     }

@@ -85,7 +85,7 @@ impl ProviderDesk {
     /// How long a run that began at `since` may take: the timeout, or less if the customer's own
     /// deadline comes earlier.
     pub(crate) fn run_limit(&self, id: JobId, since: Timestamp) -> Millis {
-        let deadline = self.jobs.get(&id).and_then(|job| job.request.expires_at).unwrap_or(Timestamp::NEVER);
+        let deadline = self.jobs.get(&id).map_or(Timestamp::NEVER, Job::deadline);
         Millis(self.config.job_timeout.0.min(deadline.since(since).0))
     }
 }

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Action, Actions, Ask, Job, PreimageSeed, Record,
-    customer::{CustomerDesk, Money, Reclaim},
+    customer::{Attempt, CustomerDesk, Money, Reclaim},
     job::{Outcome, State},
     provider::ProviderDesk,
     schedule::Schedule,
@@ -129,7 +129,7 @@ impl Facts {
             provider: delivery.provider,
             customer: ask.customer,
             price: payment.map_or(Msat::ZERO, |attempt| attempt.quote.price),
-            payment_hash: payment.map(|attempt| attempt.quote.invoice.payment_hash),
+            payment_hash: payment.map(Attempt::hash),
             result_sha256: delivery.sha256.clone(),
             asked_at: ask.asked_at,
             delivered_at: delivery.at,

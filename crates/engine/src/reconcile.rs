@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use openagents_types::{JobId, Millis, Msat, PaymentHash, Quote, Terms, Timestamp};
+use openagents_types::{JobId, Millis, Msat, PaymentHash, Quote, Rail, Terms, Timestamp};
 
 use crate::{
     Action, Actions, Engine, Job,
@@ -157,23 +157,32 @@ impl CustomerDesk {
     /// Whether a payment pays an offer that lies before us; then it is followed as our choice.
     fn recognise(&mut self, now: Timestamp, id: JobId, hash: PaymentHash, out: &mut Actions) -> bool {
         let Some(mut ask) = self.take(id) else { return false };
-        let paid = |quote: &Quote| quote.invoice.payment_hash == hash;
-        let Some(index) = ask.quotes.iter().position(paid) else {
+        let paid = |quote: &Quote| quote.rails().find(|(_, name, _)| *name == hash).map(|(rail, ..)| rail);
+        let found = ask.quotes.iter().enumerate().find_map(|(index, quote)| Some((index, paid(quote)?)));
+        let Some((index, rail)) = found else {
             self.put(ask);
             return false;
         };
         let quote = ask.quotes.swap_remove(index);
-        self.own_up(now, &mut ask, quote, out);
+        self.own_up(now, &mut ask, quote, rail, out);
         self.keep(now, ask, out);
         true
     }
 
     /// Takes an offer as the one that was chosen and paid before these records were restored.
-    pub(crate) fn own_up(&mut self, now: Timestamp, ask: &mut Ask, quote: Quote, out: &mut Actions) {
-        let hash = quote.invoice.payment_hash;
-        ask.doubts.retain(|doubt| *doubt != hash);
-        self.commit(now, ask, quote, out);
-        out.push(Action::LookUpOutgoing(hash));
+    pub(crate) fn own_up(
+        &mut self,
+        now: Timestamp,
+        ask: &mut Ask,
+        quote: Quote,
+        rail: Rail,
+        out: &mut Actions,
+    ) {
+        self.commit(now, ask, quote, rail, out);
+        if let Some(hash) = ask.current().map(Attempt::hash) {
+            ask.doubts.retain(|doubt| *doubt != hash);
+            out.push(Action::LookUpOutgoing(hash));
+        }
         if !matches!(ask.phase, Phase::Closed { .. }) {
             ask.phase = Phase::Waiting;
         }

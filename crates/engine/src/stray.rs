@@ -34,7 +34,8 @@ pub struct HeldPayment {
 impl ProviderDesk {
     /// Something may be held that we know nothing of.
     pub(crate) fn expect_strays(&mut self, now: Timestamp) {
-        if self.config.escrow && self.strays.is_none() {
+        let can_hold = self.config.escrow || self.config.ecash_lock.is_some();
+        if can_hold && self.strays.is_none() {
             self.strays = Some(now.after(GRACE));
         }
     }
@@ -51,7 +52,12 @@ impl ProviderDesk {
     /// may be known all the same: its request came in again and was taken back before it had an invoice again.
     pub(crate) fn held(&mut self, now: Timestamp, held: &[HeldPayment], out: &mut Actions) {
         self.strays = None;
-        let ours = |payment: &&HeldPayment| self.config.seed.preimage(payment.job).hash() == payment.hash;
+        let seed = &self.config.seed;
+        let ours = |payment: &&HeldPayment| {
+            [seed.preimage(payment.job), seed.ecash_preimage(payment.job)]
+                .iter()
+                .any(|preimage| preimage.hash() == payment.hash)
+        };
         let strays: Vec<_> = held.iter().filter(ours).filter(|payment| !self.knows(payment.hash)).collect();
         for payment in &strays {
             // A job in hand will know it once it has its invoice again, or end without.

@@ -52,6 +52,7 @@ fn quote(job: u8, price: u64, terms: Terms) -> Input {
         invoice,
         eta: None,
         terms,
+        ecash: None,
     })
 }
 

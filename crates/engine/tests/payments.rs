@@ -11,8 +11,8 @@ use openagents_engine::{
 };
 use openagents_types::{
     CustomerKey, DayBudget, EventId, Feedback, InputType, Invoice, JobId, JobInput, JobKind, JobRequest,
-    JobResult, JobSpec, Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Quote, Status, Terms,
-    Timestamp,
+    JobResult, JobSpec, Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Quote, Rail, Status,
+    Terms, Timestamp,
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -53,6 +53,7 @@ fn quote(job: u8) -> Quote {
         invoice,
         eta: None,
         terms: Terms::Escrow,
+        ecash: None,
     }
 }
 
@@ -88,7 +89,13 @@ fn a_bought_job_that_is_over_leaves_memory_again_after_its_payment_was_heard_of_
     let mut over = ask(1);
     over.phase = Phase::Closed { outcome: AskOutcome::Delivered };
     let money = Money::Settled { preimage: PREIMAGE, fee: Msat::ZERO, reclaim: Reclaim::No };
-    over.attempts.push(Attempt { quote: quote(1), since: NOW, money });
+    over.attempts.push(Attempt {
+        quote: quote(1),
+        since: NOW,
+        money,
+        rail: Rail::Bolt11,
+        handed_over: false,
+    });
     let mut engine = engine();
     engine.handle(NOW, Input::Recall(Box::new(Record::Ask(Box::new(over)))));
     let state = Outgoing::Settled { preimage: PREIMAGE, fee: Msat::ZERO };
@@ -106,6 +113,7 @@ fn a_sold_job_that_is_closed_leaves_memory_again_after_its_refund_was_heard_of_t
         state,
         steps: Vec::new(),
         doubts: Vec::new(),
+        ecash: None,
     };
     for input in [
         Input::Outgoing { hash: PREIMAGE.hash(), state: Outgoing::Pending },
@@ -133,6 +141,7 @@ fn debtor() -> Engine {
         state: owed,
         steps: Vec::new(),
         doubts: Vec::new(),
+        ecash: None,
     };
     engine.handle(NOW, Input::Recall(Box::new(Record::Job(Box::new(job)))));
     engine.handle(NOW, Input::Ask(Box::new(ask(2))));
@@ -278,6 +287,7 @@ fn refusal() -> Feedback {
         expires_at: None,
         eta: None,
         terms: Terms::Prepaid,
+        ecash: None,
         code: Some("input".into()),
         created_at: NOW,
     }
@@ -335,7 +345,13 @@ fn whoever_has_to_fetch_the_inputs_first_is_waited_for_longer() {
 fn a_refund_for_a_job_that_was_delivered_after_all_is_booked_where_it_is() {
     let mut bought = ask(1);
     let money = Money::Settled { preimage: PREIMAGE, fee: Msat::ZERO, reclaim: Reclaim::No };
-    bought.attempts.push(Attempt { quote: quote(1), since: NOW, money });
+    bought.attempts.push(Attempt {
+        quote: quote(1),
+        since: NOW,
+        money,
+        rail: Rail::Bolt11,
+        handed_over: false,
+    });
     bought.phase = Phase::Closed { outcome: AskOutcome::Delivered };
     let (id, claim) = (bought.id, PaymentHash::from_bytes([6; 32]));
     let mut engine = engine();

@@ -49,6 +49,7 @@ fn delivered(work: bool) -> Job {
         changed_at: NOW,
         state,
         doubts: Vec::new(),
+        ecash: None,
         steps,
     }
 }
@@ -154,6 +155,7 @@ fn quote(n: u8) -> Quote {
         invoice,
         eta: None,
         terms: Terms::Escrow,
+        ecash: None,
     }
 }
 

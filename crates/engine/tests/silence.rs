@@ -144,6 +144,7 @@ fn processing(provider: ProviderKey) -> Input {
         expires_at: None,
         eta: None,
         terms: Terms::Prepaid,
+        ecash: None,
         code: None,
         created_at: NOW,
     })

@@ -175,6 +175,7 @@ fn an_invoice_serves_either_a_job_or_a_hand() {
             invoice: invoice(1),
             eta: None,
             terms: Terms::Prepaid,
+            ecash: None,
         })
     };
     let mut offered = Engine::new(config(None));

@@ -436,7 +436,7 @@ impl Driver {
 
     /// Hands one input to the engine. A payment that no job in memory knows is looked up first.
     fn input(&mut self, now: Timestamp, input: Input, pending: &mut Pending) {
-        if let Input::Incoming { hash, .. } | Input::Outgoing { hash, .. } = &input
+        if let Some(hash) = recall::payment(&input)
             && !self.engine.knows(*hash)
         {
             match self.store.record_for(*hash) {

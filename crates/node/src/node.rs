@@ -320,6 +320,7 @@ impl Builder {
         let escrow = wallets::holds(wallet.as_ref()).await;
         let mut engine = self.engine_config(&backends, network, escrow);
         engine.customer.budget = budget;
+        wallets::trade_ecash(&mut engine, wallet.as_ref(), &self.options.config.wallet.cashu);
         let pages = resolver.clone();
         let resolver = resolver.with_events(self.events(&relays, &reader));
         let audit = AuditLog::default();

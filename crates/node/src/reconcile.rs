@@ -239,8 +239,8 @@ fn open_of_bought(ask: &Ask) -> Vec<(Name, Open)> {
             word,
         };
         match &attempt.money {
-            Money::Pending => all.push(((attempt.quote.invoice.payment_hash, false), open("pending"))),
-            Money::Doubtful => all.push(((attempt.quote.invoice.payment_hash, false), open("doubtful"))),
+            Money::Pending => all.push(((attempt.hash(), false), open("pending"))),
+            Money::Doubtful => all.push(((attempt.hash(), false), open("doubtful"))),
             Money::Settled { reclaim: Reclaim::Claimed { claim }, .. } => {
                 all.push(((claim.payment_hash, true), open("claimed back")));
             }

@@ -1,5 +1,7 @@
 //! Money: every call to the wallet, checked once more before anything is sent, and reported in the
-//! engine's words. A call that times out is not reported at all; the engine asks again.
+//! engine's words; `ecash` has what a wallet of ecash can do besides. A call that times out is not reported at all; the engine asks again.
+
+mod ecash;
 
 use std::{
     collections::HashSet,
@@ -10,6 +12,7 @@ use openagents_engine::{Action, HeldPayment, Incoming, Input, InvoiceFor, Outgoi
 use openagents_types::{Invoice, Millis, Msat, Network, PaymentHash, Preimage, Timestamp};
 use openagents_wallet::{
     HistoryFilter, MakeInvoice, Pay, Transaction, Wallet, WalletError, WalletEvent, Which, bolt11,
+    ecash::RequestEcash,
 };
 use tokio::sync::Semaphore;
 
@@ -67,7 +70,11 @@ impl Till {
         let inner = self.0.clone();
         let Some(asking) = Asking::begin(&inner, &action) else { return };
         self.0.tasks.spawn_until_stop(async move {
-            let lane = if matches!(action, Action::Pay { .. }) { &inner.payments } else { &inner.calls };
+            let lane = if matches!(action, Action::Pay { .. } | Action::LockEcash { .. }) {
+                &inner.payments
+            } else {
+                &inner.calls
+            };
             let Ok(_permit) = lane.acquire().await else { return };
             let answer = inner.carry_out(action).await;
             // The engine may ask the same at once, now that it hears the answer.
@@ -108,6 +115,8 @@ enum Question {
     ReadSent,
     ReadHeld,
     Pay(PaymentHash),
+    RequestEcash(PaymentHash),
+    AcceptEcash(PaymentHash),
 }
 
 impl Question {
@@ -121,6 +130,9 @@ impl Question {
             Action::ReadSent { .. } => Self::ReadSent,
             Action::ReadHeld { .. } => Self::ReadHeld,
             Action::Pay { invoice, .. } => Self::Pay(invoice.payment_hash),
+            Action::LockEcash { ask, .. } => Self::Pay(ask.hash),
+            Action::RequestEcash { hash, .. } => Self::RequestEcash(*hash),
+            Action::AcceptEcash { hash, .. } => Self::AcceptEcash(*hash),
             _ => return None,
         })
     }
@@ -163,7 +175,7 @@ impl Inner {
             Action::LookUpOutgoing(hash) => {
                 crate::failpoint::hit("wallet.lookup");
                 let state = wallet.lookup_outgoing(hash).await;
-                outgoing(hash, state)
+                Some(ecash::with_cost(wallet, outgoing(hash, state)?).await)
             }
             Action::ReadSent { since } => read_sent(wallet, since).await,
             Action::ReadHeld { since } => read_held(wallet, since).await,
@@ -173,6 +185,15 @@ impl Inner {
                 crate::failpoint::hit("wallet.pay.after");
                 input
             }
+            Action::RequestEcash { job, amount, hash, locktime, expires_at } => {
+                let description = format!("job {job}");
+                let request = RequestEcash { amount, hash, locktime, expires_at, description };
+                ecash::request(wallet, job, request).await
+            }
+            Action::LockEcash { ask, amount, max_fee, first } => {
+                ecash::lock(wallet, ecash::Lock { ask, amount, max_fee, first }).await
+            }
+            Action::AcceptEcash { hash, token } => ecash::accept(wallet, hash, &token).await,
             _ => None,
         }
     }
@@ -411,6 +432,8 @@ fn without_wallet(action: Action) -> Option<Input> {
             let reason = String::from("no wallet is connected");
             Some(Input::Outgoing { hash: invoice.payment_hash, state: Outgoing::Failed { reason } })
         }
+        Action::RequestEcash { job, .. } => Some(ecash::not_requested(job, "no wallet is connected".into())),
+        Action::LockEcash { ask, .. } => Some(ecash::failed(ask.hash, "no wallet is connected".into())),
         Action::ReadSent { .. } => Some(Input::Sent(Sent::Told(Vec::new()))),
         _ => None,
     }

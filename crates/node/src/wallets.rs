@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use nostr::{Keys, RelayUrl as NostrUrl, SecretKey};
 use openagents_api::TransactionView;
+use openagents_engine::Config;
 use openagents_relay::{Hub, RelayUrl};
-use openagents_types::{DayBudget, Msat, Network};
+use openagents_types::{DayBudget, Millis, Msat, Network};
 use openagents_wallet::{
     Transaction, Wallet,
     child::{Child, Program},
@@ -16,6 +17,7 @@ use serde_json::json;
 
 use crate::{
     clock,
+    config::CashuSettings,
     home::{Home, HomeError},
     link::RelayLink,
     runtime::Tasks,
@@ -89,6 +91,18 @@ pub(crate) async fn holds(wallet: Option<&Arc<dyn Wallet>>) -> bool {
         Some(wallet) => wallet.info().await.is_ok_and(|info| info.hold),
         None => false,
     }
+}
+
+/// Has the engine trade with ecash, if the wallet has some: as a provider that takes it, and as a customer of the
+/// mints that the settings trust.
+pub(crate) fn trade_ecash(engine: &mut Config, wallet: Option<&Arc<dyn Wallet>>, settings: &CashuSettings) {
+    if wallet.is_none_or(|wallet| wallet.ecash().is_none()) {
+        return;
+    }
+    if let Some(provider) = &mut engine.provider {
+        provider.ecash_lock = Some(Millis::from_secs(settings.lock_s));
+    }
+    engine.customer.mints.clone_from(&settings.mints);
 }
 
 /// The testnet wallet service of an offline node.
@@ -193,5 +207,6 @@ pub(crate) fn transaction_view(row: &Transaction) -> TransactionView {
         fee_msat: row.fee.get(),
         description: row.description.clone(),
         at: row.at.millis(),
+        rail: row.rail.word().into(),
     }
 }

@@ -6,7 +6,7 @@ use openagents_types::{
 };
 
 use crate::{
-    DecodeError, EncodeError, Keyring, Verified,
+    DecodeError, EncodeError, Keyring, Verified, ecash,
     message::{created_at, provider, seal, sendable},
     tags::{self, Raw, make},
 };
@@ -61,18 +61,13 @@ pub(crate) fn encode(
 
 fn words(draft: &Draft) -> Option<Words> {
     Some(match draft {
-        Draft::Quote { invoice, expires_at, eta, terms } => {
+        Draft::Quote { invoice, expires_at, eta, terms, ecash } => {
             let mut extra = vec![
                 make([tags::EXPIRATION, &expires_at.secs().to_string()]),
-                make([
-                    tags::TERMS,
-                    match terms {
-                        Terms::Escrow => "escrow",
-                        Terms::Prepaid => "prepaid",
-                    },
-                ]),
+                make([tags::TERMS, terms.word()]),
             ];
             extra.extend(eta.map(|eta| make([tags::ETA, &eta.0.to_string()])));
+            extra.extend(ecash.as_ref().map(ecash::tag));
             Words {
                 status: "payment-required",
                 message: format!("pay {} and I do it", invoice.amount),
@@ -88,6 +83,7 @@ fn words(draft: &Draft) -> Option<Words> {
         Draft::Result { .. }
         | Draft::Cancel { .. }
         | Draft::RefundClaim { .. }
+        | Draft::Ecash { .. }
         | Draft::Receipt(_)
         | Draft::Countersign { .. } => return None,
     })
@@ -148,6 +144,7 @@ pub(crate) fn decode(event: &Verified, keys: &mut Keyring) -> Result<Feedback, D
         } else {
             Terms::Prepaid
         },
+        ecash: ecash::asked(&found),
         code: tags::first(&found, tags::CODE).map(str::to_owned),
         created_at: created_at(event),
     })

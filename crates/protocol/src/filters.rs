@@ -3,13 +3,13 @@
 use nostr::{Alphabet, Filter, Kind, SingleLetterTag, Timestamp as Seconds};
 use openagents_types::{EventId, JobId, JobKind, ProviderKey, Timestamp};
 
-use crate::{receipt, refund};
+use crate::{ecash, receipt, refund};
 
 /// How many countersignatures are fetched again with each subscription: those of a busy day that were missed
 /// while the node was down.
 const COUNTERSIGNATURES: usize = 500;
 
-/// What a provider needs to hear: requests it could serve, cancellations, claims addressed to it, and
+/// What a provider needs to hear: requests it could serve, cancellations, claims and ecash addressed to it, and
 /// countersignatures of its receipts.
 pub fn for_provider(kinds: &[JobKind], provider: ProviderKey, since: Timestamp) -> Vec<Filter> {
     let since = Seconds::from(since.secs());
@@ -20,7 +20,9 @@ pub fn for_provider(kinds: &[JobKind], provider: ProviderKey, since: Timestamp) 
         Filter::new().kind(Kind::from(kind)).custom_tag(key, provider.to_hex())
     };
     let countersigned = addressed(receipt::COUNTERSIGNATURE).limit(COUNTERSIGNATURES);
-    vec![requests, cancels, addressed(refund::KIND), countersigned]
+    // For jobs that are older the lock has ended, or soon will.
+    let paid = addressed(ecash::KIND).since(since);
+    vec![requests, cancels, addressed(refund::KIND), paid, countersigned]
 }
 
 /// What a customer needs to hear about one of its jobs.

@@ -6,6 +6,7 @@
 
 pub mod ad;
 mod cancel;
+mod ecash;
 mod feedback;
 pub mod filters;
 pub mod heartbeat;

@@ -2,14 +2,14 @@
 
 use nostr::{Keys, PublicKey};
 use openagents_types::{
-    Cancel, CustomerKey, Draft, Encryption, Feedback, JobId, JobRequest, JobResult, ProviderKey, RefundClaim,
-    Timestamp,
+    Cancel, CustomerKey, Draft, EcashPayment, Encryption, Feedback, JobId, JobRequest, JobResult,
+    ProviderKey, RefundClaim, Timestamp,
 };
 
 use crate::{
     Keyring, Limits, Verified,
     ad::Ad,
-    cancel, feedback, heartbeat,
+    cancel, ecash, feedback, heartbeat,
     ingress::check_tags,
     keyring::Sealed,
     receipt::{self, Countersignature, ReceivedReceipt},
@@ -29,6 +29,8 @@ pub enum Message {
     Cancels(Vec<Cancel>),
     /// A refund claimed (kind 7009).
     RefundClaim(RefundClaim),
+    /// Ecash handed over (kind 7013).
+    Ecash(EcashPayment),
     /// A work receipt (kind 7010).
     Receipt(Box<ReceivedReceipt>),
     /// A customer's word that a receipt is right (kind 7011).
@@ -133,6 +135,7 @@ pub fn decode(event: &Verified, keys: &mut Keyring) -> Result<Message, DecodeErr
         6000..=6999 | 7500..=7599 => result::decode(event, keys).map(Message::Result),
         7000 => feedback::decode(event, keys).map(Message::Feedback),
         refund::KIND => refund::decode(event, keys).map(Message::RefundClaim),
+        ecash::KIND => ecash::decode(event, keys).map(Message::Ecash),
         receipt::RECEIPT => receipt::decode(event, keys).map(|receipt| Message::Receipt(Box::new(receipt))),
         receipt::COUNTERSIGNATURE => receipt::decode_countersignature(event).map(Message::Countersignature),
         heartbeat::KIND => Ok(Message::Heartbeat(heartbeat::decode(event))),
@@ -158,9 +161,10 @@ pub fn encode_provider(
             feedback::encode(request, draft, keys, ring, now)
         }
         Draft::Receipt(said) => receipt::encode(request, said, keys, ring, now),
-        Draft::Cancel { .. } | Draft::RefundClaim { .. } | Draft::Countersign { .. } => {
-            Err(EncodeError::WrongSide)
-        }
+        Draft::Cancel { .. }
+        | Draft::RefundClaim { .. }
+        | Draft::Ecash { .. }
+        | Draft::Countersign { .. } => Err(EncodeError::WrongSide),
     }
 }
 
@@ -177,6 +181,7 @@ pub fn encode_customer(
     match draft {
         Draft::Cancel { provider, reason } => Ok(cancel::encode(job, *provider, reason, keys, now)),
         Draft::RefundClaim { provider, invoice } => refund::encode(job, *provider, invoice, keys, now),
+        Draft::Ecash { provider, hash, token } => ecash::encode(job, *provider, (*hash, token), keys, now),
         Draft::Countersign { .. } => receipt::countersign(job, draft, keys, now),
         Draft::Quote { .. }
         | Draft::Notice(_)

@@ -22,6 +22,8 @@ pub(crate) const LNURL: &str = "lnurl";
 pub(crate) const EXPIRATION: &str = "expiration";
 /// Ours: how long a quoted job will probably take, in milliseconds.
 pub(crate) const ETA: &str = "eta";
+/// Ours, in quotes: the ecash that is taken instead.
+pub(crate) const CASHU: &str = "cashu";
 /// Ours: `escrow` or `prepaid`.
 pub(crate) const TERMS: &str = "terms";
 /// Ours: a machine-readable reason.
@@ -41,7 +43,7 @@ pub(crate) const DIGEST: &str = "x";
 pub(crate) fn carries_payload(name: &str) -> bool {
     matches!(
         name,
-        INPUT | PARAM | REQUEST | DESCRIPTION | AMOUNT | BOLT11 | "proof" | "cashu" | "input" | "content"
+        INPUT | PARAM | REQUEST | DESCRIPTION | AMOUNT | BOLT11 | CASHU | "proof" | "input" | "content"
     )
 }
 

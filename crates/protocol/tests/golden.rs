@@ -16,8 +16,9 @@ use openagents_protocol::{
     request,
 };
 use openagents_types::{
-    ContentHash, Draft, EventId, Invoice, JobInput, JobKind, JobRequest, JobSpec, Millis, Msat, Network,
-    Notice, Param, PaymentHash, ProviderKey, Receipt, ReceiptSalt, Terms, Timestamp, Usage,
+    ContentHash, Draft, EcashAsk, EcashToken, EventId, Invoice, JobInput, JobKind, JobRequest, JobSpec,
+    Millis, Msat, Network, Notice, Param, PaymentHash, ProviderKey, Receipt, ReceiptSalt, Terms, Timestamp,
+    Usage,
 };
 use serde_json::{Value, json};
 
@@ -81,6 +82,15 @@ fn receipt(request: &JobRequest) -> Receipt {
     }
 }
 
+fn ecash_ask() -> EcashAsk {
+    EcashAsk {
+        request: "creqApWF0gaNhdGVub3N0cmFheGA".into(),
+        hash: PaymentHash::from_bytes([6; 32]),
+        locktime: Timestamp::from_secs(1_800_001_890),
+        mints: vec!["https://mint.example".into(), "https://other.example".into()],
+    }
+}
+
 fn answers() -> Vec<(&'static str, Draft)> {
     let refused = Notice::Refused {
         code: "bid-too-low".into(),
@@ -92,9 +102,18 @@ fn answers() -> Vec<(&'static str, Draft)> {
         expires_at: Timestamp::from_secs(1_800_000_090),
         eta: Some(Millis(1_500)),
         terms: Terms::Escrow,
+        ecash: None,
+    };
+    let both = Draft::Quote {
+        invoice: invoice(),
+        expires_at: Timestamp::from_secs(1_800_000_090),
+        eta: None,
+        terms: Terms::Prepaid,
+        ecash: Some(ecash_ask()),
     };
     vec![
         ("quote", quote),
+        ("quote-cashu", both),
         ("processing", Draft::Notice(Notice::Processing { message: "paid; 3 jobs ahead of yours".into() })),
         ("partial", Draft::Partial { index: 0, text: "Greet".into() }),
         ("error", Draft::Notice(refused)),
@@ -169,6 +188,9 @@ fn sealed() -> Vec<(String, Verified)> {
     let claim = Draft::RefundClaim { provider: provider(), invoice: invoice() };
     let claim = encode_customer(request.id, &claim, &keys(CUSTOMER), NOW).unwrap();
     events.push(("refund-claim".to_owned(), claim));
+    let (hash, token) = (ecash_ask().hash, EcashToken::new("cashuBo2FteBFodHRwczovL21pbnQ".into()));
+    let ecash = Draft::Ecash { provider: provider(), hash, token };
+    events.push(("ecash".to_owned(), encode_customer(request.id, &ecash, &keys(CUSTOMER), NOW).unwrap()));
     let (seller, mut ring) = (keys(PROVIDER), Keyring::new(keys(PROVIDER)));
     let receipt = Draft::Receipt(Box::new(receipt(&request)));
     events

@@ -6,8 +6,9 @@ use openagents_protocol::{
     Keyring, Limits, Message, Verified, accept, decode, encode_customer, encode_provider, is_request, request,
 };
 use openagents_types::{
-    Draft, Encryption, InputType, Invoice, JobInput, JobKind, JobSpec, Millis, Msat, Network, Notice, Param,
-    PaymentHash, ProviderKey, Status, Terms, Timestamp,
+    CustomerKey, Draft, EcashAsk, EcashPayment, EcashToken, Encryption, InputType, Invoice, JobInput,
+    JobKind, JobSpec, Millis, Msat, Network, Notice, Param, PaymentHash, ProviderKey, Status, Terms,
+    Timestamp,
 };
 use proptest::prelude::*;
 
@@ -123,8 +124,19 @@ fn every_answer_reads_back_plain_and_encrypted() {
             decode(&said, &mut ring(1)).unwrap()
         };
         let expires_at = Timestamp::from_secs(1_090);
-        let quote =
-            Draft::Quote { invoice: invoice(), expires_at, eta: Some(Millis(1_500)), terms: Terms::Escrow };
+        let ask = EcashAsk {
+            request: "creqApWF0".into(),
+            hash: PaymentHash::from_bytes([6; 32]),
+            locktime: Timestamp::from_secs(2_890),
+            mints: vec!["https://mint.example".into()],
+        };
+        let quote = Draft::Quote {
+            invoice: invoice(),
+            expires_at,
+            eta: Some(Millis(1_500)),
+            terms: Terms::Escrow,
+            ecash: Some(ask.clone()),
+        };
         let Message::Feedback(read) = say(&quote) else { panic!() };
         assert_eq!(
             (read.status, read.job, read.provider),
@@ -135,6 +147,7 @@ fn every_answer_reads_back_plain_and_encrypted() {
             (read.eta, read.terms, read.expires_at),
             (Some(Millis(1_500)), Terms::Escrow, Some(expires_at))
         );
+        assert_eq!(read.ecash, Some(ask), "encrypted: {encrypt}");
 
         let Message::Feedback(read) = say(&Draft::Partial { index: 0, text: "a piece".into() }) else {
             panic!()
@@ -188,6 +201,40 @@ fn customers_words_read_back() {
     let Ok(Message::RefundClaim(read)) = decode(&said, &mut ring(2)) else { panic!() };
     assert_eq!((read.job, read.bolt11), (job, invoice().bolt11));
     assert!(decode(&said, &mut ring(3)).is_err());
+
+    let (hash, token) = (PaymentHash::from_bytes([6; 32]), EcashToken::new("cashuBo2Fte".into()));
+    let ecash = Draft::Ecash { provider: provider_key(), hash, token: token.clone() };
+    let said = encode_customer(job, &ecash, &keys(1), NOW).unwrap();
+    assert!(!said.json().contains(token.expose()), "only the provider reads a token");
+    let Ok(Message::Ecash(read)) = decode(&said, &mut ring(2)) else { panic!() };
+    let by = CustomerKey::from_bytes(keys(1).public_key().to_bytes());
+    assert_eq!(read, EcashPayment { job, by, hash, token });
+    assert!(decode(&said, &mut ring(3)).is_err());
+    let long = Draft::Ecash { provider: provider_key(), hash, token: EcashToken::new("x".repeat(70_000)) };
+    assert!(encode_customer(job, &long, &keys(1), NOW).is_err(), "no relay would carry it");
+}
+
+#[test]
+fn ecash_that_is_not_asked_for_as_written_is_not_asked_for() {
+    let hash = "06".repeat(32);
+    let asked = |parts: &[&str]| {
+        let amount: &[&str] = &["amount", "1000", "lnbcrt1x"];
+        let said = event(7000, "", &[&["e", JOB], &["status", "payment-required"], amount, parts]);
+        let Ok(Message::Feedback(read)) = decode(&said, &mut ring(1)) else { panic!("{parts:?}") };
+        assert_eq!(read.bolt11.as_deref(), Some("lnbcrt1x"), "the invoice is left");
+        read.ecash
+    };
+    assert!(asked(&["cashu", "creqAx", &hash, "2890", "https://mint.example"]).is_some());
+    assert!(asked(&["cashu", "creqAx", &hash, "2890"]).is_some_and(|ask| ask.mints.is_empty()));
+    for wrong in [
+        &["cashu"] as &[&str],
+        &["cashu", "creqAx", &hash],
+        &["cashu", "cashuBx", &hash, "2890"],
+        &["cashu", "creqAx", "06", "2890"],
+        &["cashu", "creqAx", &hash, "soon"],
+    ] {
+        assert_eq!(asked(wrong), None, "{wrong:?}");
+    }
 }
 
 fn event(kind: u16, content: &str, tags: &[&[&str]]) -> Verified {

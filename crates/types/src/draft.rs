@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ContentHash, EventId, Invoice, Millis, Msat, ProviderKey, Receipt, Terms, Timestamp};
+use crate::{
+    ContentHash, EcashAsk, EcashToken, EventId, Invoice, Millis, Msat, PaymentHash, ProviderKey, Receipt,
+    Terms, Timestamp,
+};
 
 /// Something to say about one job. `openagents-protocol` knows how to write each on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +21,8 @@ pub enum Draft {
         eta: Option<Millis>,
         /// When the money becomes mine.
         terms: Terms,
+        /// What I take instead.
+        ecash: Option<EcashAsk>,
     },
     /// Provider: a word on how things stand.
     Notice(Notice),
@@ -48,6 +53,15 @@ pub enum Draft {
         provider: ProviderKey,
         /// The invoice, for exactly the amount owed.
         invoice: Invoice,
+    },
+    /// Customer: here is the ecash that you asked for.
+    Ecash {
+        /// Who asked for it, and so who can read this.
+        provider: ProviderKey,
+        /// What the payment is called.
+        hash: PaymentHash,
+        /// The ecash.
+        token: EcashToken,
     },
     /// Provider: this is what I did and what I got for it.
     Receipt(Box<Receipt>),

@@ -9,6 +9,7 @@
 
 mod budget;
 mod draft;
+mod ecash;
 mod id;
 mod invoice;
 mod job;
@@ -21,6 +22,7 @@ mod time;
 
 pub use budget::{DayBudget, OverBudget};
 pub use draft::{Draft, Notice};
+pub use ecash::{EcashAsk, EcashPayment, EcashToken, LOCK_MARGIN, Rail};
 pub use id::{
     ContentHash, CustomerKey, EventId, HexError, JobId, PaymentHash, Preimage, ProviderKey, ReceiptSalt,
 };

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CustomerKey, EventId, Invoice, JobId, Millis, Msat, ProviderKey, Timestamp};
+use crate::{
+    CustomerKey, EcashAsk, EventId, Invoice, JobId, Millis, Msat, PaymentHash, ProviderKey, Rail, Timestamp,
+};
 
 /// A provider's price for a job, after its invoice was decoded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,18 +23,40 @@ pub struct Quote {
     pub expires_at: Timestamp,
     /// How long the provider expects to take, if it says.
     pub eta: Option<Millis>,
-    /// When the provider can take the money.
+    /// When the provider can take the money of the invoice.
     pub terms: Terms,
+    /// What it takes instead of the invoice being paid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ecash: Option<EcashAsk>,
+}
+
+impl Quote {
+    /// Every way it can be paid, what the payment is then called, and when the provider can take the money.
+    pub fn rails(&self) -> impl Iterator<Item = (Rail, PaymentHash, Terms)> + use<> {
+        let invoice = (Rail::Bolt11, self.invoice.payment_hash, self.terms);
+        let ecash = self.ecash.as_ref().map(|ecash| (Rail::Cashu, ecash.hash, Terms::Escrow));
+        std::iter::once(invoice).chain(ecash)
+    }
 }
 
 /// When a provider can take the money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Terms {
-    /// The payment is locked in a hold invoice and settled on delivery; a failure releases it.
+    /// The payment is locked, in a hold invoice or as ecash, and settled on delivery; a failure releases it.
     Escrow,
     /// The payment is the provider's when it arrives; a failure owes a refund.
     Prepaid,
+}
+
+impl Terms {
+    /// Its word, such as `escrow`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Escrow => "escrow",
+            Self::Prepaid => "prepaid",
+        }
+    }
 }
 
 /// A feedback event (NIP-90 kind 7000) as it was read.
@@ -60,6 +84,8 @@ pub struct Feedback {
     pub eta: Option<Millis>,
     /// When the provider can take the money; prepaid unless it says otherwise.
     pub terms: Terms,
+    /// The ecash that is taken instead of the amount by invoice.
+    pub ecash: Option<EcashAsk>,
     /// A machine-readable reason, such as `bid-too-low` or `refund-owed`.
     pub code: Option<String>,
     /// When the provider says it was written.

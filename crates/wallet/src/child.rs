@@ -233,7 +233,13 @@ impl std::fmt::Debug for Child {
 impl Child {
     /// A wallet that `program` will be, once the supervisor runs.
     pub fn new(program: Program, clock: fn() -> Timestamp) -> (Self, Supervisor) {
-        let info = Info { alias: String::new(), network: program.network, hold: false, notifications: false };
+        let info = Info {
+            alias: String::new(),
+            network: program.network,
+            hold: false,
+            ecash: false,
+            notifications: false,
+        };
         let shared = Arc::new(Shared {
             lines: Mutex::default(),
             waiting: Mutex::default(),

@@ -6,12 +6,13 @@
 //!
 //! [`nwc`] speaks NIP-47 to any wallet that does, [`child`] to one that is a program of its own; [`testnet`] is a wallet service that speaks it back,
 //! with real BOLT11 invoices and real preimages and no network behind them. [`bolt11`] reads
-//! invoices, [`destination`] whatever else a person may paste to have it paid, and [`lnurl`] what servers that make
+//! invoices, [`ecash`] is what a wallet with ecash of mints can do besides, [`destination`] whatever else a person may paste to have it paid, and [`lnurl`] what servers that make
 //! invoices say. [`link`] is how a wallet reaches a relay.
 
 pub mod bolt11;
 pub mod child;
 pub mod destination;
+pub mod ecash;
 pub mod link;
 pub mod lnurl;
 mod nip47;
@@ -19,7 +20,7 @@ pub mod nwc;
 pub mod testnet;
 
 use async_trait::async_trait;
-use openagents_types::{Invoice, Millis, Msat, Network, OverBudget, PaymentHash, Preimage, Timestamp};
+use openagents_types::{Invoice, Millis, Msat, Network, OverBudget, PaymentHash, Preimage, Rail, Timestamp};
 use tokio::sync::mpsc;
 
 /// A wallet. All amounts are in millisatoshis.
@@ -93,6 +94,11 @@ pub trait Wallet: Send + Sync {
         Err(WalletError::NotImplemented(method.into()))
     }
 
+    /// The ecash that it has and can lock, if it is such a wallet.
+    fn ecash(&self) -> Option<&dyn ecash::Ecash> {
+        None
+    }
+
     /// What the wallet says by itself from now on: hints that come sooner than a look-up would.
     fn events(&self) -> mpsc::Receiver<WalletEvent>;
 }
@@ -106,6 +112,8 @@ pub struct Info {
     pub network: Network,
     /// Whether it can lock payments.
     pub hold: bool,
+    /// Whether it can lock ecash, and take what is locked for it ([`Wallet::ecash`]).
+    pub ecash: bool,
     /// Whether it says by itself when payments change.
     pub notifications: bool,
 }
@@ -240,6 +248,8 @@ pub struct Transaction {
     pub description: String,
     /// When it began.
     pub at: Timestamp,
+    /// Which way it took.
+    pub rail: Rail,
 }
 
 /// Why a wallet call has no result.

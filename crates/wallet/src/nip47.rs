@@ -20,6 +20,7 @@ use tokio::sync::{broadcast, mpsc};
 use crate::{
     HistoryFilter, Incoming, Info, MakeInvoice, Outgoing, Pay, Transaction, Wallet, WalletError, WalletEvent,
     Which, bolt11,
+    ecash::{self, Ecash, Locked},
 };
 
 /// How long the wallet is waited for.
@@ -176,6 +177,30 @@ pub(crate) trait Speaks: Send + Sync {
         })
     }
 
+    /// Locks ecash within the budget, once at a time. What an earlier run began was within it then.
+    async fn lock_within_budget(
+        &self,
+        hash: PaymentHash,
+        params: Value,
+        (amount, max_fee): (Msat, Msat),
+        first_attempt: bool,
+    ) -> Result<Locked, WalletError> {
+        let desk = self.desk();
+        let Some(_sending) = Sending::begin(&desk.sending, hash) else {
+            return Err(WalletError::RateLimited);
+        };
+        if first_attempt && let Some(budget) = &mut *lock(&desk.budget) {
+            budget.take(desk.now(), hash, amount, max_fee)?;
+        }
+        // It asks the mint, which takes as long as a payment.
+        let answer = self.ask(None, "lock_ecash", params, desk.patience.pay).await;
+        let locked = answer.and_then(|answer| ecash::locked(&answer));
+        if locked.as_ref().is_err_and(WalletError::is_definitive) {
+            desk.account(hash, &Outgoing::Failed { reason: String::new() });
+        }
+        locked
+    }
+
     /// Sends within the budget. One that an earlier run began was within it then.
     async fn spend(&self, request: Pay<'_>) -> Result<Outgoing, WalletError> {
         let (desk, hash) = (self.desk(), request.invoice.payment_hash);
@@ -293,6 +318,10 @@ impl<T: Speaks> Wallet for T {
         }
         // It may speak to peers, which takes as long as a payment.
         self.ask(None, method, params, self.desk().patience.pay).await
+    }
+
+    fn ecash(&self) -> Option<&dyn Ecash> {
+        ecash::of(self)
     }
 
     fn events(&self) -> mpsc::Receiver<WalletEvent> {

@@ -116,6 +116,7 @@ impl Nwc {
             alias: String::new(),
             network: openagents_types::Network::Mainnet,
             hold: false,
+            ecash: false,
             notifications: false,
         };
         Ok((Self { cipher, link, waiting, events, info, desk: Desk::new(clock) }, listener))

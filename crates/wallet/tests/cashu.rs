@@ -8,6 +8,7 @@
     reason = "a test that panics has failed, as it should"
 )]
 
+mod escrow;
 mod mints;
 mod rules;
 

@@ -11,10 +11,11 @@ use std::{
 };
 
 use fake::Fault;
-use openagents_types::{DayBudget, Invoice, Msat, Network, PaymentHash, Timestamp};
+use openagents_types::{DayBudget, EcashAsk, EcashToken, Invoice, Msat, Network, PaymentHash, Timestamp};
 use openagents_wallet::{
-    Outgoing, Pay, Wallet, WalletError, WalletEvent,
+    Incoming, Outgoing, Pay, Wallet, WalletError, WalletEvent,
     child::{Child, Limits, Program, Setup},
+    ecash::{LockEcash, RequestEcash},
     nwc::Patience,
 };
 use serde_json::json;
@@ -228,4 +229,59 @@ async fn it_ends_when_its_stdin_does_or_is_killed() {
         let pid = fake::pid(kept.dir.path());
         assert!(!Path::new("/proc").join(pid).exists(), "{fault:?}: it still runs");
     }
+}
+
+const LOCKTIME: Timestamp = Timestamp::from_secs(1_700_001_890);
+
+fn request() -> RequestEcash {
+    RequestEcash {
+        amount: Msat::new(7_000),
+        hash: hash(),
+        locktime: LOCKTIME,
+        expires_at: Timestamp::from_secs(1_700_000_090),
+        description: "job".into(),
+    }
+}
+
+#[tokio::test]
+async fn only_a_program_that_names_all_of_it_has_ecash() {
+    let plain = Kept::with(Fault::None).await;
+    assert!(plain.wallet.ecash().is_none() && plain.wallet.info().await.unwrap().hold);
+    let kept = Kept::with(Fault::Ecash).await;
+    assert!(kept.wallet.ecash().is_some() && !kept.wallet.info().await.unwrap().hold);
+}
+
+#[tokio::test]
+async fn ecash_is_requested_locked_and_accepted_in_the_programs_words() {
+    let mut kept = Kept::with(Fault::Ecash).await;
+    kept.wallet.set_budget(DayBudget::new(Msat::new(10_000), NOW, HashMap::new()));
+    let ecash = kept.wallet.ecash().unwrap();
+    let ask = ecash.request(request()).await.unwrap();
+    assert_eq!(
+        (ask.hash, ask.locktime, ask.mints.as_slice()),
+        (hash(), LOCKTIME, ["https://mint.example".to_owned()].as_slice())
+    );
+    let lock =
+        |amount, first_attempt| LockEcash { ask: &ask, amount, max_fee: Msat::new(3_000), first_attempt };
+    let refused = ecash.lock(lock(Msat::new(6_000), true)).await.unwrap_err();
+    assert!(refused.is_definitive(), "{refused}");
+    for first_attempt in [true, false] {
+        let locked = ecash.lock(lock(Msat::new(7_000), first_attempt)).await.unwrap();
+        assert_eq!((locked.token.expose(), locked.fee), ("cashuBgood", Msat::new(2_000)));
+    }
+    assert_eq!(kept.noted("locked 7000 for at most 3000"), 2);
+    let other = EcashAsk { hash: PaymentHash::from_bytes([9; 32]), ..ask.clone() };
+    let over = LockEcash { ask: &other, ..lock(Msat::new(7_000), true) };
+    assert!(matches!(ecash.lock(over).await, Err(WalletError::OverBudget(_))), "the day allows one");
+    let accept = async |text: &str| ecash.accept(hash(), &EcashToken::new(text.into())).await;
+    assert_eq!(accept("cashuBgood").await, Ok(Incoming::Held { amount: Msat::new(7_000) }));
+    assert!(accept("cashuBshort").await.is_err_and(|error| error.is_definitive()));
+    assert!(accept("cashuBaway").await.is_err_and(|error| !error.is_definitive()), "asked again");
+}
+
+#[tokio::test]
+async fn a_request_for_something_else_is_not_offered() {
+    let kept = Kept::with(Fault::OtherRequest).await;
+    let refused = kept.wallet.ecash().unwrap().request(request()).await;
+    assert!(matches!(refused, Err(WalletError::Garbled(_))), "{refused:?}");
 }

@@ -252,6 +252,7 @@ fn feedback(now: Timestamp, job: Pick, by: Pick, status: Pick) -> Feedback {
         expires_at: None,
         eta: None,
         terms: Terms::Prepaid,
+        ecash: None,
         code: None,
         created_at: now,
     }

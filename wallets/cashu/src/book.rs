@@ -1,6 +1,8 @@
 //! The book: every payment by its hash, written down before anything is done about it; every token that was
 //! made; and the keys that each mint had when it was first seen. The ecash itself is in the dev kit's store.
 
+pub(crate) mod escrows;
+
 use std::{path::Path, time::SystemTime};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
@@ -130,6 +132,7 @@ impl Book {
     pub(crate) fn open(path: &Path) -> Result<Self, BookError> {
         let connection = Connection::open(path)?;
         connection.execute_batch(SCHEMA)?;
+        connection.execute_batch(escrows::SCHEMA)?;
         Ok(Self(connection))
     }
 
@@ -186,15 +189,6 @@ impl Book {
         Ok(query.query_row((mint, now), |row| row.get(0))?)
     }
 
-    /// A page of the history, newest first.
-    pub(crate) fn page(&self, limit: u32, offset: u32) -> Result<Vec<Payment>, BookError> {
-        let mut query = self.0.prepare_cached(
-            "SELECT * FROM payments ORDER BY created_at DESC, rowid DESC LIMIT ?1 OFFSET ?2",
-        )?;
-        let rows = query.query_map([limit, offset], read)?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
     /// Writes a token down as it is now.
     pub(crate) fn put_token(&self, made: &Made) -> Result<(), BookError> {
         let mut insert =
@@ -227,6 +221,12 @@ impl Book {
         insert.execute((mint, id, keys))?;
         let mut query = self.0.prepare_cached("SELECT keys FROM keysets WHERE mint = ?1 AND id = ?2")?;
         Ok(query.query_row((mint, id), |row| row.get(0))?)
+    }
+
+    /// The keys of a keyset, if it was seen.
+    pub(crate) fn pinned(&self, mint: &str, id: &str) -> Result<Option<String>, BookError> {
+        let mut query = self.0.prepare_cached("SELECT keys FROM keysets WHERE mint = ?1 AND id = ?2")?;
+        Ok(query.query_row((mint, id), |row| row.get(0)).optional()?)
     }
 
     /// The Lightning node that a mint's invoices name as their payee; empty while that is not known.

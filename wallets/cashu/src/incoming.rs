@@ -60,7 +60,7 @@ impl Wallet {
             settled_at: 0,
         };
         let book = self.book();
-        if book.get(payment.hash)?.is_some() {
+        if book.get(payment.hash)?.is_some() || book.escrow(payment.hash)?.is_some() {
             return Err(Refusal::fault(format!("the mint {} gave the same invoice twice", mint.url)));
         }
         book.put(&payment)?;
@@ -84,14 +84,15 @@ impl Wallet {
     /// Whether a mint may hold so much more, with all that it was asked to take already.
     pub(crate) async fn has_room(&self, mint: &Mint, amount: u64) -> Result<(), Refusal> {
         let open = self.book().open_at(&mint.name(), now())?;
+        let open = open.saturating_add(self.book().locked_at(&mint.name(), true)?);
         let held = mint.holding().await?.saturating_mul(1_000);
         let would = held.saturating_add(open).saturating_add(amount);
         if would <= self.max_msat_per_mint {
             return Ok(());
         }
         Err(Refusal::restricted(format!(
-            "the mint {} would hold {would} msat of yours, invoices that can still be paid included, and may hold \
-             {}; spend some of it, or raise wallet.cashu.max_msat_per_mint",
+            "the mint {} would hold {would} msat of yours with what is open and locked to you, and may hold {}; \
+             spend some of it, or raise wallet.cashu.max_msat_per_mint",
             mint.url, self.max_msat_per_mint
         )))
     }

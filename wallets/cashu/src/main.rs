@@ -2,13 +2,22 @@
 //! and stdout, in NIP-47's words, one JSON message a line. When its stdin ends, it stops.
 
 mod book;
+mod escrow;
 mod fence;
+mod held;
 mod incoming;
+mod keys;
+mod locked;
 mod mint;
 mod outgoing;
+mod release;
 mod setup;
+#[path = "../../ldk/src/storage.rs"]
+mod storage;
+mod swap;
 #[path = "../../ldk/src/talk.rs"]
 mod talk;
+mod terms;
 mod tokens;
 mod wallet;
 
@@ -45,8 +54,7 @@ async fn run(mouth: &Mouth) -> Result<(), SetupError> {
     let book = book::Book::open(&setup.storage.join("book.db"))?;
     let seed = setup.take_seed()?;
     let mints = mint::open(&setup, &seed).await?;
-    let wallet = Arc::new(Wallet::new(&setup, book, mints, &seed, mouth.clone())?);
-    drop(seed);
+    let wallet = Arc::new(Wallet::new(&setup, book, mints, seed, mouth.clone())?);
     wallet.begin_again();
     mouth.ready(&wallet.info());
     while let Ok(Some(line)) = lines.next_line().await {

@@ -13,7 +13,7 @@ use cdk::{
     Amount,
     amount::SplitTarget,
     mint_url::MintUrl,
-    nuts::{CurrencyUnit, KeySet, PaymentMethod, State as ProofState},
+    nuts::{CurrencyUnit, Id, KeySet, Keys, PaymentMethod, State as ProofState},
     wallet::{MintConnector as _, Wallet as Kit, WalletBuilder},
 };
 use cdk_common::{database::WalletDatabase, wallet::TransactionId};
@@ -54,7 +54,7 @@ pub(crate) struct Mint {
     pub(crate) turn: RwLock<()>,
     /// Whether there is something to tidy up.
     pub(crate) untidy: AtomicBool,
-    client: Arc<Client>,
+    pub(crate) client: Arc<Client>,
     looked: Mutex<Option<Instant>>,
     tidied: Mutex<Option<Instant>>,
 }
@@ -134,6 +134,20 @@ impl Mint {
         Ok(())
     }
 
+    /// The keys of a keyset: those that it had when it was first seen.
+    pub(crate) async fn keys_of(&self, book: &Mutex<Book>, id: Id) -> Result<Keys, Refusal> {
+        let known = lock(book).pinned(&self.name(), &id.to_string())?;
+        if let Some(keys) = known {
+            return serde_json::from_str(&keys).map_err(Refusal::fault);
+        }
+        let keyset = self.client.get_mint_keyset(id).await.map_err(|error| unclear(&error))?;
+        if keyset.id != id || keyset.unit != CurrencyUnit::Sat {
+            return Err(Refusal::restricted(format!("the mint {} shows another keyset than {id}", self.url)));
+        }
+        self.check_keyset(book, &keyset)?;
+        Ok(keyset.keys)
+    }
+
     /// The Lightning node that the mint's invoices name as their payee. A mint pays its own invoices by
     /// itself, and then has no preimage: no proof.
     pub(crate) async fn payee(&self, book: &Mutex<Book>) -> Result<String, Refusal> {
@@ -151,7 +165,7 @@ impl Mint {
     }
 
     /// Finishes or takes back what a crash or a silent mint left half done, if nothing is being done now.
-    pub(crate) async fn tidy(&self) {
+    pub(crate) async fn tidy(&self, book: &Mutex<Book>) {
         let lately = lock(&self.tidied).is_some_and(|at| at.elapsed() < TIDY);
         if lately || !self.untidy.load(Ordering::Acquire) {
             return;
@@ -159,7 +173,7 @@ impl Mint {
         let Ok(_turn) = self.turn.try_write() else { return };
         *lock(&self.tidied) = Some(Instant::now());
         let recovered = self.kit.recover_incomplete_sagas().await;
-        let released = self.release_orphans().await;
+        let released = self.release_orphans(book).await;
         match recovered.and_then(|report| released.map(|()| report)) {
             Ok(report) if report.skipped == 0 && report.failed == 0 => {
                 self.untidy.store(false, Ordering::Release);
@@ -170,15 +184,18 @@ impl Mint {
     }
 
     /// Ecash that is set aside for something of which nothing is written down can be spent again: the dev kit
-    /// sets it aside first, and a crash may come between. The mint says that it was not spent.
-    async fn release_orphans(&self) -> Result<(), cdk::Error> {
+    /// sets it aside first, and a crash may come between. The mint says that it was not spent. What is set aside
+    /// for an escrow is written down in the book.
+    async fn release_orphans(&self, book: &Mutex<Book>) -> Result<(), cdk::Error> {
         let states = Some(vec![ProofState::Reserved, ProofState::Pending]);
         let aside =
             self.store.get_proofs(Some(self.url.clone()), Some(CurrencyUnit::Sat), states, None).await?;
         let mut orphans = Vec::new();
         for proof in aside {
             let Some(operation) = proof.used_by_operation else { continue };
-            if self.store.get_saga(&operation).await?.is_none() {
+            // A book that cannot be read frees nothing.
+            let in_book = lock(book).is_set_aside(operation).unwrap_or(true);
+            if !in_book && self.store.get_saga(&operation).await?.is_none() {
                 orphans.push(proof.proof);
             }
         }

@@ -66,6 +66,9 @@ impl Wallet {
             Some(_) => return Ok(None),
             None => {}
         }
+        if book.escrow(hash_of(invoice))?.is_some() {
+            return Err(Refusal::failed("ecash is locked to the invoice's payment hash, which serves once"));
+        }
         if invoice.expires_at().is_none_or(|at| at.as_secs() <= now()) {
             return Err(Refusal::failed("the invoice has expired"));
         }

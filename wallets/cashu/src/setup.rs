@@ -1,17 +1,14 @@
 //! The first line on stdin: which network, which mints, where to keep things, and the seed.
 
-use std::{
-    fs::File,
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-    str::FromStr as _,
-};
+use std::{fs::File, io, path::PathBuf, str::FromStr as _};
 
 use cdk::mint_url::MintUrl;
 use lightning_invoice::Currency;
 use serde::Deserialize;
 use url::{Host, Url};
 use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::storage;
 
 /// What a wallet is started with.
 #[derive(Deserialize)]
@@ -22,7 +19,7 @@ pub(crate) struct Setup {
     /// An absolute directory; each network has one of its own in it.
     pub(crate) storage: PathBuf,
     /// 64 bytes in hexadecimal.
-    #[serde(deserialize_with = "secret")]
+    #[serde(deserialize_with = "storage::secret")]
     seed: Zeroizing<String>,
     /// The mints that are trusted, each with its whole address. The first receives.
     mints: Vec<String>,
@@ -101,49 +98,22 @@ impl SetupError {
     }
 }
 
-fn secret<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Zeroizing<String>, D::Error> {
-    String::deserialize(from).map(Zeroizing::new)
-}
-
 /// Reads the setup, and makes the directory of its network.
 pub(crate) fn read(line: Option<String>) -> Result<Setup, SetupError> {
-    #[derive(Deserialize)]
-    struct First {
-        setup: Setup,
-    }
-    let line = Zeroizing::new(line.ok_or(SetupError::Setup("there is none"))?);
-    let First { mut setup } =
-        serde_json::from_str(&line).map_err(|_| SetupError::Setup("a field is missing or wrong"))?;
-    if !setup.storage.is_absolute() {
-        return Err(SetupError::Setup("storage is not absolute"));
-    }
-    setup.storage.push(setup.network.name());
-    make_private(&setup.storage).map_err(|error| SetupError::Storage(setup.storage.clone(), error))?;
+    let mut setup: Setup = storage::parse(line)?;
+    setup.storage = storage::make(&setup.storage, setup.network.name())?;
     Ok(setup)
-}
-
-fn make_private(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 impl Setup {
     /// Keeps every other process out while the returned file is open.
     pub(crate) fn lock(&self) -> Result<File, SetupError> {
-        let path = self.storage.join("lock");
-        let io = |error| SetupError::Storage(path.clone(), error);
-        let mut file = File::options().write(true).create(true).truncate(false).open(&path).map_err(io)?;
-        file.try_lock().map_err(|_| SetupError::InUse(self.storage.clone()))?;
-        // Who has it, for whoever looks.
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io)?;
-        Ok(file)
+        storage::lock(&self.storage)
     }
 
     /// The seed, which is not kept here any more.
     pub(crate) fn take_seed(&mut self) -> Result<Zeroizing<[u8; 64]>, SetupError> {
-        let mut seed = Zeroizing::new([0; 64]);
-        hex::decode_to_slice(self.seed.trim(), seed.as_mut_slice())
-            .map_err(|_| SetupError::Setup("the seed is not 64 bytes in hexadecimal"))?;
+        let seed = storage::seed(&self.seed)?;
         self.seed.zeroize();
         Ok(seed)
     }

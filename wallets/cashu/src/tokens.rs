@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The longest token that is read, in bytes: some thousand pieces of ecash.
-const LONGEST: usize = 500_000;
+pub(crate) const LONGEST: usize = 500_000;
 
 /// The key that tokens for us can be locked to (NUT-11), from the seed by a one-way function.
 pub(crate) fn key(seed: &[u8; 64]) -> Result<SecretKey, cdk::nuts::nut01::Error> {
@@ -199,7 +199,7 @@ fn is_locked(token: &str) -> bool {
     Token::from_str(token).is_ok_and(|token| token.p2pk_pubkeys().is_ok_and(|keys| !keys.is_empty()))
 }
 
-fn untrusted(mint: &str) -> Refusal {
+pub(crate) fn untrusted(mint: &str) -> Refusal {
     let mint: String = mint.chars().filter(|c| !c.is_control()).take(100).collect();
     Refusal::restricted(format!(
         "the mint {mint} is not one that you trust, and was not asked; add it to wallet.cashu.mints if you do"

@@ -11,18 +11,21 @@ use std::{
 use cdk::nuts::SecretKey;
 use lightning_invoice::Bolt11Invoice;
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use crate::{
-    book::{Book, BookError, Bytes, Payment, State, now},
+    book::{Book, BookError, Bytes, Payment, State, escrows::Entry, now},
     eprint,
+    keys::EscrowKeys,
     mint::Mint,
     setup::{Network, Setup, SetupError},
     talk::{Mouth, Refusal, Request},
     tokens,
 };
 
-/// The methods of NIP-47 that this wallet has, and those of its own. It cannot hold payments.
-const METHODS: [&str; 11] = [
+/// The methods of NIP-47 that this wallet has, and those of its own. It cannot hold payments over Lightning,
+/// so it has no `make_hold_invoice`; what it settles and cancels is ecash in escrow.
+const METHODS: [&str; 19] = [
     "get_info",
     "get_balance",
     "make_invoice",
@@ -34,6 +37,14 @@ const METHODS: [&str; 11] = [
     "receive_token",
     "list_tokens",
     "reclaim_token",
+    "make_ecash_request",
+    "read_ecash_request",
+    "lock_ecash",
+    "accept_ecash",
+    "settle_hold_invoice",
+    "cancel_hold_invoice",
+    "release_ecash",
+    "take_back_ecash",
 ];
 
 /// How many payments a page of the history has, unless it is said, and at most.
@@ -43,10 +54,10 @@ const PAGE: (u32, u32) = (50, 500);
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// How long a look-up waits for a mint before it answers from the book.
-const GLANCE: Duration = Duration::from_secs(3);
+pub(crate) const GLANCE: Duration = Duration::from_secs(3);
 
 /// How long a breath is, for whoever waits for another task.
-const BREATH: Duration = Duration::from_millis(20);
+pub(crate) const BREATH: Duration = Duration::from_millis(20);
 
 /// The wallet.
 pub(crate) struct Wallet {
@@ -56,12 +67,18 @@ pub(crate) struct Wallet {
     pub(crate) max_msat_per_mint: u64,
     /// What tokens can be locked to (NUT-11).
     pub(crate) key: SecretKey,
+    /// What ecash in escrow is locked to.
+    pub(crate) escrow_keys: EscrowKeys,
+    /// For the secrets of ecash that this wallet changes by itself.
+    pub(crate) seed: Zeroizing<[u8; 64]>,
     pub(crate) mouth: Mouth,
+    /// Held between the look at how much a mint may hold and the note that it holds more.
+    pub(crate) accepting: tokio::sync::Mutex<()>,
     book: Mutex<Book>,
     /// Payments that a task is working on: whatever their mint says meanwhile, only that task concludes them.
     busy: Mutex<HashSet<Bytes>>,
     /// When an open payment was last asked about.
-    asked: Mutex<HashMap<Bytes, u64>>,
+    pub(crate) asked: Mutex<HashMap<Bytes, u64>>,
 }
 
 /// The right to work on one payment; given back when dropped.
@@ -85,15 +102,18 @@ impl Wallet {
         setup: &Setup,
         book: Book,
         mints: Vec<Arc<Mint>>,
-        seed: &[u8; 64],
+        seed: Zeroizing<[u8; 64]>,
         mouth: Mouth,
     ) -> Result<Self, SetupError> {
         Ok(Self {
             network: setup.network,
             mints,
             max_msat_per_mint: setup.max_msat_per_mint,
-            key: tokens::key(seed).map_err(|error| SetupError::Build(error.to_string()))?,
+            key: tokens::key(&seed).map_err(|error| SetupError::Build(error.to_string()))?,
+            escrow_keys: EscrowKeys::new(&seed),
+            seed,
             mouth,
+            accepting: tokio::sync::Mutex::default(),
             book: Mutex::new(book),
             busy: Mutex::default(),
             asked: Mutex::default(),
@@ -141,6 +161,14 @@ impl Wallet {
             "receive_token" => self.receive_token(params).await,
             "list_tokens" => self.list_tokens().await,
             "reclaim_token" => self.reclaim_token(params).await,
+            "make_ecash_request" => self.make_ecash_request(params).await,
+            "read_ecash_request" => self.read_ecash_request(params).await,
+            "lock_ecash" => self.lock_ecash(params).await,
+            "accept_ecash" => self.accept_ecash(params).await,
+            "settle_hold_invoice" => self.settle(params).await,
+            "cancel_hold_invoice" => self.cancel(params).await,
+            "release_ecash" => self.release_ecash(params).await,
+            "take_back_ecash" => self.take_back_ecash(params).await,
             other => Err(Refusal::unknown_method(other)),
         }
     }
@@ -152,7 +180,7 @@ impl Wallet {
             "pubkey": self.key.public_key().to_string(),
             "network": self.network.name(),
             "methods": METHODS,
-            "notifications": ["payment_received", "payment_sent"],
+            "notifications": ["payment_received", "payment_sent", "hold_invoice_accepted"],
         })
     }
 
@@ -174,6 +202,8 @@ impl Wallet {
                 "url": mint.name(),
                 "balance": balance * 1_000,
                 "in_use": holding.saturating_sub(balance) * 1_000,
+                "held": self.book().locked_at(&mint.name(), true)?,
+                "locked": self.book().locked_at(&mint.name(), false)?,
                 "max": self.max_msat_per_mint,
             }));
         }
@@ -187,6 +217,9 @@ impl Wallet {
             Some(hash_of(&invoice))
         };
         let hash = bytes(params, "payment_hash").or_else(of_invoice).ok_or_else(Refusal::not_found)?;
+        if let Some(escrow) = self.look_at_escrow(hash).await? {
+            return Ok(escrow.value());
+        }
         let payment = self.book().get(hash)?.ok_or_else(Refusal::not_found)?;
         if matches!(payment.state, State::Open | State::Sent) {
             let wallet = self.clone();
@@ -201,7 +234,7 @@ impl Wallet {
         let number = |name: &str| u32::try_from(params[name].as_u64().unwrap_or(0)).unwrap_or(u32::MAX);
         let limit = if number("limit") == 0 { PAGE.0 } else { number("limit").min(PAGE.1) };
         let page = self.book().page(limit, number("offset"))?;
-        Ok(json!({ "transactions": page.iter().map(Payment::value).collect::<Vec<_>>() }))
+        Ok(json!({ "transactions": page.iter().map(Entry::value).collect::<Vec<_>>() }))
     }
 
     /// Takes up what an earlier run left open, and keeps at it for as long as the process lives.
@@ -221,12 +254,12 @@ impl Wallet {
         for payment in book.all(State::Begun)? {
             book.remove_unsent(payment.hash)?;
         }
-        Ok(())
+        book.remove_begun(None)
     }
 
     async fn keep_time(self: &Arc<Self>, mint: &Arc<Mint>) {
         loop {
-            mint.tidy().await;
+            mint.tidy(self.shared_book()).await;
             if let Err(error) = self.look_through(mint).await {
                 eprint(format_args!("{error}"));
             }
@@ -252,7 +285,7 @@ impl Wallet {
                 }
             }
         }
-        Ok(())
+        self.look_through_escrows(mint).await
     }
 
     /// The older, the rarer; an invoice that nobody can pay any more is let go after a day.
@@ -344,7 +377,7 @@ pub(crate) fn hash_of(invoice: &Bolt11Invoice) -> Bytes {
     *invoice.payment_hash().as_ref()
 }
 
-fn bytes(params: &Value, name: &str) -> Option<Bytes> {
+pub(crate) fn bytes(params: &Value, name: &str) -> Option<Bytes> {
     let mut bytes = [0; 32];
     hex::decode_to_slice(params[name].as_str()?, &mut bytes).ok()?;
     Some(bytes)

@@ -6,6 +6,7 @@ mod channels;
 mod events;
 mod pending;
 mod setup;
+mod storage;
 mod talk;
 mod wallet;
 

@@ -1,12 +1,6 @@
 //! The first line on stdin: which network, which chain, where to keep things, and the seed.
 
-use std::{
-    fs::File,
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-    str::FromStr as _,
-    sync::Arc,
-};
+use std::{fs::File, io, path::PathBuf, str::FromStr as _, sync::Arc};
 
 use ldk_node::{
     Builder, Node,
@@ -15,7 +9,9 @@ use ldk_node::{
     logger::{LogLevel, LogRecord, LogWriter},
 };
 use serde::Deserialize;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
+
+use crate::storage;
 
 /// What a node is started with.
 #[derive(Deserialize)]
@@ -27,12 +23,12 @@ pub(crate) struct Setup {
     /// An absolute directory; each network has one of its own in it.
     pub(crate) storage: PathBuf,
     /// 64 bytes in hexadecimal.
-    #[serde(deserialize_with = "secret")]
+    #[serde(deserialize_with = "storage::secret")]
     seed: Zeroizing<String>,
     /// Where blocks come from and transactions go.
     chain: Chain,
     /// The password of `bitcoind`.
-    #[serde(default, deserialize_with = "secret")]
+    #[serde(default, deserialize_with = "storage::secret")]
     rpc_password: Zeroizing<String>,
     /// Where other nodes may connect, such as `127.0.0.1:9735`.
     #[serde(default)]
@@ -104,56 +100,27 @@ fn network<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Network, D::Erro
     Network::from_str(core).map_err(|_| serde::de::Error::custom("no such network"))
 }
 
-fn secret<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Zeroizing<String>, D::Error> {
-    String::deserialize(from).map(Zeroizing::new)
-}
-
 /// Reads the setup, and makes the directory of its network.
 pub(crate) fn read(line: Option<io::Result<String>>) -> Result<Setup, SetupError> {
-    #[derive(Deserialize)]
-    struct First {
-        setup: Setup,
-    }
-    let line = line.and_then(Result::ok).ok_or(SetupError::Setup("there is none"))?;
-    let line = Zeroizing::new(line);
-    let First { mut setup } =
-        serde_json::from_str(&line).map_err(|_| SetupError::Setup("a field is missing or wrong"))?;
-    if !setup.storage.is_absolute() {
-        return Err(SetupError::Setup("storage is not absolute"));
-    }
-    setup.storage.push(setup.network.to_string());
-    make_private(&setup.storage).map_err(|error| SetupError::Storage(setup.storage.clone(), error))?;
+    let mut setup: Setup = storage::parse(line.and_then(Result::ok))?;
+    setup.storage = storage::make(&setup.storage, &setup.network.to_string())?;
     Ok(setup)
-}
-
-fn make_private(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 impl Setup {
     /// Keeps every other process out while the returned file is open.
     pub(crate) fn lock(&self) -> Result<File, SetupError> {
-        let path = self.storage.join("lock");
-        let io = |error| SetupError::Storage(path.clone(), error);
-        let mut file = File::options().write(true).create(true).truncate(false).open(&path).map_err(io)?;
-        file.try_lock().map_err(|_| SetupError::InUse(self.storage.clone()))?;
-        // Who has it, for whoever looks.
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io)?;
-        Ok(file)
+        storage::lock(&self.storage)
     }
 
     /// Makes the node, which does not run yet.
     pub(crate) fn build(&self) -> Result<Node, SetupError> {
-        let mut seed = [0; 64];
-        hex::decode_to_slice(self.seed.trim(), &mut seed)
-            .map_err(|_| SetupError::Setup("the seed is not 64 bytes in hexadecimal"))?;
+        let seed = storage::seed(&self.seed)?;
         let listen = self.listen.iter().map(|address| SocketAddress::from_str(address));
         let listen: Vec<_> =
             listen.collect::<Result<_, _>>().map_err(|_| SetupError::Setup("listen is no address"))?;
         let mut builder = Builder::new();
-        builder.set_network(self.network).set_entropy_seed_bytes(seed);
-        seed.zeroize();
+        builder.set_network(self.network).set_entropy_seed_bytes(*seed);
         builder.set_storage_dir_path(self.storage.to_string_lossy().into_owned());
         builder.set_custom_logger(Arc::new(Log));
         match &self.chain {

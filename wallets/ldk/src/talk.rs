@@ -58,6 +58,12 @@ impl Refusal {
     }
 }
 
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.1)
+    }
+}
+
 impl From<crate::book::BookError> for Refusal {
     fn from(error: crate::book::BookError) -> Self {
         Self::fault(error)

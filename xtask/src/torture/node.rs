@@ -9,13 +9,18 @@ use std::{
 
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
-use openagents_api::{Client, TestWalletBody};
+use openagents_api::{Client, ReceiveBody, TestWalletBody};
 use serde_json::Value;
 
+use super::mint::Mint;
 use crate::shell::program;
 
 /// What every wallet starts with.
 pub(super) const FUNDS_MSAT: i64 = 1_000_000_000;
+
+/// How long it may take until a wallet of ecash has its funds, and until its program has ended with its node.
+const FILLING: Duration = Duration::from_secs(60);
+const RELEASE: Duration = Duration::from_secs(20);
 
 /// From how many of the last copies one is put back.
 const RECENT: usize = 4;
@@ -34,6 +39,8 @@ pub(crate) enum Rail {
     Hold,
     /// Taken first, by wallets that do not; what is not delivered is refunded.
     Bolt11,
+    /// Locked until delivery as ecash of a mint.
+    Cashu,
 }
 
 /// Relay and wallets.
@@ -43,6 +50,7 @@ pub(super) struct World {
     profile: &'static str,
     relay: String,
     client: Client,
+    mint: Option<Mint>,
 }
 
 /// Starts a program and reads the object it prints when it is up.
@@ -91,7 +99,21 @@ impl World {
         let (process, up) = start(command)?;
         let client = client(&up)?;
         let relay = up["relay"].as_str().context("relay")?.to_owned();
-        Ok(Self { process, home, profile, relay, client })
+        Ok(Self { process, home, profile, relay, client, mint: None })
+    }
+
+    /// The same, with a mint if ecash is the way.
+    pub(super) async fn with(profile: &'static str, rail: Rail) -> anyhow::Result<Self> {
+        let mut world = Self::start(profile).await?;
+        if rail == Rail::Cashu {
+            world.mint = Some(Mint::start(world.home())?);
+        }
+        Ok(world)
+    }
+
+    /// The mint, if ecash is the way.
+    pub(super) const fn mint(&self) -> Option<&Mint> {
+        self.mint.as_ref()
     }
 
     pub(super) fn home(&self) -> &Path {
@@ -134,6 +156,9 @@ impl Node {
         std::fs::create_dir_all(&home)?;
         std::fs::write(home.join("config.toml"), CONFIG)?;
         let label = format!("node-{index}");
+        if let Some(mint) = &world.mint {
+            return Self::on_ecash(world, mint, home, label, role);
+        }
         let sats = u64::try_from(FUNDS_MSAT / 1_000)?;
         let wanted = TestWalletBody { label: label.clone(), sats, plain: rail == Rail::Bolt11 };
         let uri = world.client.testnet_wallet(&wanted).await?;
@@ -151,6 +176,44 @@ impl Node {
         })
     }
 
+    /// One whose wallet is ecash, with a seed of its own and nothing in it yet.
+    fn on_ecash(
+        world: &World,
+        mint: &Mint,
+        home: PathBuf,
+        label: String,
+        role: Role,
+    ) -> anyhow::Result<Self> {
+        // Ecash has whole satoshis.
+        let config = CONFIG.replace("base_msat = 1000", "base_msat = 1000\nper_kib_msat = 0");
+        std::fs::write(home.join("config.toml"), config + &mint.settings())?;
+        let binary = program(world.profile, "openagents");
+        let mut command = Command::new(&binary);
+        command.args(["wallet", "seed", "create", "--network", "regtest", "--home"]).arg(&home);
+        let made = command.output()?;
+        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let relay = world.relay.clone();
+        Ok(Self { role, label, home, binary, relay, process: None, client: None, backups: Vec::new() })
+    }
+
+    /// Fills a wallet of ecash from outside.
+    async fn fill(&self, mint: &Mint) -> anyhow::Result<()> {
+        let amount_msat = u64::try_from(FUNDS_MSAT)?;
+        let body = ReceiveBody { amount_msat, description: "funds".into(), lifetime_ms: None };
+        mint.pay(&self.client()?.receive(&body).await?.bolt11)?;
+        let begun = Instant::now();
+        while self.holds().await? != Some(amount_msat) || self.client()?.ledger(1).await?.net_msat == 0 {
+            ensure!(begun.elapsed() < FILLING, "{} never had its money", self.label);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    /// What its wallet holds, by the wallet's own word.
+    pub(super) async fn holds(&self) -> anyhow::Result<Option<u64>> {
+        Ok(self.client()?.node().await?.wallet.and_then(|wallet| wallet.balance_msat))
+    }
+
     /// So many providers and then customers, each started once all are made.
     pub(super) async fn start_all(
         world: &World,
@@ -166,11 +229,34 @@ impl Node {
         for node in &mut nodes {
             node.start(&[])?;
         }
+        if let Some(mint) = &world.mint {
+            for node in &nodes {
+                node.fill(mint).await?;
+            }
+        }
         Ok(nodes)
     }
 
-    /// Starts the process; how long it took to be ready.
+    /// Starts the process; how long it took to be ready. The wallet's program of the process before may need a
+    /// moment to see that it is alone.
     pub(super) fn start(&mut self, environment: &[(&str, String)]) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        loop {
+            match self.start_once(environment) {
+                Ok(_) => return Ok(begun.elapsed()),
+                Err(error) if begun.elapsed() > RELEASE => return Err(error),
+                Err(_) if self.has_program() => std::thread::sleep(Duration::from_millis(200)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether its wallet is a program of its own.
+    fn has_program(&self) -> bool {
+        self.home.join("cashu").exists()
+    }
+
+    fn start_once(&mut self, environment: &[(&str, String)]) -> anyhow::Result<Duration> {
         let begun = Instant::now();
         let mut command = Command::new(&self.binary);
         command.args(["up", "--json", "--relay", &self.relay, "--home"]).arg(&self.home);

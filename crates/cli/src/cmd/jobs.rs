@@ -1,7 +1,7 @@
 //! `openagents jobs`: what was bought and sold, one by one.
 
 use clap::Subcommand;
-use openagents_api::{Client, JobView, Listing, SCHEMA_VERSION};
+use openagents_api::{Client, JobView, Listing, QuoteView, SCHEMA_VERSION};
 use openagents_types::{JobId, Msat};
 use serde_json::json;
 
@@ -158,6 +158,26 @@ fn one(global: &Global, job: &JobView, result: Option<&str>) -> anyhow::Result<E
     Ok(Exit::Ok)
 }
 
+/// Which way a job is paid, and when its provider has the money.
+fn paid_by(job: &JobView) -> Option<String> {
+    let rail = match job.rail.as_deref()? {
+        "cashu" => "ecash",
+        _ => "Lightning invoice",
+    };
+    Some(match job.terms.as_deref() {
+        Some("escrow") => format!("{rail}, locked until delivery"),
+        Some("prepaid") => format!("{rail}, paid before the work"),
+        _ => rail.to_owned(),
+    })
+}
+
+/// An offer that was not taken.
+fn offer(quote: &QuoteView) -> String {
+    let rails: Vec<_> = quote.rails.iter().map(|rail| one_line(&rail.words, 60)).collect();
+    let (by, price) = (&quote.provider.to_hex()[..SHORT], Msat::new(quote.price_msat));
+    format!("offer     by {by}: {price}, {}", rails.join(" or "))
+}
+
 fn describe(job: &JobView, result: Option<&str>) -> String {
     let mut lines = vec![
         format!("job       {}", job.id),
@@ -176,9 +196,11 @@ fn describe(job: &JobView, result: Option<&str>) -> String {
     field("price", job.price_msat.map(|msat| Msat::new(msat).to_string()));
     field("paid", Some(format!("{} + {} fee", Msat::new(job.paid_msat), Msat::new(job.fee_msat))));
     field("in flight", (job.in_flight_msat > 0).then(|| Msat::new(job.in_flight_msat).to_string()));
+    field("paid by", paid_by(job));
     field("hash", job.payment_hash.clone());
     field("preimage", job.preimage.clone());
     field("sha256", job.result_sha256.clone());
+    lines.extend(job.quotes.iter().map(offer));
     lines.extend(job.refusals.iter().map(|no| {
         format!(
             "refused   by {}: {} ({})",

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use openagents_types::{Msat, ProviderKey, Quote, Terms};
+use openagents_types::{Msat, ProviderKey, Quote, Terms, Timestamp};
 
 use super::{Ask, Attempt, CustomerDesk, Money, Reclaim};
 use crate::choice::Standing;
@@ -77,7 +77,7 @@ fn advances(ask: &Ask) -> impl Iterator<Item = Advance> {
     let is_out = move |attempt: &&Attempt| {
         delivered_by != Some(attempt.quote.provider)
             && match &attempt.money {
-                Money::Pending | Money::Doubtful => attempt.quote.terms == Terms::Prepaid,
+                Money::Pending | Money::Doubtful => attempt.terms() == Terms::Prepaid,
                 Money::Settled { reclaim, .. } => *reclaim != Reclaim::Done,
                 Money::Returned => false,
             }
@@ -85,17 +85,17 @@ fn advances(ask: &Ask) -> impl Iterator<Item = Advance> {
     ask.attempts.iter().filter(is_out).map(|attempt| Advance {
         provider: attempt.quote.provider,
         amount: attempt.quote.price,
-        taken_early: u32::from(attempt.quote.terms == Terms::Escrow),
+        taken_early: u32::from(attempt.terms() == Terms::Escrow),
     })
 }
 
 impl CustomerDesk {
     /// Why an offer asks for more in advance than its provider is trusted with.
-    pub(crate) fn over_trust(&self, quote: &Quote) -> Option<String> {
+    pub(crate) fn over_trust(&self, now: Timestamp, quote: &Quote) -> Option<String> {
         let limit = self.config.advance?;
         let Held { amount: has, taken_early } =
             self.advanced.0.get(&quote.provider).copied().unwrap_or_default();
-        let is_locked = quote.terms == Terms::Escrow && taken_early == 0;
+        let is_locked = self.terms_for(now, quote) == Terms::Escrow && taken_early == 0;
         if is_locked || quote.price.is_zero() {
             return None;
         }

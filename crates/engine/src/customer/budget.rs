@@ -21,8 +21,14 @@ impl CustomerDesk {
     /// wallet will count at the time of sending is known when the next offer is chosen.
     pub(crate) fn count(&mut self, now: Timestamp, out: &Actions) {
         for action in out.as_slice() {
-            if let Action::Pay { invoice, max_fee, first: true } = action {
-                self.count_one(now, invoice.payment_hash, invoice.amount, *max_fee);
+            match action {
+                Action::Pay { invoice, max_fee, first: true } => {
+                    self.count_one(now, invoice.payment_hash, invoice.amount, *max_fee);
+                }
+                Action::LockEcash { ask, amount, max_fee, first: true } => {
+                    self.count_one(now, ask.hash, *amount, *max_fee);
+                }
+                _ => {}
             }
         }
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 
 use openagents_registry::Fault;
 use openagents_types::{
-    Draft, Feedback, InputType, Invoice, JobId, JobResult, JobSpec, PaymentHash, ProviderKey, Quote, Status,
-    Timestamp, refusal,
+    Draft, Feedback, InputType, Invoice, JobId, JobResult, JobSpec, PaymentHash, ProviderKey, Quote, Rail,
+    Status, Timestamp, refusal,
 };
 use sha2::{Digest, Sha256};
 
@@ -84,14 +84,15 @@ impl CustomerDesk {
     pub(crate) fn quote(&mut self, now: Timestamp, quote: Quote, out: &mut Actions) {
         let id = quote.job;
         let Some(mut ask) = self.take(id) else { return };
-        if ask.doubts.contains(&quote.invoice.payment_hash) {
-            self.own_up(now, &mut ask, quote, out);
+        let quote = self.without_taken_ecash(quote);
+        if let Some((rail, ..)) = quote.rails().find(|(_, hash, _)| ask.doubts.contains(hash)) {
+            self.own_up(now, &mut ask, quote, rail, out);
             return self.keep(now, ask, out);
         }
         let Phase::Collecting { until } = ask.phase else { return self.put(ask) };
         let distrust =
             |message| Refusal { provider: quote.provider, code: refusal::IN_ADVANCE.into(), message };
-        match self.objection(now, &ask, &quote).or_else(|| self.over_trust(&quote).map(distrust)) {
+        match self.objection(now, &ask, &quote).or_else(|| self.over_trust(now, &quote).map(distrust)) {
             Some(refusal) => self.note_refusal(&mut ask, refusal),
             None => ask.quotes.push(quote),
         }
@@ -105,7 +106,7 @@ impl CustomerDesk {
     fn objection(&self, now: Timestamp, ask: &Ask, quote: &Quote) -> Option<Refusal> {
         let known = ask.quotes.iter().any(|q| q.provider == quote.provider)
             || ask.attempts.iter().any(|a| a.quote.provider == quote.provider)
-            || self.payments.contains_key(&quote.invoice.payment_hash);
+            || quote.rails().any(|(_, hash, _)| self.payments.contains_key(&hash));
         let (code, message) = if quote.invoice.amount != quote.price {
             ("amount", format!("asks {} and its invoice {}", quote.price, quote.invoice.amount))
         } else if quote.price > ask.spec.bid {
@@ -147,8 +148,7 @@ impl CustomerDesk {
             .min_by_key(|(_, q)| (score(q, &self.standing(q.provider)), q.event));
         let Some(index) = best.map(|(index, _)| index) else { return };
         let quote = ask.quotes.swap_remove(index);
-        out.push(Action::Pay { invoice: quote.invoice.clone(), max_fee: ask.options.max_fee, first: true });
-        self.commit(now, ask, quote, out);
+        self.begin(now, ask, quote, out);
         ask.phase = Phase::Waiting;
     }
 
@@ -156,7 +156,7 @@ impl CustomerDesk {
     fn drop_uncovered(&self, now: Timestamp, ask: &mut Ask) {
         for quote in std::mem::take(&mut ask.quotes) {
             let over_budget = self.over_budget(now, ask, quote.price).map(|why| (refusal::DAILY_LIMIT, why));
-            match over_budget.or_else(|| self.over_trust(&quote).map(|why| (refusal::IN_ADVANCE, why))) {
+            match over_budget.or_else(|| self.over_trust(now, &quote).map(|why| (refusal::IN_ADVANCE, why))) {
                 None => ask.quotes.push(quote),
                 Some((code, message)) => {
                     let code = code.into();
@@ -166,29 +166,40 @@ impl CustomerDesk {
         }
     }
 
-    pub(crate) fn commit(&mut self, now: Timestamp, ask: &mut Ask, quote: Quote, out: &mut Actions) {
-        self.count_one(now, quote.invoice.payment_hash, quote.price, ask.options.max_fee);
+    pub(crate) fn commit(
+        &mut self,
+        now: Timestamp,
+        ask: &mut Ask,
+        quote: Quote,
+        rail: Rail,
+        out: &mut Actions,
+    ) {
+        let attempt = Attempt { quote, since: now, money: Money::Pending, rail, handed_over: false };
+        self.count_one(now, attempt.hash(), attempt.quote.price, ask.options.max_fee);
         out.save(Record::Payment(PaymentRow {
-            hash: quote.invoice.payment_hash,
+            hash: attempt.hash(),
             job: ask.id,
             direction: Direction::Out,
-            amount: quote.price,
-            bolt11: quote.invoice.bolt11.clone(),
+            amount: attempt.quote.price,
+            bolt11: attempt.asked().to_owned(),
             at: now,
         }));
-        self.withdraw_offers(quote.invoice.payment_hash, ask, out);
-        ask.attempts.push(Attempt { quote, since: now, money: Money::Pending });
+        for (_, hash, _) in attempt.quote.rails() {
+            self.withdraw_offers(hash, ask, out);
+        }
+        ask.attempts.push(attempt);
     }
 
     /// An invoice is paid for one job. Whoever offered it for others as well, offered nothing there.
     fn withdraw_offers(&mut self, hash: PaymentHash, ask: &mut Ask, out: &mut Actions) {
-        ask.quotes.retain(|quote| quote.invoice.payment_hash != hash);
+        let names = |quote: &Quote| quote.rails().any(|(_, other, _)| other == hash);
+        ask.quotes.retain(|quote| !names(quote));
         if self.offered.remove(&hash).is_none() {
             return;
         }
-        let holds = |ask: &&mut Ask| ask.quotes.iter().any(|quote| quote.invoice.payment_hash == hash);
+        let holds = |ask: &&mut Ask| ask.quotes.iter().any(names);
         for other in self.asks.values_mut().filter(holds) {
-            other.quotes.retain(|quote| quote.invoice.payment_hash != hash);
+            other.quotes.retain(|quote| !names(quote));
             out.save(Record::Ask(Box::new(other.clone())));
         }
     }
@@ -308,6 +319,7 @@ impl CustomerDesk {
             invoice,
             eta: None,
             terms: openagents_types::Terms::Prepaid,
+            ecash: None,
         };
         if let Some(refusal) = self.objection(now, ask, &quote) {
             self.note_refusal(ask, refusal);
@@ -316,8 +328,7 @@ impl CustomerDesk {
         if self.may_be_paid(ask) {
             return false;
         }
-        out.push(Action::Pay { invoice: quote.invoice.clone(), max_fee: ask.options.max_fee, first: true });
-        self.commit(now, ask, quote, out);
+        self.begin(now, ask, quote, out);
         true
     }
 
@@ -352,17 +363,18 @@ impl CustomerDesk {
         out.save(Record::Content { job: ask.id, content: result.content.clone() });
         self.grade(result.provider, promised, out);
         ask.phase = Phase::Closed { outcome: AskOutcome::Delivered };
-        self.drop_claims(ask, result.provider);
+        self.drop_claims(ask, result.provider, out);
         self.settle_up(now, ask, out);
     }
 
     /// A provider that delivered after all has earned what we claimed back. It will hardly pay the claim: a job is
-    /// either delivered or refunded. One that has forgotten its delivery may, and then that is booked.
-    fn drop_claims(&mut self, ask: &mut Ask, provider: ProviderKey) {
+    /// either delivered or refunded. One that has forgotten its delivery may, or has, and then that is booked.
+    fn drop_claims(&mut self, ask: &mut Ask, provider: ProviderKey, out: &mut Actions) {
         for attempt in ask.attempts.iter_mut().filter(|attempt| attempt.quote.provider == provider) {
             if let Money::Settled { reclaim, .. } = &mut attempt.money {
                 if let Reclaim::Claimed { claim } = &reclaim {
                     self.claims.remove(&claim.payment_hash);
+                    out.push(Action::LookUpIncoming(claim.payment_hash));
                 }
                 if *reclaim != Reclaim::Done {
                     *reclaim = Reclaim::No;
@@ -469,6 +481,9 @@ impl CustomerDesk {
 
     /// After money came back: the next offer, while there is time.
     pub(crate) fn go_on(&mut self, now: Timestamp, ask: &mut Ask, out: &mut Actions) {
+        if self.fall_back(now, ask, out) {
+            return;
+        }
         if ask.spec.provider.is_some() {
             let message = String::from("the provider did not deliver; the payment came back");
             return self.close(now, ask, AskOutcome::Failed { message }, out);
@@ -501,8 +516,8 @@ impl CustomerDesk {
     pub(crate) fn take(&mut self, id: JobId) -> Option<Ask> {
         let ask = self.asks.remove(&id)?;
         self.advanced.remove(&ask);
-        for quote in &ask.quotes {
-            if let Entry::Occupied(mut count) = self.offered.entry(quote.invoice.payment_hash) {
+        for (_, hash, _) in ask.quotes.iter().flat_map(Quote::rails) {
+            if let Entry::Occupied(mut count) = self.offered.entry(hash) {
                 *count.get_mut() -= 1;
                 if *count.get() == 0 {
                     count.remove();
@@ -514,8 +529,8 @@ impl CustomerDesk {
 
     /// Puts an unchanged job back.
     pub(crate) fn put(&mut self, ask: Ask) {
-        for quote in &ask.quotes {
-            *self.offered.entry(quote.invoice.payment_hash).or_default() += 1;
+        for (_, hash, _) in ask.quotes.iter().flat_map(Quote::rails) {
+            *self.offered.entry(hash).or_default() += 1;
         }
         self.advanced.add(&ask);
         self.asks.insert(ask.id, ask);

@@ -1,6 +1,6 @@
 //! The customer's money: what the wallet says about payments, and how to get one back.
 
-use openagents_types::{Draft, Invoice, JobId, PaymentHash, Timestamp};
+use openagents_types::{Draft, Invoice, JobId, PaymentHash, Rail, Timestamp};
 
 use super::{Ask, AskOutcome, CustomerDesk, Money, Phase, Reclaim};
 use crate::{
@@ -22,6 +22,11 @@ impl CustomerDesk {
         };
         let money = ask.attempts[index].money.clone();
         match (state, money) {
+            // Locked, and not handed over: the wallet gives the same token again.
+            (Outgoing::Pending, Money::Pending) if wants_handing_over(&ask, index) => {
+                out.push(ask.attempts[index].payment(ask.options.max_fee, false));
+                return self.put(ask);
+            }
             (Outgoing::Settled { .. }, Money::Settled { .. }) | (Outgoing::Pending, Money::Pending) => {
                 return self.put(ask);
             }
@@ -37,8 +42,7 @@ impl CustomerDesk {
             // Never sent: by an earlier run of the program that stopped too soon, so it is sent now,
             // unless the job has ended meanwhile; then it never needs to be.
             (Outgoing::Unknown, Money::Pending) if wants_payment(&ask, index) => {
-                let invoice = ask.attempts[index].quote.invoice.clone();
-                out.push(Action::Pay { invoice, max_fee: ask.options.max_fee, first: false });
+                out.push(ask.attempts[index].payment(ask.options.max_fee, false));
                 return self.put(ask);
             }
             (Outgoing::Unknown, Money::Pending)
@@ -160,7 +164,7 @@ impl CustomerDesk {
         let Some(mut ask) = self.claims.get(&hash).copied().and_then(|id| self.take(id)) else { return };
         let id = ask.id;
         for attempt in &mut ask.attempts {
-            let amount = attempt.quote.price;
+            let (paid, amount) = (attempt.hash(), attempt.quote.price);
             let Money::Settled { reclaim, .. } = &mut attempt.money else { continue };
             if !matches!(reclaim, Reclaim::Claimed { claim } if claim.payment_hash == hash) {
                 continue;
@@ -174,7 +178,7 @@ impl CustomerDesk {
                 // The provider did not pay in time. Ours to ask again, with a new invoice.
                 Incoming::Expired | Incoming::Cancelled => {
                     *reclaim = Reclaim::Due;
-                    out.push(self.claim_invoice(id, attempt.quote.invoice.payment_hash, amount));
+                    out.push(self.claim_invoice(id, paid, amount));
                 }
                 Incoming::Open | Incoming::Held { .. } | Incoming::Unknown => {}
             }
@@ -221,7 +225,7 @@ impl CustomerDesk {
 
 /// Whether an attempt that the wallet never heard of should be paid: it is the one we wait for, or
 /// the bill for a result we took.
-fn wants_payment(ask: &Ask, index: usize) -> bool {
+pub(super) fn wants_payment(ask: &Ask, index: usize) -> bool {
     if !ask.doubts.is_empty() {
         return false;
     }
@@ -233,6 +237,12 @@ fn wants_payment(ask: &Ask, index: usize) -> bool {
         }
         Phase::Collecting { .. } | Phase::Abandoning | Phase::Closed { .. } => false,
     }
+}
+
+/// Whether ecash that is locked for an attempt has yet to be given to its provider.
+fn wants_handing_over(ask: &Ask, index: usize) -> bool {
+    let attempt = &ask.attempts[index];
+    attempt.rail == Rail::Cashu && !attempt.handed_over && wants_payment(ask, index)
 }
 
 const fn is_unclaimed(money: &Money) -> bool {

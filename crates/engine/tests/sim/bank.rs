@@ -5,9 +5,12 @@
 use std::collections::HashMap;
 
 use openagents_engine::{HeldPayment, Incoming, InvoiceFor, Outgoing, SentPayment};
-use openagents_types::{Invoice, Msat, Network, PaymentHash, Preimage, Timestamp};
+use openagents_types::{EcashAsk, EcashToken, Invoice, Msat, Network, PaymentHash, Preimage, Timestamp};
 
 use crate::rng::Rng;
+
+/// The one mint that everybody who has ecash trusts.
+pub(crate) const MINT: &str = "https://mint.example";
 
 /// How long the bank locks money for an invoice before it goes back by itself.
 const HOLD_LIMIT_MS: u64 = 400_000;
@@ -34,6 +37,25 @@ pub(crate) struct Bill {
     held_since: u64,
     /// A payment that the bank has taken up but that arrives only later.
     pub(crate) arrives: Option<u64>,
+    /// What ecash it is paid with, if it is no invoice.
+    pub(crate) ecash: Option<Lock>,
+}
+
+/// How ecash for a bill is locked at its mint.
+#[derive(Clone, Debug)]
+pub(crate) struct Lock {
+    locktime: Timestamp,
+    /// Whether the payee's wallet holds the token.
+    pub(crate) accepted: bool,
+    /// Whether the payee's wallet was told to leave it alone.
+    left_alone: bool,
+}
+
+impl Bill {
+    /// When its money goes back by itself.
+    fn released_at(&self) -> u64 {
+        self.ecash.as_ref().map_or(self.held_since + HOLD_LIMIT_MS, |lock| lock.locktime.millis())
+    }
 }
 
 #[derive(Debug)]
@@ -89,9 +111,82 @@ impl Bank {
             hold: hold.is_some(),
             held_since: 0,
             arrives: None,
+            ecash: None,
         };
         self.bills.insert(hash, bill);
         invoice
+    }
+
+    /// A request for ecash; the same for the same hash.
+    pub(crate) fn request_ecash(
+        &mut self,
+        rng: &mut Rng,
+        now: Timestamp,
+        payee: usize,
+        wanted: Wanted,
+        locktime: Timestamp,
+    ) -> Option<EcashAsk> {
+        let invoice = self.make(rng, now, payee, wanted);
+        let bill = self.bills.get_mut(&invoice.payment_hash)?;
+        let locked = Lock { locktime, accepted: false, left_alone: false };
+        let locktime = bill.ecash.get_or_insert(locked).locktime;
+        Some(EcashAsk {
+            request: format!("creqA{}", invoice.payment_hash),
+            hash: invoice.payment_hash,
+            locktime,
+            mints: vec![MINT.into()],
+        })
+    }
+
+    /// Locks ecash, once. The token is the same however often it is asked for.
+    pub(crate) fn lock(
+        &mut self,
+        now: Timestamp,
+        payer: usize,
+        ask: &EcashAsk,
+        amount: Msat,
+    ) -> Option<EcashToken> {
+        let bill = self.bills.get_mut(&ask.hash)?;
+        let asked =
+            bill.ecash.as_ref().is_some_and(|lock| lock.locktime == ask.locktime && lock.locktime > now);
+        let new = bill.payer.is_none()
+            && asked
+            && bill.stage == Stage::Open
+            && bill.invoice.expires_at > now
+            && bill.invoice.amount == amount
+            && self.balances[payer] >= amount.get();
+        if new {
+            bill.payer = Some(payer);
+            bill.sent_at = now.millis();
+            bill.stage = Stage::Held;
+            self.balances[payer] -= amount.get();
+        }
+        let locked = bill.payer == Some(payer) && bill.stage == Stage::Held;
+        locked.then(|| EcashToken::new(format!("cashuB{}", ask.hash)))
+    }
+
+    /// What the payee's wallet says to a token: whether it holds it now, or why it does not take it.
+    pub(crate) fn accept(
+        &mut self,
+        now: Timestamp,
+        payee: usize,
+        hash: PaymentHash,
+        token: &EcashToken,
+    ) -> Result<(), &'static str> {
+        let bill = self.bills.get_mut(&hash).filter(|bill| bill.payee == payee).ok_or("foreign")?;
+        let lock = bill.ecash.as_mut().ok_or("not asked for")?;
+        if token.expose() != format!("cashuB{hash}") {
+            return Err("it holds less than was asked");
+        }
+        if lock.left_alone {
+            return Err("it was cancelled");
+        }
+        match bill.stage {
+            Stage::Held if now < lock.locktime => lock.accepted = true,
+            Stage::Settled => {}
+            Stage::Open | Stage::Held | Stage::Cancelled => return Err("it is spent"),
+        }
+        Ok(())
     }
 
     /// Takes a payment up. It arrives `delay` later.
@@ -129,9 +224,9 @@ impl Bank {
                     self.balances[bill.payee] += amount;
                 }
             }
-            if bill.stage == Stage::Held && now.millis() >= bill.held_since + HOLD_LIMIT_MS {
+            if bill.stage == Stage::Held && now.millis() >= bill.released_at() {
                 bill.stage = Stage::Cancelled;
-                self.lapses += 1;
+                self.lapses += u64::from(bill.ecash.is_none());
                 self.balances[bill.payer.unwrap()] += amount;
                 changed.push(*hash);
             }
@@ -143,12 +238,13 @@ impl Bank {
     pub(crate) fn next_change(&self) -> Option<u64> {
         let arrivals = self.bills.values().filter_map(|bill| bill.arrives);
         let holds = self.bills.values().filter(|bill| bill.stage == Stage::Held);
-        arrivals.chain(holds.map(|bill| bill.held_since + HOLD_LIMIT_MS)).min()
+        arrivals.chain(holds.map(Bill::released_at)).min()
     }
 
     pub(crate) fn settle(&mut self, preimage: Preimage) {
         let Some(bill) = self.bills.get_mut(&preimage.hash()) else { return };
-        if bill.stage == Stage::Held {
+        let takes = bill.ecash.as_ref().is_none_or(|lock| lock.accepted && !lock.left_alone);
+        if bill.stage == Stage::Held && takes {
             bill.stage = Stage::Settled;
             bill.preimage = Some(preimage);
             self.balances[bill.payee] += bill.invoice.amount.get();
@@ -157,6 +253,10 @@ impl Bank {
 
     pub(crate) fn cancel(&mut self, hash: PaymentHash) {
         let Some(bill) = self.bills.get_mut(&hash) else { return };
+        if let Some(lock) = &mut bill.ecash {
+            lock.left_alone = true;
+            return;
+        }
         if bill.stage == Stage::Held {
             self.balances[bill.payer.unwrap()] += bill.invoice.amount.get();
         }
@@ -168,6 +268,16 @@ impl Bank {
     pub(crate) fn incoming(&self, now: Timestamp, hash: PaymentHash) -> Incoming {
         let Some(bill) = self.bills.get(&hash) else { return Incoming::Unknown };
         let amount = bill.invoice.amount;
+        if let (Some(lock), Stage::Open | Stage::Held | Stage::Cancelled) = (&bill.ecash, bill.stage) {
+            // Ecash that is not in its hands a wallet knows nothing of.
+            return match (lock.accepted, bill.stage) {
+                _ if lock.left_alone => Incoming::Cancelled,
+                (true, Stage::Held) => Incoming::Held { amount },
+                (true, _) => Incoming::Expired,
+                (false, _) if bill.invoice.expires_at <= now => Incoming::Expired,
+                (false, _) => Incoming::Open,
+            };
+        }
         match bill.stage {
             Stage::Open if bill.arrives.is_none() && bill.invoice.expires_at <= now => Incoming::Expired,
             Stage::Open => Incoming::Open,
@@ -204,7 +314,10 @@ impl Bank {
 
     /// What is held for a payee's jobs.
     pub(crate) fn held(&self, payee: usize) -> Vec<HeldPayment> {
-        let bills = self.bills.values().filter(|bill| bill.payee == payee && bill.stage == Stage::Held);
+        let bills = self.bills.values().filter(|bill| {
+            let in_hand = bill.ecash.as_ref().is_none_or(|lock| lock.accepted && !lock.left_alone);
+            bill.payee == payee && bill.stage == Stage::Held && in_hand
+        });
         let held = bills.filter_map(|bill| {
             let InvoiceFor::Quote(job) = bill.purpose else { return None };
             Some(HeldPayment { hash: bill.invoice.payment_hash, amount: bill.invoice.amount, job })

@@ -89,6 +89,44 @@ fn in_fair_weather_every_affordable_job_is_delivered_and_paid_once() {
 }
 
 #[test]
+fn no_second_rail_loses_money_or_work() {
+    let first = number("OPENAGENTS_SIM_FIRST", 1);
+    let mut sum = Report::default();
+    for seed in first..first + number("OPENAGENTS_SIM_SEEDS", 600) {
+        let outcome = std::panic::catch_unwind(|| World::new(seed, Weather::Rails).run());
+        sum.add(&outcome.unwrap_or_else(|_| panic!("seed {seed}: ecash broke the market")));
+    }
+    assert!(sum.by_ecash > 100 && sum.locked > sum.by_ecash && sum.delivered > sum.by_ecash, "{sum:?}");
+    assert!(sum.tokens_refused > 5 && sum.paid_twice > 5 && sum.second_attempts > 5, "{sum:?}");
+}
+
+#[test]
+fn no_old_backup_locks_ecash_a_second_time() {
+    let first = number("OPENAGENTS_SIM_FIRST", 1);
+    let mut sum = Report::default();
+    for seed in first..first + number("OPENAGENTS_SIM_SEEDS", 300) {
+        let outcome = std::panic::catch_unwind(|| World::new(seed, Weather::OldRails).run());
+        sum.add(&outcome.unwrap_or_else(|_| panic!("seed {seed}: a restored backup broke the market")));
+    }
+    assert!(sum.restores > 50 && sum.locked > 50 && sum.recognised > 0, "{sum:?}");
+}
+
+#[test]
+fn in_fair_weather_ecash_delivers_every_affordable_job() {
+    let mut sum = Report::default();
+    for seed in 1..=200 {
+        let report = World::new(seed, Weather::FairRails).run();
+        assert_eq!(report.delivered, report.asked, "seed {seed}: {report:?}");
+        assert_eq!((report.refunds, report.tokens_refused), (0, 0), "seed {seed}: {report:?}");
+        assert_eq!(report.locked, report.by_ecash, "seed {seed}: {report:?}");
+        let receipts = (report.receipts, report.countersigned, report.disputed);
+        assert_eq!(receipts, (report.paid, report.paid, 0), "seed {seed}: {report:?}");
+        sum.add(&report);
+    }
+    assert!(sum.by_ecash > 50 && sum.by_ecash < sum.paid, "{sum:?}");
+}
+
+#[test]
 fn storms_really_happen() {
     let mut sum = Report::default();
     for seed in 1..=150 {

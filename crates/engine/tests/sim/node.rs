@@ -61,7 +61,7 @@ impl Disk {
     }
 
     fn open_records(&self) -> Vec<Record> {
-        let jobs = self.jobs.values().filter(|job| !job.state.is_closed());
+        let jobs = self.jobs.values().filter(|job| !job.is_over());
         let unreceipted = |ask: &Ask| ask.word() == "settled" && !self.received.contains_key(&ask.id);
         let asks = self.asks.values().filter(|ask| !ask.is_over() || unreceipted(ask));
         jobs.map(|job| Record::Job(Box::new(job.clone())))
@@ -157,7 +157,16 @@ impl Node {
 
     pub(crate) fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Action> {
         let Some(engine) = &mut self.engine else { return Vec::new() };
-        if let Input::Incoming { hash, .. } | Input::Outgoing { hash, .. } = &input
+        let hash = match &input {
+            Input::Incoming { hash, .. }
+            | Input::Outgoing { hash, .. }
+            | Input::Locked { hash, .. }
+            | Input::TakenBack { hash, .. }
+            | Input::TokenRefused { hash, .. } => Some(*hash),
+            Input::Token(payment) => Some(payment.hash),
+            _ => None,
+        };
+        if let Some(hash) = &hash
             && !engine.knows(*hash)
             && let Some(record) = self.disk.payments.get(hash).and_then(|row| self.disk.record(row))
         {
@@ -236,6 +245,7 @@ fn slot(job: JobId, draft: &Draft) -> String {
     match draft {
         Draft::Result { .. } => format!("{job}/result"),
         Draft::Quote { .. } => format!("{job}/quote"),
+        Draft::Ecash { hash, .. } => format!("{job}/ecash-{hash}"),
         Draft::Receipt(_) => format!("{job}/receipt"),
         Draft::Countersign { .. } => format!("{job}/countersignature"),
         other => format!("{job}/{}", serde_json::to_string(other).unwrap()),

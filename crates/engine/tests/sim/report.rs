@@ -27,6 +27,12 @@ pub(crate) struct Report {
     /// Payments by hand that arrived, and that came back or were never sent.
     pub(crate) sent: u64,
     pub(crate) returned: u64,
+    /// Payments with ecash that were locked and that settled, tokens that a wallet refused, and jobs that were
+    /// paid both ways.
+    pub(crate) locked: u64,
+    pub(crate) by_ecash: u64,
+    pub(crate) tokens_refused: u64,
+    pub(crate) paid_twice: u64,
 }
 
 impl Report {
@@ -51,5 +57,9 @@ impl Report {
         self.disputed += other.disputed;
         self.sent += other.sent;
         self.returned += other.returned;
+        self.locked += other.locked;
+        self.by_ecash += other.by_ecash;
+        self.tokens_refused += other.tokens_refused;
+        self.paid_twice += other.paid_twice;
     }
 }

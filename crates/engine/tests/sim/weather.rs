@@ -10,4 +10,30 @@ pub(crate) enum Weather {
     Shifts,
     /// A storm in which owners also pay each other by hand, some of them twice.
     ByHand,
+    /// A storm in which some providers take ecash besides invoices, and some customers have some.
+    Rails,
+    /// The same in fair weather.
+    FairRails,
+    /// The same with earlier disks.
+    OldRails,
+}
+
+impl Weather {
+    pub(crate) const fn is_fair(self) -> bool {
+        matches!(self, Self::Fair | Self::FairRails)
+    }
+
+    /// Whether dead nodes come back with an earlier disk.
+    pub(crate) const fn restores(self) -> bool {
+        matches!(self, Self::Backups | Self::OldRails)
+    }
+
+    pub(crate) const fn has_ecash(self) -> bool {
+        matches!(self, Self::Rails | Self::FairRails | Self::OldRails)
+    }
+
+    /// Whether customers lose their patience and change their mind.
+    pub(crate) const fn is_hasty(self) -> bool {
+        matches!(self, Self::Storm | Self::Rails)
+    }
 }

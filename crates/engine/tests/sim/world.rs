@@ -13,13 +13,13 @@ use openagents_engine::{
     receipt::Received,
 };
 use openagents_types::{
-    Cancel, ContentHash, CustomerKey, Draft, Encryption, EventId, Feedback, JobId, JobInput, JobKind,
-    JobRequest, JobResult, JobSpec, Millis, Msat, Network, Notice, PaymentHash, ProviderKey, Quote, Receipt,
-    Status, Terms, Timestamp, Usage,
+    Cancel, ContentHash, CustomerKey, Draft, EcashAsk, EcashPayment, EcashToken, Encryption, EventId,
+    Feedback, JobId, JobInput, JobKind, JobRequest, JobResult, JobSpec, Millis, Msat, Network, Notice,
+    PaymentHash, ProviderKey, Quote, Receipt, Status, Terms, Timestamp, Usage,
 };
 
 use crate::{
-    bank::{Bank, Bill, Stage, Wanted},
+    bank::{Bank, Bill, MINT, Stage, Wanted},
     node::Node,
     report::Report,
     rng::Rng,
@@ -39,6 +39,7 @@ enum Word {
     Request(JobRequest),
     Cancel(Cancel),
     Claim { job: JobId, by: CustomerKey, to: ProviderKey, hash: PaymentHash },
+    Ecash { to: ProviderKey, payment: EcashPayment },
     Quote(Quote),
     Feedback(Feedback),
     Result(JobResult),
@@ -61,6 +62,11 @@ enum Event {
     /// A node's relay connection comes back and everything stored is sent again.
     Refetch {
         node: usize,
+    },
+    /// A node's owner says something by hand.
+    Say {
+        node: usize,
+        word: Box<Word>,
     },
     Wake {
         node: usize,
@@ -104,10 +110,11 @@ impl World {
         let mut rng = Rng(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x5eed);
         let providers = rng.between(2, 4) as usize;
         let customers = rng.between(1, 2) as usize;
-        let limited = matches!(weather, Weather::Storm | Weather::ByHand);
+        let limited = matches!(weather, Weather::Storm | Weather::ByHand | Weather::Rails);
         let limit = if limited { day_limit(seed) } else { None };
         let nodes: Vec<Node> =
             (0..providers + customers).map(|i| new_node(&mut rng, i, providers, limit)).collect();
+        let nodes = if weather.has_ecash() { with_ecash(nodes, seed) } else { nodes };
         let mut world = Self {
             weather,
             now: START,
@@ -178,7 +185,7 @@ impl World {
     }
 
     fn stormy(&self) -> bool {
-        self.weather != Weather::Fair && self.now < CALM_FROM
+        !self.weather.is_fair() && self.now < CALM_FROM
     }
 
     fn trouble(&mut self, percent: u64) -> bool {
@@ -203,6 +210,7 @@ impl World {
                 }
             }
             Event::Deliver { node, word } => self.deliver(node, word),
+            Event::Say { node, word } => self.say(node, *word),
             Event::Shift { node, shift } => {
                 // Written down before it is said, so that it also holds after a crash.
                 if let Some(provider) = &mut self.nodes[node].config.provider {
@@ -261,6 +269,7 @@ impl World {
     fn may_begin(&self, node: usize, transfer: &Transfer) -> bool {
         let hash = transfer.hash();
         let seen = transfer.direction == Direction::In
+            || matches!(self.bank.bills[&hash].purpose, InvoiceFor::Quote(job) if self.owners.contains_key(&job))
             || self.nodes[self.bank.bills[&hash].payee].disk.transfers.contains_key(&hash);
         seen && !self.nodes[node].disk.payments.contains_key(&hash)
     }
@@ -274,7 +283,7 @@ impl World {
             return self.die(node);
         }
         let todo = self.nodes[node].commit(actions);
-        if self.weather == Weather::Backups && self.trouble(8) {
+        if self.weather.restores() && self.trouble(8) {
             self.nodes[node].back_up();
         }
         for (job, draft) in todo.publish {
@@ -411,6 +420,14 @@ impl World {
             Action::ReadSent { since } => Some(Input::Sent(Sent::Told(self.bank.sent(node, since)))),
             Action::ReadHeld { .. } => Some(Input::Held(self.bank.held(node))),
             Action::Pay { invoice, first, .. } => self.pay(node, invoice.payment_hash, first),
+            Action::RequestEcash { job, amount, hash, locktime, expires_at } => {
+                let lifetime = expires_at.since(time);
+                let wanted = Wanted { amount, lifetime, hold: Some(hash), purpose: InvoiceFor::Quote(job) };
+                let asked = self.bank.request_ecash(&mut self.rng, time, node, wanted, locktime);
+                Some(Input::EcashRequested { job, outcome: asked.ok_or_else(|| "no mint answers".into()) })
+            }
+            Action::LockEcash { ask, amount, first, .. } => self.lock(node, &ask, amount, first),
+            Action::AcceptEcash { hash, token } => self.accept(node, hash, &token),
             other => panic!("not a wallet's business: {other:?}"),
         }
     }
@@ -442,6 +459,87 @@ impl World {
             });
         }
         Some(Input::Outgoing { hash, state: Outgoing::Pending })
+    }
+
+    fn lock(&mut self, node: usize, ask: &EcashAsk, amount: Msat, first: bool) -> Option<Input> {
+        let hash = ask.hash;
+        let known = self.bank.outgoing(node, hash) != Outgoing::Unknown;
+        assert!(!(first && known && !self.nodes[node].restored), "ecash was locked unasked");
+        // A mint that does not answer, or has too little of ours.
+        let time = self.time();
+        let locked = if !known && self.trouble(10) { None } else { self.bank.lock(time, node, ask, amount) };
+        let Some(token) = locked else {
+            if known {
+                return Some(self.word_on_outgoing(node, hash));
+            }
+            return Some(Input::Outgoing {
+                hash,
+                state: Outgoing::Failed { reason: "too little there".into() },
+            });
+        };
+        if !known {
+            *self.sent.entry(hash).or_default() += 1;
+            self.report.locked += 1;
+            self.assert_only_payment(node, hash);
+        }
+        Some(Input::Locked { hash, token })
+    }
+
+    fn accept(&mut self, node: usize, hash: PaymentHash, token: &EcashToken) -> Option<Input> {
+        match self.bank.accept(self.time(), node, hash, token) {
+            Ok(()) => Some(self.word_on_incoming(hash)),
+            Err(reason) => {
+                self.report.tokens_refused += 1;
+                Some(Input::TokenRefused { hash, reason: reason.into() })
+            }
+        }
+    }
+
+    /// Somebody pays the invoice of a job for which ecash is on its way: the other way of the same offer.
+    fn pay_the_other_way(&mut self, by: ProviderKey, job: JobId) {
+        let owner = self.owners.get(&job).copied();
+        let others = |node: &usize| provider_key(*node) != by && Some(*node) != owner;
+        let offered = self.words.iter().find_map(|(_, word)| match word {
+            Word::Quote(quote) if (quote.job, quote.provider) == (job, by) => Some(quote.invoice.clone()),
+            _ => None,
+        });
+        let (Some(invoice), Some(payer)) = (offered, (0..self.nodes.len()).find(others)) else { return };
+        let transfer = Transfer::new(invoice, Direction::Out, "the other way".into(), self.time());
+        let delay = self.rng.between(1, 5_000);
+        self.at(
+            delay,
+            Event::Hear { node: payer, life: None, input: Box::new(Input::Transfer(Box::new(transfer))) },
+        );
+    }
+
+    /// The customer of a job that somebody else paid as well claims that money.
+    fn claim_by_hand(&mut self, node: usize, job: JobId, amount: Msat) {
+        let owner = self.owners[&job];
+        let by_another = |bill: &&Bill| {
+            bill.purpose == InvoiceFor::Quote(job)
+                && bill.payee == node
+                && bill.stage == Stage::Settled
+                && bill.payer != Some(owner)
+        };
+        let Some(paid) = self.bank.bills.values().find(by_another).map(|bill| bill.invoice.payment_hash)
+        else {
+            return;
+        };
+        let purpose = InvoiceFor::Refund { job, paid };
+        let wanted = Wanted { amount, lifetime: Millis::from_secs(3_600), hold: None, purpose };
+        let time = self.time();
+        let invoice = self.bank.make(&mut self.rng, time, owner, wanted);
+        let hash = invoice.payment_hash;
+        let transfer = Transfer::new(invoice, Direction::In, "a refund".into(), time);
+        let input = Box::new(Input::Transfer(Box::new(transfer)));
+        // Its owner writes down what is coming before anybody can pay it.
+        self.at(CALM_FROM.saturating_sub(self.now) + 1, Event::Hear { node: owner, life: None, input });
+        let by = self.requests[&job].customer;
+        self.at(
+            CALM_FROM.saturating_sub(self.now) + 30_000,
+            Event::Say { node: owner, word: Box::new(Word::Claim { job, by, to: provider_key(node), hash }) },
+        );
+        self.report.paid_twice += 1;
     }
 
     /// Nothing is paid for a job, and nothing paid back, while an earlier payment for the same may have
@@ -524,6 +622,7 @@ impl World {
                 let invoice = self.bank.bills[&hash].invoice.clone();
                 Input::RefundClaim { job, by, invoice }
             }
+            Word::Ecash { to, payment } if selling && to == provider_key(node) => Input::Token(payment),
             Word::Quote(quote) if self.owners.get(&quote.job) == Some(&node) => {
                 if self.nodes[node].disk.payments.contains_key(&quote.invoice.payment_hash) {
                     return;
@@ -549,7 +648,7 @@ impl World {
         let customer = self.requests[&job].customer;
         let provider = provider_key(node);
         let word = match draft {
-            Draft::Quote { invoice, expires_at, eta, terms } => Word::Quote(Quote {
+            Draft::Quote { invoice, expires_at, eta, terms, ecash } => Word::Quote(Quote {
                 job,
                 provider,
                 event,
@@ -558,7 +657,17 @@ impl World {
                 expires_at: *expires_at,
                 eta: *eta,
                 terms: *terms,
+                ecash: ecash.clone(),
             }),
+            Draft::Ecash { provider, hash, token } => {
+                if self.trouble(8) {
+                    self.pay_the_other_way(*provider, job);
+                }
+                let forged = self.trouble(5);
+                let token = if forged { EcashToken::new("cashuBshort".into()) } else { token.clone() };
+                let payment = EcashPayment { job, by: customer, hash: *hash, token };
+                Word::Ecash { to: *provider, payment }
+            }
             Draft::Result { content, .. } => {
                 let times = self.finished.entry((node, job)).or_default();
                 *times += 1;
@@ -580,13 +689,18 @@ impl World {
             Draft::RefundClaim { provider, invoice } => {
                 Word::Claim { job, by: customer, to: *provider, hash: invoice.payment_hash }
             }
-            Draft::Notice(notice) => Word::Feedback(feedback(job, provider, event, notice, self.time())),
+            Draft::Notice(notice) => {
+                if let Notice::RefundOwed { amount, .. } = notice {
+                    self.claim_by_hand(node, job, *amount);
+                }
+                Word::Feedback(feedback(job, provider, event, notice, self.time()))
+            }
             Draft::Partial { .. } => return,
             Draft::Receipt(receipt) => return self.say_receipt(node, event, receipt),
             Draft::Countersign { provider, receipt, .. } => {
                 let said = self.receipts.get(&(job, *provider)).map(Vec::as_slice).unwrap_or_default();
                 assert!(said.iter().any(|(event, _)| event == receipt), "a false receipt was agreed to");
-                assert!(said.len() == 1 || self.weather == Weather::Backups, "two receipts were said");
+                assert!(said.len() == 1 || self.weather.restores(), "two receipts were said");
                 return;
             }
         };
@@ -620,7 +734,7 @@ impl World {
         let customer = CustomerKey::from_bytes(self.rng.bytes());
         let asked_at = Timestamp::from_millis(self.now + delay);
         let expires_at = asked_at.after(Millis(self.rng.between(30_000, 300_000)));
-        let generous = self.weather == Weather::Fair || self.rng.chance(85);
+        let generous = self.weather.is_fair() || self.rng.chance(85);
         let bid = Msat::new(if generous { 50_000 } else { 500 });
         let spec = JobSpec {
             kind: JobKind::SUMMARIZATION,
@@ -648,7 +762,7 @@ impl World {
             expires_at: Some(expires_at),
             raw: "".into(),
         };
-        let hasty = self.weather == Weather::Storm && self.rng.chance(60);
+        let hasty = self.weather.is_hasty() && self.rng.chance(60);
         let patience = hasty.then(|| Millis(self.rng.between(3_000, 20_000)));
         let options =
             AskOptions { window: Millis(self.rng.between(100, 1_500)), patience, max_fee: Msat::ZERO };
@@ -657,7 +771,7 @@ impl World {
         self.requests.insert(id, request);
         self.report.asked += 1;
         self.at(delay, Event::Hear { node, life: None, input: Box::new(Input::Ask(Box::new(ask))) });
-        if self.weather == Weather::Storm && self.rng.chance(15) {
+        if self.weather.is_hasty() && self.rng.chance(15) {
             let later = delay + self.rng.between(10, 8_000);
             let input = Input::Withdraw { job: id, reason: "changed my mind".into() };
             self.at(later, Event::Hear { node, life: None, input: Box::new(input) });
@@ -694,7 +808,7 @@ impl World {
             assert_eq!(*times, 1, "payment {hash} was sent {times} times");
         }
         assert_eq!(self.bank.in_flight(), 0, "money is still locked or under way");
-        if self.weather == Weather::Backups {
+        if self.weather.restores() {
             return self.assert_books_are_true();
         }
         for (index, node) in self.nodes.iter().enumerate() {
@@ -707,7 +821,7 @@ impl World {
                 self.bank
             );
             for job in node.disk.jobs.values() {
-                assert!(job.state.is_closed(), "provider {index} never finished with {job:#?}");
+                assert!(job.is_over(), "provider {index} never finished with {job:#?}");
             }
             for ask in node.disk.asks.values() {
                 assert!(ask.is_over(), "customer {index} never finished with {ask:#?}");
@@ -736,6 +850,8 @@ impl World {
             self.report.sent += node.disk.count(Movement::Sent);
             self.report.refunds += node.disk.count(Movement::RefundPaid);
         }
+        let by_ecash = |bill: &&Bill| bill.ecash.is_some() && bill.stage == Stage::Settled;
+        self.report.by_ecash = self.bank.bills.values().filter(by_ecash).count() as u64;
         self.assert_sellers_were_paid();
         self.assert_limits_held();
         self.assert_receipts_are_true();
@@ -755,7 +871,10 @@ impl World {
                 );
                 assert!(settled, "provider {index} gave a receipt for {job:#?}: {receipt:#?}");
                 let earned = |entry: &&openagents_engine::Entry| {
-                    entry.job == *id && entry.movement == Movement::Earned
+                    // What came over another rail besides went back.
+                    entry.job == *id
+                        && entry.movement == Movement::Earned
+                        && Some(entry.hash) == receipt.payment_hash
                 };
                 let earned: Msat = node.disk.entries.iter().filter(earned).map(|entry| entry.amount).sum();
                 assert_eq!(earned, receipt.price, "a receipt for more or less than was earned");
@@ -799,7 +918,11 @@ impl World {
                 assert_eq!(ours, Some(index), "{entry:?}");
             }
             let moved = i64::try_from(self.bank.balances[index]).unwrap() - i64::try_from(FUNDS).unwrap();
-            assert!(node.restored || node.disk.net() == moved, "node {index} lost nothing and knows less");
+            let (knows, disk, bank) = (node.disk.net(), &node.disk, &self.bank);
+            assert!(
+                node.restored || knows == moved,
+                "node {index} lost nothing and knows less: {knows} of {moved}, {disk:#?} {bank:#?}"
+            );
         }
         self.assert_nothing_is_both_paid_back_and_delivered();
     }
@@ -861,6 +984,23 @@ fn new_node(rng: &mut Rng, index: usize, providers: usize, limit: Option<Msat>) 
     Node::new(Config { provider, customer: CustomerConfig::new(Network::Regtest) }, day_limit)
 }
 
+/// Gives some of the nodes ecash: providers that take it, mostly such as cannot lock invoices, and customers that
+/// have some.
+fn with_ecash(mut nodes: Vec<Node>, seed: u64) -> Vec<Node> {
+    let mut rng = Rng(seed ^ 0xeca5);
+    for node in &mut nodes {
+        if let Some(provider) = &mut node.config.provider {
+            provider.escrow &= rng.chance(40);
+            let lock = Millis(rng.between(150_000, 900_000));
+            provider.ecash_lock = rng.chance(70).then_some(lock);
+        }
+        if rng.chance(70) {
+            node.config.customer.mints = vec![format!("{MINT}/")];
+        }
+    }
+    nodes
+}
+
 fn feedback(job: JobId, provider: ProviderKey, event: EventId, notice: &Notice, now: Timestamp) -> Feedback {
     let (status, code, message, amount) = match notice {
         Notice::Processing { message } => (Status::Processing, None, message.clone(), None),
@@ -885,6 +1025,7 @@ fn feedback(job: JobId, provider: ProviderKey, event: EventId, notice: &Notice, 
         expires_at: None,
         eta: None,
         terms: Terms::Prepaid,
+        ecash: None,
         code,
         created_at: now,
     }

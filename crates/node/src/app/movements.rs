@@ -8,8 +8,9 @@ use openagents_engine::{
     Ask, Direction, Job, Transfer, TransferState,
     customer::{Attempt, Money, Reclaim},
 };
-use openagents_types::JobId;
+use openagents_types::{JobId, Rail};
 
+use super::view;
 use crate::store::{LedgerRow, Page, Reader, StoreError, Transfers};
 
 /// How many jobs are read at once.
@@ -89,7 +90,19 @@ fn moved(row: LedgerRow, id: JobId, asks: &HashMap<JobId, Ask>, jobs: &HashMap<J
         movement: row.movement,
         msat: row.msat,
         state: "settled".into(),
+        rail: rail_of(id, &row.hash, asks, jobs).word().into(),
         hash: row.hash,
+    }
+}
+
+/// Which way a payment for a job took. A refund is always paid by invoice.
+fn rail_of(id: JobId, hash: &str, asks: &HashMap<JobId, Ask>, jobs: &HashMap<JobId, Job>) -> Rail {
+    let bought = || asks.get(&id)?.attempts.iter().find(|attempt| attempt.hash().to_hex() == hash);
+    let sold = || jobs.get(&id)?.ecash_hash().filter(|ecash| ecash.to_hex() == hash);
+    match (bought(), sold()) {
+        (Some(attempt), _) => attempt.rail,
+        (None, Some(_)) => Rail::Cashu,
+        (None, None) => Rail::Bolt11,
     }
 }
 
@@ -104,6 +117,7 @@ fn moved_by_hand(row: LedgerRow, transfers: &HashMap<String, Transfer>) -> Movem
         msat: row.msat,
         state: "settled".into(),
         hash: row.hash,
+        rail: Rail::Bolt11.word().into(),
     }
 }
 
@@ -126,12 +140,13 @@ fn unmoved_by_hand(transfer: &Transfer) -> Option<MovementView> {
         msat: i64::try_from(transfer.invoice.amount.get()).map_or(i64::MIN, |msat| -msat),
         state: state.into(),
         hash: transfer.hash().to_hex(),
+        rail: Rail::Bolt11.word().into(),
     })
 }
 
 /// Whether a payment is an attempt's own or its refund. A refund that has come no longer has a name in the attempt.
 fn is_of(attempt: &Attempt, hash: &str) -> bool {
-    let own = attempt.quote.invoice.payment_hash.to_hex() == hash;
+    let own = attempt.hash().to_hex() == hash;
     own || matches!(&attempt.money, Money::Settled { reclaim: Reclaim::Done, .. })
 }
 
@@ -154,7 +169,8 @@ fn unmoved_of_bought(ask: &Ask) -> Vec<MovementView> {
             movement: "spent".into(),
             msat: i64::try_from(attempt.quote.price.get()).map_or(i64::MIN, |msat| -msat),
             state: state.into(),
-            hash: attempt.quote.invoice.payment_hash.to_hex(),
+            hash: attempt.hash().to_hex(),
+            rail: attempt.rail.word().into(),
         })
         .collect()
 }
@@ -172,5 +188,6 @@ fn unmoved_of_sold(job: &Job) -> Option<MovementView> {
         msat: i64::try_from(amount.get()).unwrap_or(i64::MAX),
         state: "pending".into(),
         hash: hash.to_hex(),
+        rail: view::sold_rail(job).unwrap_or_default().word().into(),
     })
 }

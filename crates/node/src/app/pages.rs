@@ -95,6 +95,7 @@ struct Bid {
     provider: String,
     price: Amount,
     eta: Option<String>,
+    rails: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -360,6 +361,7 @@ impl Bid {
             provider: quote.provider.to_hex(),
             price: Amount::new(quote.price_msat),
             eta: quote.eta_ms.map(|eta| openagents_types::Millis(eta).to_string()),
+            rails: quote.rails.iter().map(|rail| rail.words.clone()).collect(),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! From records to what is shown of them.
 
-use openagents_api::{JobView, LedgerLine, LedgerView, NodeView, QuoteView, RefusalView, Side, StepView};
+use openagents_api::{
+    JobView, LedgerLine, LedgerView, NodeView, QuoteView, RailView, RefusalView, Side, StepView,
+};
 use openagents_engine::{
     Ask, Job,
     customer::{AskOutcome, Attempt, Money, Phase, Reclaim},
     job::{Funds, Outcome, State, Step},
 };
-use openagents_types::Msat;
+use openagents_types::{Msat, Rail, Terms};
 
 use crate::store::LedgerRow;
 
@@ -30,6 +32,8 @@ pub(super) fn sold(job: &Job, provider: Option<openagents_types::ProviderKey>) -
         payment_hash: job.state.hash().map(|hash| hash.to_hex()),
         preimage: None,
         result_sha256: None,
+        rail: sold_rail(job).map(|rail| rail.word().into()),
+        terms: sold_terms(&job.state).map(|terms| terms.word().into()),
         result_event: None,
         quotes: Vec::new(),
         refusals: Vec::new(),
@@ -191,9 +195,11 @@ pub(super) fn bought(ask: &Ask) -> JobView {
         paid_msat: ask.paid().get(),
         fee_msat: settled.as_ref().map_or(0, |(_, _, fee)| fee.get()),
         in_flight_msat: in_flight.get(),
-        payment_hash: shown.map(|attempt| attempt.quote.invoice.payment_hash.to_hex()),
+        payment_hash: shown.map(|attempt| attempt.hash().to_hex()),
         preimage: settled.map(|(_, preimage, _)| preimage.to_hex()),
         result_sha256: ask.delivery.as_ref().map(|delivery| delivery.sha256.clone()),
+        rail: shown.map(|attempt| attempt.rail.word().into()),
+        terms: shown.map(|attempt| attempt.terms().word().into()),
         result_event: ask.delivery.as_ref().map(|delivery| delivery.event),
         quotes: ask.quotes.iter().map(quote).collect(),
         refusals: ask.refusals.iter().map(refusal).collect(),
@@ -204,7 +210,57 @@ pub(super) fn bought(ask: &Ask) -> JobView {
 }
 
 fn quote(quote: &openagents_types::Quote) -> QuoteView {
-    QuoteView { provider: quote.provider, price_msat: quote.price.get(), eta_ms: quote.eta.map(|eta| eta.0) }
+    QuoteView {
+        provider: quote.provider,
+        price_msat: quote.price.get(),
+        eta_ms: quote.eta.map(|eta| eta.0),
+        rails: quote.rails().map(|(rail, _, terms)| rail_view(quote, rail, terms)).collect(),
+    }
+}
+
+fn rail_view(quote: &openagents_types::Quote, rail: Rail, terms: Terms) -> RailView {
+    let what = match rail {
+        Rail::Bolt11 => "Lightning invoice",
+        Rail::Cashu => "ecash",
+    };
+    let when = match terms {
+        Terms::Escrow => "locked until delivery",
+        Terms::Prepaid => "paid before the work",
+    };
+    let mints = quote.ecash.iter().filter(|_| rail == Rail::Cashu).flat_map(|ecash| &ecash.mints);
+    RailView {
+        rail: rail.word().into(),
+        terms: terms.word().into(),
+        words: format!("{what}, {when}"),
+        mints: mints.map(|mint| clean(mint, 200)).collect(),
+    }
+}
+
+/// Which way a job that we sell is paid, once it is.
+pub(super) fn sold_rail(job: &Job) -> Option<Rail> {
+    let hash = job.state.hash()?;
+    Some(if job.ecash_hash() == Some(hash) { Rail::Cashu } else { Rail::Bolt11 })
+}
+
+/// When its money is ours.
+const fn sold_terms(state: &State) -> Option<Terms> {
+    match state {
+        State::Offered { terms, .. } => Some(*terms),
+        State::Queued { funds: Funds::Held { .. }, .. }
+        | State::Running { funds: Funds::Held { .. }, .. }
+        | State::Delivered { .. }
+        | State::Returning { .. } => Some(Terms::Escrow),
+        State::Queued { funds: Funds::Paid { .. }, .. }
+        | State::Running { funds: Funds::Paid { .. }, .. }
+        | State::Lapsing { .. }
+        | State::RefundOwed { .. }
+        | State::Refunding { .. } => Some(Terms::Prepaid),
+        State::Resolving
+        | State::Invoicing { .. }
+        | State::Queued { funds: Funds::Free, .. }
+        | State::Running { funds: Funds::Free, .. }
+        | State::Closed { .. } => None,
+    }
 }
 
 fn refusal(refusal: &openagents_engine::customer::Refusal) -> RefusalView {
@@ -276,6 +332,9 @@ fn money_sentence(ask: &Ask) -> String {
 fn attempt_sentence(attempt: &Attempt) -> String {
     let price = attempt.quote.price;
     match &attempt.money {
+        Money::Pending if attempt.rail == Rail::Cashu => format!(
+            "{price} are locked as ecash, funds safe: they are settled on delivery or come back when the lock ends."
+        ),
         Money::Pending => {
             format!("{price} are pending, funds safe: they are settled on delivery or come back.")
         }

@@ -115,6 +115,9 @@ pub struct CashuSettings {
     pub mints: Vec<String>,
     /// The most that one mint may hold, in millisatoshis.
     pub max_msat_per_mint: Msat,
+    /// How long ecash stays locked for a job that we sell, from the end of its quote, in seconds: longer than the job
+    /// may wait and run. A customer whose job fails has its ecash back only then.
+    pub lock_s: u64,
 }
 
 impl Default for CashuSettings {
@@ -125,6 +128,7 @@ impl Default for CashuSettings {
             mints: Vec::new(),
             // What one may lose to a mint that runs away.
             max_msat_per_mint: Msat::new(100_000_000),
+            lock_s: 1_800,
         }
     }
 }

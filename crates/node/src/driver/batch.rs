@@ -116,7 +116,10 @@ impl Driver {
         pending: &'a Pending,
     ) -> Option<&'a Arc<JobRequest>> {
         match draft {
-            Draft::Cancel { .. } | Draft::RefundClaim { .. } | Draft::Countersign { .. } => None,
+            Draft::Cancel { .. }
+            | Draft::RefundClaim { .. }
+            | Draft::Ecash { .. }
+            | Draft::Countersign { .. } => None,
             Draft::Quote { .. }
             | Draft::Notice(_)
             | Draft::Partial { .. }
@@ -135,7 +138,10 @@ impl Driver {
         pending: &Pending,
     ) -> Option<Verified> {
         let encoded = match draft {
-            Draft::Cancel { .. } | Draft::RefundClaim { .. } | Draft::Countersign { .. } => {
+            Draft::Cancel { .. }
+            | Draft::RefundClaim { .. }
+            | Draft::Ecash { .. }
+            | Draft::Countersign { .. } => {
                 let keys = self.ask_keys.get(&job)?;
                 say::by_customer(job, draft, keys, now)
             }

@@ -23,6 +23,7 @@ impl Driver {
             Ok(Message::Result(result)) => self.result(now, result, pending),
             Ok(Message::Cancels(cancels)) => self.cancels(now, cancels, pending),
             Ok(Message::RefundClaim(claim)) => self.claim(now, &claim, pending),
+            Ok(Message::Ecash(payment)) => self.input(now, Input::Token(payment), pending),
             Ok(Message::Receipt(received)) => self.receipt(now, event, *received, pending),
             Ok(Message::Countersignature(signed)) => self.countersigned(event, &signed, pending),
             Ok(_) => {}
@@ -64,7 +65,11 @@ impl Driver {
         let input = match (feedback.status, &feedback.bolt11) {
             (Status::PaymentRequired, Some(bolt11)) => {
                 match self.new_invoice(feedback.job, bolt11, pending) {
-                    Some(invoice) => Input::Quote(quote(&feedback, invoice)),
+                    Some(invoice) => {
+                        let ecash = feedback.ecash.clone();
+                        let ecash = ecash.filter(|ask| self.is_new(feedback.job, ask.hash, pending));
+                        Input::Quote(Quote { ecash, ..quote(&feedback, invoice) })
+                    }
                     None => return,
                 }
             }
@@ -91,11 +96,15 @@ impl Driver {
         let invoice = openagents_wallet::bolt11::decode(bolt11)
             .inspect_err(|error| tracing::debug!(%error, "an invoice was not understood"))
             .ok()?;
-        let hash = invoice.payment_hash;
+        self.is_new(job, invoice.payment_hash, pending).then_some(invoice)
+    }
+
+    /// Whether a payment may be one for this job: we never meant to pay it, and it belongs to nothing else.
+    fn is_new(&self, job: JobId, hash: PaymentHash, pending: &Pending) -> bool {
         let known = pending.pays(hash)
             || self.store.meant_to_pay(hash).unwrap_or(true)
             || self.store.serves_another(hash, job).unwrap_or(true);
-        (!known).then_some(invoice)
+        !known
     }
 }
 
@@ -125,6 +134,7 @@ fn quote(feedback: &Feedback, invoice: Invoice) -> Quote {
         invoice,
         eta: feedback.eta,
         terms: feedback.terms,
+        ecash: None,
     }
 }
 

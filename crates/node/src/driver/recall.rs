@@ -3,8 +3,21 @@
 //! A job that was changed in the batch at hand comes back as the batch leaves it: the store still has it as it was
 //! before, and a job that came back older than it is would do again what it has done, and be written down so.
 
-use openagents_engine::Record;
+use openagents_engine::{Input, Record};
 use openagents_types::{JobId, PaymentHash};
+
+/// The payment that an input is about, if it can be one whose job has left memory.
+pub(super) const fn payment(input: &Input) -> Option<&PaymentHash> {
+    match input {
+        Input::Incoming { hash, .. }
+        | Input::Outgoing { hash, .. }
+        | Input::Locked { hash, .. }
+        | Input::TakenBack { hash, .. }
+        | Input::TokenRefused { hash, .. } => Some(hash),
+        Input::Token(payment) => Some(&payment.hash),
+        _ => None,
+    }
+}
 
 /// The records of the job that a payment belongs to, as they will be once `batch` is written over `stored`.
 pub(super) fn newest(hash: PaymentHash, stored: Vec<Record>, batch: &[Record]) -> Vec<Record> {

@@ -27,6 +27,7 @@ pub(super) fn slot(draft: &Draft) -> String {
             None => "cancel".into(),
         },
         Draft::RefundClaim { invoice, .. } => format!("claim-{}", invoice.payment_hash),
+        Draft::Ecash { hash, .. } => format!("ecash-{hash}"),
         Draft::Receipt(_) => RECEIPT.into(),
         Draft::Countersign { .. } => COUNTERSIGNATURE.into(),
         Draft::Notice(notice) => match notice {

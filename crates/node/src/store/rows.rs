@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use openagents_engine::{
     Ask, Job,
+    ecash::EcashOffer,
     job::{State, Step},
 };
 use openagents_types::{JobId, PaymentHash, Timestamp};
@@ -29,12 +30,14 @@ struct Standing<'a> {
     steps: Cow<'a, [Step]>,
     #[serde(default, skip_serializing_if = "<[PaymentHash]>::is_empty")]
     doubts: Cow<'a, [PaymentHash]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ecash: Option<Cow<'a, EcashOffer>>,
 }
 
 /// The job in a row of [`SOLD`].
 pub(super) fn sold(row: &Row<'_>) -> Result<Job, StoreError> {
     let (request, standing): (String, String) = (row.get(0)?, row.get(1)?);
-    let Standing { received_at, changed_at, state, steps, doubts } = serde_json::from_str(&standing)?;
+    let Standing { received_at, changed_at, state, steps, doubts, ecash } = serde_json::from_str(&standing)?;
     let request = Arc::new(serde_json::from_str(&request)?);
     Ok(Job {
         request,
@@ -43,6 +46,7 @@ pub(super) fn sold(row: &Row<'_>) -> Result<Job, StoreError> {
         state: state.into_owned(),
         steps: steps.into_owned(),
         doubts: doubts.into_owned(),
+        ecash: ecash.map(|ecash| Box::new(ecash.into_owned())),
     })
 }
 
@@ -71,8 +75,9 @@ pub(super) fn write_sold(tx: &Transaction<'_>, job: &Job) -> Result<(), StoreErr
         state: Cow::Borrowed(&job.state),
         steps: Cow::Borrowed(&job.steps),
         doubts: Cow::Borrowed(&job.doubts),
+        ecash: job.ecash.as_deref().map(Cow::Borrowed),
     })?;
-    let (word, open) = (job.state.word(), !job.state.is_closed());
+    let (word, open) = (job.state.word(), !job.is_over());
     let sql = "UPDATE jobs SET word = ?2, open = ?3, changed_at = ?4, body = ?5 WHERE id = ?1";
     let known = tx.prepare_cached(sql)?.execute(params![
         job.id().as_bytes(),

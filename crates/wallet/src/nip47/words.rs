@@ -1,7 +1,7 @@
 //! NIP-47's words: what a wallet says in JSON, turned into our types. Nothing it says is taken for a
 //! payment without its proof.
 
-use openagents_types::{Msat, Network, PaymentHash, Preimage, Timestamp};
+use openagents_types::{Msat, Network, PaymentHash, Preimage, Rail, Timestamp};
 use serde_json::Value;
 
 use crate::{Incoming, Info, Outgoing, Transaction, WalletError, WalletEvent};
@@ -52,6 +52,16 @@ pub(crate) fn info(result: &Value) -> Info {
         hold: ["make_hold_invoice", "settle_hold_invoice", "cancel_hold_invoice"]
             .iter()
             .all(|m| has("methods", m)),
+        ecash: [
+            "make_ecash_request",
+            "read_ecash_request",
+            "lock_ecash",
+            "accept_ecash",
+            "settle_hold_invoice",
+            "cancel_hold_invoice",
+        ]
+        .iter()
+        .all(|m| has("methods", m)),
         notifications: has("notifications", "payment_received"),
     }
 }
@@ -122,6 +132,8 @@ pub(crate) fn transaction(value: &Value) -> Option<Transaction> {
         fee: Msat::new(value["fees_paid"].as_u64().unwrap_or(0)),
         description: clean(value["description"].as_str().unwrap_or_default()),
         at: Timestamp::from_secs(value["created_at"].as_u64().unwrap_or(0)),
+        // What was asked for with a request has no invoice.
+        rail: if value["request"].is_string() { Rail::Cashu } else { Rail::Bolt11 },
     })
 }
 

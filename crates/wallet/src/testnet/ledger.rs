@@ -12,7 +12,7 @@ use nostr::{
     hashes::{Hash, sha256},
     secp256k1::{Secp256k1, SecretKey, SignOnly},
 };
-use openagents_types::{Invoice, Millis, Msat, PaymentHash, Preimage, Timestamp};
+use openagents_types::{Invoice, Millis, Msat, PaymentHash, Preimage, Rail, Timestamp};
 
 use super::journal::{self, Journal, Line};
 use crate::{Incoming, Outgoing, Transaction, bolt11};
@@ -493,6 +493,7 @@ impl Ledger {
                 fee: Msat::ZERO,
                 description: bill.description.clone(),
                 at: bill.at,
+                rail: Rail::Bolt11,
             };
             if bill.payee == account {
                 list.push(row(true, incoming_word(self.incoming(now, account, *hash))));

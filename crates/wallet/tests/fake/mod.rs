@@ -36,6 +36,10 @@ pub(crate) enum Fault {
     Fatal,
     /// It goes on when its stdin has ended.
     Stubborn,
+    /// Nothing, and it has ecash.
+    Ecash,
+    /// It has ecash, and makes requests for something else than was asked.
+    OtherRequest,
 }
 
 /// How often it noted this.
@@ -101,9 +105,45 @@ impl Fake {
             _ => say(&json!({ "ready": {
                 "alias": alias,
                 "network": "regtest",
-                "methods": ["make_hold_invoice", "settle_hold_invoice", "cancel_hold_invoice"],
+                "methods": self.methods(),
                 "notifications": ["payment_received"],
             } })),
+        }
+    }
+
+    fn methods(&self) -> Vec<&'static str> {
+        let mut methods = vec!["settle_hold_invoice", "cancel_hold_invoice"];
+        methods.extend(match self.fault {
+            Fault::Ecash | Fault::OtherRequest => {
+                ["make_ecash_request", "read_ecash_request", "lock_ecash", "accept_ecash"].as_slice()
+            }
+            _ => &["make_hold_invoice"],
+        });
+        methods
+    }
+
+    /// Requests that are what they ask for, as JSON, and tokens that are called good, short or away.
+    fn ecash(&self, method: &str, params: &Value) -> Result<Value, &'static str> {
+        let read = |request: &Value| serde_json::from_str::<Value>(request.as_str().unwrap()).unwrap();
+        match method {
+            "make_ecash_request" => {
+                let mut asks = params.clone();
+                if self.fault == Fault::OtherRequest {
+                    asks["amount"] = 1.into();
+                }
+                Ok(json!({ "request": asks.to_string(), "mints": ["https://mint.example"] }))
+            }
+            "read_ecash_request" => Ok(read(&params["request"])),
+            "lock_ecash" if params["amount"] != read(&params["request"])["amount"] => Err("RESTRICTED"),
+            "lock_ecash" => {
+                self.note(&format!("locked {} for at most {}", params["amount"], params["max_fee"]));
+                Ok(json!({ "token": "cashuBgood", "mint": "https://mint.example", "fees_paid": 2000 }))
+            }
+            _ => match params["token"].as_str().unwrap() {
+                "cashuBgood" => Ok(json!({ "state": "accepted", "amount": 7000, "type": "incoming" })),
+                "cashuBshort" => Err("RESTRICTED"),
+                _ => Err("INTERNAL"),
+            },
         }
     }
 
@@ -146,6 +186,9 @@ impl Fake {
                     std::process::abort();
                 }
                 Ok(self.proof())
+            }
+            "make_ecash_request" | "read_ecash_request" | "lock_ecash" | "accept_ecash" => {
+                self.ecash(method, params)
             }
             _ => Err("NOT_IMPLEMENTED"),
         }

@@ -140,7 +140,8 @@ impl Mints {
         self.purse_with(name, mints, rand::random(), NO_LIMIT).await
     }
 
-    pub(crate) async fn purse_with(&self, name: &str, mints: &[usize], seed: [u8; 32], max: Msat) -> Purse {
+    /// The program of such a wallet.
+    pub(crate) fn program(&self, name: &str, mints: &[usize], seed: [u8; 32], max: Msat) -> Program {
         let dir = self.dir.path().join(name);
         let open = json!({
             "network": "regtest",
@@ -149,13 +150,17 @@ impl Mints {
             "max_msat_per_mint": max.get(),
         });
         let seed = Zeroizing::new(hex::encode([seed, seed].concat()));
-        let program = Program {
+        Program {
             path: self.cashu.clone(),
             arguments: Vec::new(),
             setup: Setup::new(open.as_object().unwrap().clone(), vec![("seed", seed)]),
             network: Network::Regtest,
             limits: Limits::default(),
-        };
+        }
+    }
+
+    pub(crate) async fn purse_with(&self, name: &str, mints: &[usize], seed: [u8; 32], max: Msat) -> Purse {
+        let (dir, program) = (self.dir.path().join(name), self.program(name, mints, seed, max));
         let (mut wallet, supervisor) = Child::new(program, now);
         let stop = CancellationToken::new();
         let supervisor = tokio::spawn(supervisor.run(stop.clone()));

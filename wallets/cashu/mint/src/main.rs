@@ -8,6 +8,7 @@
 )]
 
 mod door;
+mod forge;
 mod ledger;
 
 use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
@@ -107,6 +108,8 @@ async fn obey(ledger: &Ledger, houses: &[House], asked: &Value) -> Result<Value,
             rotated.await.map_err(|error| error.to_string())?;
             Ok(json!({}))
         }
+        "forge a request" => forge::request(asked),
+        "forge a token" => forge::token(&house()?.mint, asked),
         "outstanding" => Ok(json!({ "sats": outstanding(&house()?.mint).await? })),
         other => Err(format!("what is {other:?}?")),
     }

@@ -129,7 +129,7 @@ fn wallet(global: &Global, home: &Home, args: &HistoryArgs) -> anyhow::Result<Ex
     } else {
         let now = now_ms();
         let rows: Vec<Vec<String>> = rows.iter().map(|row| transaction(row, now)).collect();
-        show::line(&table(&["when", "way", "amount", "fee", "state", "hash", "for"], &rows))?;
+        show::line(&table(&["when", "way", "rail", "amount", "fee", "state", "hash", "for"], &rows))?;
     }
     Ok(Exit::Ok)
 }
@@ -146,6 +146,7 @@ fn transaction(row: &TransactionView, now: u64) -> Vec<String> {
     vec![
         ago(now, row.at),
         one_line(&row.direction, 4),
+        one_line(&row.rail, 8),
         Msat::new(row.amount_msat).to_string(),
         Msat::new(row.fee_msat).to_string(),
         one_line(&row.state, 12),
@@ -175,7 +176,7 @@ fn books(global: &Global, home: &Home, args: &HistoryArgs) -> anyhow::Result<Exi
         let now = now_ms();
         let shown = rows.iter().take(args.limit as usize);
         let shown: Vec<Vec<String>> = shown.map(|row| movement(row, now)).collect();
-        show::line(&table(&["when", "what", "amount", "state", "kind", "job", "hash"], &shown))?;
+        show::line(&table(&["when", "what", "rail", "amount", "state", "kind", "job", "hash"], &shown))?;
     }
     Ok(Exit::Ok)
 }
@@ -185,6 +186,7 @@ fn movement(row: &MovementView, now: u64) -> Vec<String> {
     vec![
         ago(now, row.at),
         row.movement.clone(),
+        one_line(&row.rail, 8),
         format!("{sign}{}", Msat::new(row.msat.unsigned_abs())),
         if row.state == "pending" { "pending, funds safe".into() } else { row.state.clone() },
         row.kind.map_or_else(|| "-".into(), |kind| kind.to_string()),
@@ -206,6 +208,7 @@ fn csv(rows: &[MovementView]) -> anyhow::Result<String> {
         "amount_msat",
         "state",
         "hash",
+        "rail",
     ])?;
     for row in rows {
         out.write_record([
@@ -218,6 +221,7 @@ fn csv(rows: &[MovementView]) -> anyhow::Result<String> {
             row.msat.to_string(),
             harmless(&row.state),
             harmless(&row.hash),
+            harmless(&row.rail),
         ])?;
     }
     Ok(String::from_utf8(out.into_inner()?)?)
@@ -246,6 +250,7 @@ mod tests {
             msat: -1_500,
             state: "settled".into(),
             hash: "@x".into(),
+            rail: "bolt11".into(),
         };
         let text = csv(&[row]).unwrap();
         let mut lines = text.split("\r\n");
@@ -253,7 +258,7 @@ mod tests {
         let line = lines.next().unwrap();
         assert!(line.starts_with("1970-01-01T00:00:00Z,0707"), "{line}");
         assert!(
-            line.ends_with("\"'=HYPERLINK(\"\"http://evil\"\",\"\"x\"\")\",spent,-1500,settled,'@x"),
+            line.ends_with("\"'=HYPERLINK(\"\"http://evil\"\",\"\"x\"\")\",spent,-1500,settled,'@x,bolt11"),
             "{line}"
         );
     }

@@ -8,8 +8,8 @@ use openagents_engine::{
 };
 use openagents_types::{
     ContentHash, CustomerKey, Encryption, EventId, Invoice, JobId, JobInput, JobKind, JobRequest, JobSpec,
-    Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Quote, Receipt, ReceiptSalt, Terms, Timestamp,
-    Usage,
+    Millis, Msat, Network, PaymentHash, Preimage, ProviderKey, Quote, Rail, Receipt, ReceiptSalt, Terms,
+    Timestamp, Usage,
 };
 
 /// What strangers would like a page or a terminal to obey.
@@ -126,6 +126,7 @@ pub(super) fn sold(n: u8, state: State) -> Job {
         state,
         steps,
         doubts: vec![],
+        ecash: None,
     }
 }
 
@@ -139,6 +140,7 @@ fn quote(id: JobId, n: u8) -> Quote {
         expires_at: Timestamp::NEVER,
         eta: Some(Millis(1_250)),
         terms: Terms::Escrow,
+        ecash: None,
     }
 }
 
@@ -146,7 +148,13 @@ fn quote(id: JobId, n: u8) -> Quote {
 pub(super) fn bought(n: u8, phase: Phase, monies: Vec<Money>) -> Ask {
     let id = JobId::from_bytes([n; 32]);
     let delivered = phase == Phase::Closed { outcome: AskOutcome::Delivered };
-    let attempt = |(index, money): (u8, Money)| Attempt { quote: quote(id, n ^ index), since: THEN, money };
+    let attempt = |(index, money): (u8, Money)| Attempt {
+        quote: quote(id, n ^ index),
+        since: THEN,
+        money,
+        rail: Rail::Bolt11,
+        handed_over: false,
+    };
     let provider = ProviderKey::from_bytes([0xa1; 32]);
     let mut ask = Ask {
         id,

@@ -1,0 +1,416 @@
+//! Ecash as a second rail of an offer: locked to a preimage of ours until delivery (NUT-14).
+//!
+//! An offer names its invoice and, if the wallet can take it, a request for ecash with a payment hash of its own.
+//! Whichever is paid first carries the job. A token is nobody's until our wallet has been told to take it, so the
+//! second rail is given up by leaving it alone; the customer's wallet takes the ecash back when its lock ends. An
+//! invoice that is left over when ecash has come is voided if it can be, and watched until no payment of it can
+//! arrive any more; one that comes all the same goes back once the job is over.
+//!
+//! Our wallet checks a token (mint, amount, locks, proofs) and then holds it: [`Incoming::Held`]. From there on it
+//! is a held payment like any other, but that its lock ends at a time which is known: work that cannot be delivered
+//! by [`EcashAsk::deadline`] is not begun.
+
+use openagents_types::{
+    Draft, EcashAsk, EcashPayment, EcashToken, JobId, Millis, Msat, Notice, PaymentHash, Terms, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Action, Actions, Direction, Incoming, Job, PaymentRow, Record,
+    job::{EXPIRED, Funds, Outcome, State, Why},
+    provider::{ProviderDesk, refusal},
+};
+
+/// Ecash that a job may be paid with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EcashOffer {
+    /// What was asked.
+    pub ask: EcashAsk,
+    /// The price.
+    pub price: Msat,
+    /// A token that came, until the wallet has said whether it holds what it should.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<EcashToken>,
+    /// The invoice of the same offer, once ecash pays the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
+}
+
+/// An invoice that was offered for a job which ecash pays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    /// Its payment.
+    pub hash: PaymentHash,
+    /// Whether it can be voided: only a hold invoice can.
+    pub terms: Terms,
+    /// When no payment can arrive any more.
+    pub until: Timestamp,
+    /// Where it stands.
+    pub state: BesideState,
+}
+
+/// Where such an invoice stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum BesideState {
+    /// Unpaid, as far as we know.
+    Open,
+    /// The wallet has voided it, or it can be paid no more.
+    Over,
+    /// It was paid as well, and goes back once the job is over.
+    Paid {
+        /// How much.
+        amount: Msat,
+    },
+    /// It is going back; this is how the job itself had ended.
+    GoingBack {
+        /// How.
+        outcome: Outcome,
+        /// The payment that the job ended with.
+        hash: Option<PaymentHash>,
+    },
+    /// It went back.
+    PaidBack,
+}
+
+impl Job {
+    /// The ecash that may pay or pays the job.
+    pub fn ecash_hash(&self) -> Option<PaymentHash> {
+        self.ecash.as_ref().map(|ecash| ecash.ask.hash)
+    }
+
+    /// The left-over invoice, while a payment of it may still arrive.
+    pub(crate) fn watches(&self) -> Option<&Beside> {
+        self.beside().filter(|beside| beside.state == BesideState::Open)
+    }
+
+    /// Whether nothing more is to be done, and nothing more can come.
+    pub fn is_over(&self) -> bool {
+        self.state.is_closed() && self.watches().is_none()
+    }
+
+    fn beside(&self) -> Option<&Beside> {
+        self.ecash.as_ref()?.beside.as_ref()
+    }
+
+    /// Every payment by which the job can be found.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = PaymentHash> {
+        let beside = self.beside().map(|beside| beside.hash);
+        [self.state.hash(), self.state.claim_hash(), self.ecash_hash(), beside].into_iter().flatten()
+    }
+
+    /// When a result is of no more use: at the customer's own deadline, or when the ecash that pays it is no
+    /// longer ours to take.
+    pub(crate) fn deadline(&self) -> Timestamp {
+        let customers = self.request.expires_at.unwrap_or(Timestamp::NEVER);
+        let pays = self.ecash.as_ref().filter(|ecash| ecash.beside.is_some());
+        pays.map_or(customers, |ecash| ecash.ask.deadline().min(customers))
+    }
+
+    /// A token that the wallet has not answered for, while it may still.
+    pub(crate) fn awaits_ecash(&self, now: Timestamp) -> Option<(PaymentHash, &EcashToken)> {
+        let ecash = self.ecash.as_ref().filter(|ecash| now < ecash.ask.deadline())?;
+        Some((ecash.ask.hash, ecash.token.as_ref()?))
+    }
+
+    /// Whether ecash may still pay the job: it is offered, or its offer ended only because time ran out.
+    fn takes_ecash(&self) -> bool {
+        match &self.state {
+            State::Offered { .. } => true,
+            State::Returning { why, .. } | State::Lapsing { why, .. } => why.code == EXPIRED,
+            State::Closed { outcome, .. } => *outcome == Outcome::Expired,
+            State::Resolving
+            | State::Invoicing { .. }
+            | State::Queued { .. }
+            | State::Running { .. }
+            | State::Delivered { .. }
+            | State::RefundOwed { .. }
+            | State::Refunding { .. } => false,
+        }
+    }
+}
+
+impl ProviderDesk {
+    /// Asks the wallet for a request for ecash, if it can make one and has not. Derived from the job and from when
+    /// its price was made, so that asking twice names the same.
+    pub(crate) fn ecash_action(&self, id: JobId) -> Option<Action> {
+        let lock = self.config.ecash_lock?;
+        let job = self.jobs.get(&id).filter(|job| job.ecash.is_none())?;
+        let State::Invoicing { price, .. } = job.state else { return None };
+        let expires_at = job.changed_at.after(self.config.quote_lifetime);
+        Some(Action::RequestEcash {
+            job: id,
+            amount: price,
+            hash: self.config.seed.ecash_preimage(id).hash(),
+            locktime: Timestamp::from_secs(expires_at.after(lock).secs()),
+            expires_at,
+        })
+    }
+
+    /// The wallet has made a request for ecash, or cannot; the offer then has its invoice alone.
+    pub(crate) fn ecash_requested(
+        &mut self,
+        id: JobId,
+        outcome: Result<EcashAsk, String>,
+        out: &mut Actions,
+    ) {
+        let Some(Job { state: State::Invoicing { price, .. }, ecash: None, .. }) = self.jobs.get(&id) else {
+            return;
+        };
+        let price = *price;
+        let expected = self.config.seed.ecash_preimage(id).hash();
+        if let Ok(ask) = outcome
+            && ask.hash == expected
+        {
+            let offer = EcashOffer { ask, price, token: None, beside: None };
+            self.amend(id, |job| job.ecash = Some(Box::new(offer)), out);
+        }
+        let action = self.invoice_action(id, price);
+        out.push(action);
+    }
+
+    /// The row that gives the payment of an offer's ecash to its job.
+    pub(crate) fn name_ecash(&self, now: Timestamp, id: JobId, out: &mut Actions) {
+        if let Some(ecash) = self.jobs.get(&id).and_then(|job| job.ecash.as_ref()) {
+            out.save(Record::Payment(PaymentRow {
+                hash: ecash.ask.hash,
+                job: id,
+                direction: Direction::In,
+                amount: ecash.price,
+                bolt11: ecash.ask.request.clone(),
+                at: now,
+            }));
+        }
+    }
+
+    /// A customer hands over ecash: perhaps late, perhaps again.
+    pub(crate) fn token(&mut self, now: Timestamp, payment: EcashPayment, out: &mut Actions) {
+        let EcashPayment { job: id, by, hash, token } = payment;
+        let Some(job) = self.jobs.get(&id) else { return };
+        if job.request.customer != by || job.ecash_hash() != Some(hash) {
+            return;
+        }
+        let (takes, waits, pays) =
+            (job.takes_ecash(), job.awaits_ecash(now).is_some(), job.state.hash() == Some(hash));
+        let in_time = job.ecash.as_ref().is_some_and(|ecash| now < ecash.ask.deadline());
+        match &job.state {
+            _ if waits || pays => {}
+            _ if takes && in_time => {
+                let kept = token.clone();
+                self.amend(id, |job| note_token(job, Some(kept)), out);
+                self.reschedule(now, id);
+                out.push(Action::AcceptEcash { hash, token });
+            }
+            State::Queued { .. } | State::Running { .. } | State::Delivered { .. } => {
+                let message = String::from(
+                    "the job is paid already; the ecash is left alone and comes back when its lock ends",
+                );
+                out.push(Action::Announce { job: id, draft: Draft::Notice(Notice::Processing { message }) });
+            }
+            State::Resolving | State::Invoicing { .. } => {}
+            State::Offered { .. }
+            | State::Lapsing { .. }
+            | State::Returning { .. }
+            | State::RefundOwed { .. }
+            | State::Refunding { .. }
+            | State::Closed { .. } => self.leave_alone(id, "late", "it came too late", out),
+        }
+    }
+
+    /// The wallet does not take a token: short, of a foreign mint, spent, or locked to somebody else.
+    pub(crate) fn token_refused(&mut self, id: JobId, hash: PaymentHash, reason: &str, out: &mut Actions) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let waits = job.ecash.as_ref().is_some_and(|ecash| ecash.ask.hash == hash && ecash.token.is_some());
+        if waits {
+            self.amend(id, |job| note_token(job, None), out);
+            self.leave_alone(id, "ecash-refused", reason, out);
+        }
+    }
+
+    fn leave_alone(&self, id: JobId, code: &str, reason: &str, out: &mut Actions) {
+        let message = format!(
+            "the ecash is not taken: {reason}; nothing was charged, your wallet takes it back when its lock ends"
+        );
+        out.publish(id, Draft::Notice(refusal(&Why::new(code, message))));
+    }
+
+    /// Takes the wallet's word on ecash for a job that it does not pay, or not yet.
+    pub(crate) fn ecash_moved(&mut self, now: Timestamp, id: JobId, state: Incoming, out: &mut Actions) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let Some(ecash) = job.ecash.as_deref() else { return };
+        let (hash, price, takes) = (ecash.ask.hash, ecash.price, job.takes_ecash());
+        match state {
+            // Accepted before these records were restored: the offer is about to be made again.
+            _ if matches!(job.state, State::Resolving | State::Invoicing { .. }) => {}
+            Incoming::Held { amount } if takes => {
+                self.turn_to_ecash(now, id, out);
+                self.money_came(now, id, Funds::Held { hash, amount }, price, out);
+                self.watch_beside(id, out);
+            }
+            // Nothing was told to take it, so it stays the customer's.
+            Incoming::Held { .. } => out.push(Action::CancelHold(hash)),
+            // This wallet took what it was to hold.
+            Incoming::Settled { amount } if takes => {
+                self.earn(now, id, hash, amount, out);
+                self.turn_to_ecash(now, id, out);
+                self.money_came(now, id, Funds::Paid { hash, amount }, price, out);
+                self.watch_beside(id, out);
+            }
+            Incoming::Cancelled | Incoming::Expired if ecash.token.is_some() => {
+                self.amend(id, |job| note_token(job, None), out);
+            }
+            Incoming::Open | Incoming::Unknown if job.awaits_ecash(now).is_some() => {
+                if let Some((hash, token)) = job.awaits_ecash(now) {
+                    out.push(Action::AcceptEcash { hash, token: token.clone() });
+                }
+            }
+            Incoming::Settled { .. }
+            | Incoming::Cancelled
+            | Incoming::Expired
+            | Incoming::Open
+            | Incoming::Unknown => {}
+        }
+    }
+
+    /// From now on ecash pays the job; its invoice is left over.
+    pub(crate) fn turn_to_ecash(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
+        let until = now.after(self.config.quote_lifetime).after(self.config.late_window);
+        let terms = if self.config.escrow { Terms::Escrow } else { Terms::Prepaid };
+        self.amend(
+            id,
+            |job| {
+                note_token(job, None);
+                let hash = job.state.hash();
+                if let (Some(hash), Some(ecash)) = (hash, &mut job.ecash) {
+                    ecash.beside = Some(Beside { hash, terms, until, state: BesideState::Open });
+                }
+            },
+            out,
+        );
+    }
+
+    /// Has the left-over invoice of a job voided, or asks whether it was paid.
+    pub(crate) fn watch_beside(&self, id: JobId, out: &mut Actions) {
+        if let Some(beside) = self.jobs.get(&id).and_then(Job::watches) {
+            out.push(match beside.terms {
+                Terms::Escrow => Action::CancelHold(beside.hash),
+                Terms::Prepaid => Action::LookUpIncoming(beside.hash),
+            });
+        }
+    }
+
+    /// When the left-over invoice of a job is looked at again.
+    pub(crate) fn wake_for_beside(&self, now: Timestamp, job: &Job) -> Timestamp {
+        let again = now.after(self.config.recheck);
+        match job.watches() {
+            None => Timestamp::NEVER,
+            Some(Beside { terms: Terms::Prepaid, until, .. }) if now < *until => {
+                let slow = Millis(self.config.late_window.0 / 5).max(self.config.recheck);
+                now.after(slow).min(*until)
+            }
+            Some(_) => again,
+        }
+    }
+
+    /// Takes the wallet's word on the left-over invoice of a job that ecash pays.
+    fn beside_moved(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        beside: &Beside,
+        state: Incoming,
+        out: &mut Actions,
+    ) {
+        let hash = beside.hash;
+        match (state, &beside.state) {
+            (Incoming::Held { .. }, _) => out.push(Action::CancelHold(hash)),
+            (Incoming::Settled { amount }, BesideState::Open | BesideState::Over) => {
+                self.earn(now, id, hash, amount, out);
+                self.amend(id, |job| note_beside(job, BesideState::Paid { amount }), out);
+                if let Some(State::Closed { .. }) = self.jobs.get(&id).map(|job| &job.state) {
+                    let closed = self.jobs[&id].state.clone();
+                    self.move_to(now, id, closed, out);
+                }
+            }
+            (Incoming::Cancelled | Incoming::Expired | Incoming::Unknown, BesideState::Open)
+                if beside.terms == Terms::Escrow =>
+            {
+                self.end_watch(now, id, out);
+            }
+            (
+                Incoming::Open | Incoming::Cancelled | Incoming::Expired | Incoming::Unknown,
+                BesideState::Open,
+            ) if now >= beside.until => {
+                self.end_watch(now, id, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// No payment of a left-over invoice can arrive any more.
+    fn end_watch(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
+        self.amend(id, |job| note_beside(job, BesideState::Over), out);
+        self.reschedule(now, id);
+        if self.jobs.get(&id).is_some_and(Job::is_over) {
+            self.forget(id);
+        }
+    }
+
+    /// Whether a payment is not the one that the job runs on, and then what it means.
+    pub(crate) fn on_another_rail(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        hash: PaymentHash,
+        state: Incoming,
+        out: &mut Actions,
+    ) -> bool {
+        let Some(job) = self.jobs.get(&id) else { return false };
+        if job.state.hash() == Some(hash) {
+            return false;
+        }
+        if let Some(beside) = job.beside().filter(|beside| beside.hash == hash).cloned() {
+            self.beside_moved(now, id, &beside, state, out);
+            return true;
+        }
+        let is_ecash = job.ecash_hash() == Some(hash);
+        if is_ecash {
+            self.ecash_moved(now, id, state, out);
+        }
+        is_ecash
+    }
+}
+
+fn note_token(job: &mut Job, token: Option<EcashToken>) {
+    if let Some(ecash) = &mut job.ecash {
+        ecash.token = token;
+    }
+}
+
+fn note_beside(job: &mut Job, state: BesideState) {
+    if let Some(beside) = job.ecash.as_mut().and_then(|ecash| ecash.beside.as_mut()) {
+        beside.state = state;
+    }
+}
+
+/// A job that was paid over both rails does not end before its second payment is on its way back, and ends as it
+/// would have once that is done.
+pub(crate) fn divert(job: &mut Job, state: State, out: &mut Actions) -> State {
+    let id = job.id();
+    let Some(beside) = job.ecash.as_mut().and_then(|ecash| ecash.beside.as_mut()) else { return state };
+    let State::Closed { outcome, hash } = state else { return state };
+    match std::mem::replace(&mut beside.state, BesideState::PaidBack) {
+        BesideState::Paid { amount } => {
+            beside.state = BesideState::GoingBack { outcome, hash };
+            let why = Why::new("paid-twice", "the job was paid with ecash and by its invoice as well");
+            let message = format!("{}; {amount} is owed to you, send an invoice for it", why.message);
+            out.publish(id, Draft::Notice(Notice::RefundOwed { amount, message }));
+            State::RefundOwed { hash: beside.hash, amount, why }
+        }
+        BesideState::GoingBack { outcome, hash } => State::Closed { outcome, hash },
+        other @ (BesideState::Open | BesideState::Over | BesideState::PaidBack) => {
+            beside.state = other;
+            State::Closed { outcome, hash }
+        }
+    }
+}
