@@ -14,8 +14,8 @@ mod money;
 use std::sync::Arc;
 
 use openagents_types::{
-    CustomerKey, EventId, Invoice, JobId, JobSpec, Millis, Msat, PaymentHash, Preimage, ProviderKey, Quote,
-    Timestamp,
+    CustomerKey, EventId, Invoice, JobId, JobSpec, MadeBy, Millis, Msat, PaymentHash, Preimage, ProviderKey,
+    Quote, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -132,6 +132,9 @@ pub struct Delivery {
     pub sha256: String,
     /// When it came.
     pub at: Timestamp,
+    /// What made it, in the provider's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<MadeBy>,
 }
 
 /// One offer that was chosen, and what became of its payment.

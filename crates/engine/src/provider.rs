@@ -6,7 +6,7 @@ use openagents_types::{Draft, Invoice, JobId, Millis, Notice, PaymentHash, Times
 
 use crate::{
     Action, Actions, Input, Job, ProviderConfig, Record, Shift,
-    job::{Outcome, State, Why, note_step},
+    job::{Funds, Outcome, State, Why, note_step},
     queue::Place,
     schedule::Schedule,
 };
@@ -18,11 +18,15 @@ pub(crate) struct ProviderDesk {
     pub(crate) jobs: HashMap<JobId, Job>,
     pub(crate) by_hash: HashMap<PaymentHash, JobId>,
     pub(crate) waiting: BTreeSet<Place>,
+    /// Of those waiting, how many cost nothing.
+    pub(crate) waiting_free: usize,
     pub(crate) running: usize,
     pub(crate) offered: usize,
     pub(crate) schedule: Schedule,
     /// Jobs in hand that this process has from its records, which may be older than what the wallet knows.
     pub(crate) restored: HashSet<JobId>,
+    /// Since when the machine may not work.
+    pub(crate) paused_since: Option<Timestamp>,
     /// When to ask the wallet for payments that it holds and no record names.
     pub(crate) strays: Option<Timestamp>,
 }
@@ -34,10 +38,12 @@ impl ProviderDesk {
             jobs: HashMap::new(),
             by_hash: HashMap::new(),
             waiting: BTreeSet::new(),
+            waiting_free: 0,
             running: 0,
             offered: 0,
             schedule: Schedule::default(),
             restored: HashSet::new(),
+            paused_since: None,
             strays: None,
         }
     }
@@ -53,6 +59,7 @@ impl ProviderDesk {
             Input::RunFailed { job, fault } => self.run_failed(now, job, fault, out),
             Input::Held(held) => self.held(now, &held, out),
             Input::Shift(shift) => self.shift(now, shift, out),
+            Input::Host(host) => self.host(now, host, out),
             _ => {}
         }
         self.start_waiting(now, out);
@@ -236,7 +243,8 @@ impl ProviderDesk {
         }
         match &job.state {
             State::Queued { funds, rank, .. } => {
-                self.waiting.insert(Place::of(funds, *rank, &job));
+                self.waiting_free += usize::from(matches!(funds, Funds::Free));
+                self.waiting.insert(Place::of(funds, *rank, &job, &self.config));
             }
             State::Running { .. } => self.running += 1,
             State::Offered { .. } => self.offered += 1,
@@ -257,7 +265,8 @@ impl ProviderDesk {
     fn unindex_counts(&mut self, job: &Job) {
         match &job.state {
             State::Queued { funds, rank, .. } => {
-                self.waiting.remove(&Place::of(funds, *rank, job));
+                self.waiting_free -= usize::from(matches!(funds, Funds::Free));
+                self.waiting.remove(&Place::of(funds, *rank, job, &self.config));
             }
             State::Running { .. } => self.running -= 1,
             State::Offered { .. } => self.offered -= 1,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ContentHash, EventId, Invoice, Millis, Msat, ProviderKey, Receipt, Terms, Timestamp};
+use crate::{ContentHash, EventId, Invoice, MadeBy, Millis, Msat, ProviderKey, Receipt, Terms, Timestamp};
 
 /// Something to say about one job. `openagents-protocol` knows how to write each on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub enum Draft {
         content: String,
         /// What was charged.
         price: Msat,
+        /// What made it; said openly, so left out of an encrypted job's result.
+        made_by: Option<MadeBy>,
     },
     /// Customer: I take the job back (NIP-09).
     Cancel {

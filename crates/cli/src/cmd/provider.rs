@@ -1,11 +1,11 @@
 //! `openagents provider`: what this node sells, and how busy it is.
 
 use clap::Subcommand;
-use openagents_api::{NodeView, ProviderView, SCHEMA_VERSION, ShiftOrder, Side};
+use openagents_api::{MachineView, NodeView, ProviderView, SCHEMA_VERSION, ShiftOrder, Side};
 use openagents_types::Msat;
 use serde_json::json;
 
-use crate::{args::Global, exit::Exit, link, show, tables::table};
+use crate::{args::Global, exit::Exit, link, show, tables::table, text::one_line};
 
 /// What to see.
 #[derive(Debug, Subcommand)]
@@ -102,8 +102,9 @@ fn status(node: &NodeView, provider: &ProviderView) -> String {
         "open" | "" => String::new(),
         other => format!("\n{other}: no new jobs are taken; `openagents provider resume` takes them again"),
     };
+    let machine = provider.machine.as_ref().and_then(machine).unwrap_or_default();
     let mut text = format!(
-        "provider {}\n{} running of {}, {} queued{work}{shift}\n\n{}",
+        "provider {}\n{} running of {}, {} queued{work}{shift}{machine}\n\n{}",
         node.npub,
         provider.running,
         provider.slots,
@@ -115,4 +116,14 @@ fn status(node: &NodeView, provider: &ProviderView) -> String {
         text.push_str(&format!("\n\njobs so far: {}", jobs.join(", ")));
     }
     text
+}
+
+/// What keeps the machine from work, if anything does, and what would change that.
+fn machine(seen: &MachineView) -> Option<String> {
+    let text = |part: &Option<String>| one_line(part.as_deref().unwrap_or_default(), 200);
+    match seen.state.as_str() {
+        "paused" => Some(format!("\nthe machine pauses: {}; {}", text(&seen.message), text(&seen.remedy))),
+        "eased" => Some("\nthe machine is hot: half of the slots are used".into()),
+        _ => None,
+    }
 }
