@@ -9,7 +9,7 @@ mod view;
 
 pub use client::{Client, ClientError};
 pub use view::{
-    AskBody, Asked, AuditQuery, AuditView, Cleared, DestinationBody, DestinationView, DifferenceView,
+    AdView, AskBody, Asked, AuditQuery, AuditView, Cleared, DestinationBody, DestinationView, DifferenceView,
     DisputeView, JobView, LedgerLine, LedgerView, Listing, MachineView, ModelView, MovementView, NewsView,
     NodeView, OfferView, PayBody, Problem, ProviderView, PublishedReceipt, QuoteView, ReceiptQuery,
     ReceiptView, ReceiveBody, ReconcileView, ReconciledView, RefusalView, RelayView, ResultView, SeedView,

@@ -123,6 +123,30 @@ pub struct OfferView {
     /// The models there are.
     #[serde(default)]
     pub models: Vec<ModelView>,
+    /// The names of the backends that do it, as the settings name them.
+    #[serde(default)]
+    pub backends: Vec<String>,
+}
+
+/// What another provider asks for a kind of work, by its advertisement.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AdView {
+    /// Whose.
+    pub provider: ProviderKey,
+    /// The kind.
+    pub kind: JobKind,
+    /// The name it gives itself.
+    pub name: String,
+    /// The price of any job.
+    pub base_msat: u64,
+    /// The price of each KiB of input begun.
+    pub per_kib_msat: u64,
+    /// The price of a thousand tokens that a job lets be written.
+    pub per_1000_output_msat: u64,
+    /// The price of each second that a job usually takes.
+    pub per_second_msat: u64,
+    /// The models it has.
+    pub models: Vec<ModelView>,
 }
 
 /// A model for sale.

@@ -3,6 +3,7 @@
 //! A value is taken from the first of these that names it: a flag, the environment
 //! ([`ENVIRONMENT`]), `config.toml`, the default written here.
 
+mod energy;
 mod layers;
 mod media;
 mod price;
@@ -27,6 +28,7 @@ use crate::{
     resolve::{AllowError, check_allowed},
 };
 
+pub use energy::EnergySettings;
 pub use layers::{ENVIRONMENT, Origin, Origins};
 pub use media::MediaSettings;
 pub use price::{HourPrice, KindPrice, Proposed};
@@ -56,6 +58,8 @@ pub struct Config {
     pub router: RouterSettings,
     /// When this machine may work for others.
     pub resources: ResourceSettings,
+    /// What this machine's work costs its owner.
+    pub energy: EnergySettings,
     /// Files that are results: how long they are kept, and where strangers get them.
     pub media: MediaSettings,
     /// What is signed about work that is done.
@@ -87,6 +91,7 @@ impl Default for Config {
             backend: Backends::default(),
             router: RouterSettings::default(),
             resources: ResourceSettings::default(),
+            energy: EnergySettings::default(),
             media: MediaSettings::default(),
             receipts: Receipts::default(),
             limits: Limits::default(),
@@ -446,6 +451,16 @@ pub enum ConfigError {
     /// No address under which files could be got.
     #[error("media.public_url is {0:?}; it must be https://name or http://name, without a path")]
     PublicUrl(String),
+    /// A number that no node can work with.
+    #[error("{key} is {text}; it must be {rule}")]
+    Number {
+        /// The setting.
+        key: &'static str,
+        /// What it is.
+        text: String,
+        /// What it may be.
+        rule: &'static str,
+    },
     /// A span of the day that is none.
     #[error("{key}: {text:?} is no span of the day; write it as \"22:00-07:00\"")]
     Hours {
@@ -511,6 +526,7 @@ impl Config {
         self.media.check()?;
         self.resources.check()?;
         self.provider.check_prices()?;
+        self.energy.check()?;
         least("policy.judge_timeout_s", self.policy.judge_timeout_s)?;
         least("provider.slots", provider.slots as u64)?;
         least("provider.job_timeout_s", provider.job_timeout_s)?;

@@ -8,9 +8,9 @@ use std::{
 
 use async_trait::async_trait;
 use openagents_api::{
-    AskBody, Asked, DestinationBody, DestinationView, MachineView, ModelView, NodeView, OfferView, PayBody,
-    Problem, ProviderView, ReceiveBody, ReconcileView, RelayView, SCHEMA_VERSION, SeedView, ShiftOrder, Side,
-    TestWalletBody, TransactionView, TransferView, WalletView,
+    AdView, AskBody, Asked, DestinationBody, DestinationView, MachineView, ModelView, NodeView, OfferView,
+    PayBody, Problem, ProviderView, ReceiveBody, ReconcileView, RelayView, SCHEMA_VERSION, SeedView,
+    ShiftOrder, Side, TestWalletBody, TransactionView, TransferView, WalletView,
 };
 use openagents_engine::{AskOptions, Input, ModelOffer, ProviderConfig, Shift, resources::Verdict};
 use openagents_types::{EventId, JobId, JobSpec, Millis, Msat, Network, ProviderKey, Timestamp};
@@ -26,6 +26,7 @@ use crate::{
     home::Home,
     identity::Identity,
     node::Up,
+    offers::Labels,
     reconcile::{ReconcileError, Reconciliation},
     relays::Relays,
     resolve::Resolver,
@@ -63,6 +64,7 @@ pub(crate) struct Counter {
     pub(crate) till: Till,
     pub(crate) provider: Option<ProviderConfig>,
     pub(crate) foreman: Foreman,
+    pub(crate) labels: Labels,
     pub(crate) machine: tokio::sync::watch::Receiver<Seen>,
     pub(crate) testnet: Option<Testnet>,
 }
@@ -87,6 +89,16 @@ impl Facts for Counter {
 
     async fn provider_key(&self) -> Option<ProviderKey> {
         self.provider.as_ref().map(|provider| provider.key)
+    }
+
+    async fn ads(&self) -> Vec<AdView> {
+        let offers = self.provider.iter().flat_map(|provider| &provider.offers);
+        let kinds: Vec<_> = offers.map(|offer| offer.kind).collect();
+        if kinds.is_empty() {
+            Vec::new()
+        } else {
+            crate::market::ads(&self.relays, &self.identity, &kinds).await
+        }
     }
 
     async fn history(&self, limit: u32) -> Result<Vec<TransactionView>, Problem> {
@@ -329,6 +341,7 @@ impl Counter {
                     per_1000_output_msat: offer.price.per_1000_output.get(),
                     per_second_msat: offer.price.per_second.get(),
                     models: offer.models.iter().map(model_view).collect(),
+                    backends: self.labels.get(&offer.kind).cloned().unwrap_or_default(),
                 })
                 .collect(),
             queued: gauges.queued.load(Ordering::Relaxed),

@@ -332,6 +332,7 @@ impl Builder {
         let audit = AuditLog::default();
         let gate = self.gate(audit.clone())?;
         let media = self.media();
+        let labels = offers::labels(&backends);
         let speeds = SpeedBook::open(&self.options.home);
         self.tasks.spawn(speeds.clone().keep_up(self.tasks.stop_token()));
         let routes = Router::new(backends, &self.options.config, speeds);
@@ -383,6 +384,7 @@ impl Builder {
             provider: provider.clone(),
             foreman: foreman.clone(),
             machine: watcher.listen(),
+            labels,
             testnet: testnet.clone(),
         };
         if let Some(provider) = provider {

@@ -84,6 +84,15 @@ fn seats(built: Vec<Arc<dyn Backend>>, config: &Config) -> Vec<Seat> {
     seats
 }
 
+/// The names of the backends for each kind, in the order of the settings.
+pub(crate) type Labels = HashMap<JobKind, Vec<String>>;
+
+/// See [`Labels`].
+pub(crate) fn labels(backends: &Table) -> Labels {
+    let names = |seats: &[Seat]| seats.iter().map(|seat| seat.label.to_string()).collect();
+    backends.iter().map(|(kind, seats)| (*kind, names(seats))).collect()
+}
+
 /// One offer for each kind that a backend does, at the configured price.
 pub(crate) fn offers(config: &Config, backends: &Table) -> Vec<Offer> {
     let mut kinds: Vec<JobKind> = backends.keys().copied().collect();

@@ -81,7 +81,10 @@ pub(crate) struct Watcher {
 impl Watcher {
     /// On this system. A market of its own has its customers here: it works on battery too.
     pub(crate) fn new(settings: &ResourceSettings, home: PathBuf, offline: bool) -> Self {
-        let sensors = WithFile { system: system(home), file: settings.sample_file.clone() };
+        let sensors = WithFile {
+            system: system(home),
+            file: Some(&settings.sample_file).filter(|file| !file.is_empty()).map(PathBuf::from),
+        };
         let mut rules = settings.rules();
         if offline {
             rules.battery_from = 0;

@@ -10,11 +10,16 @@ use std::{
     time::Duration,
 };
 
-use openagents_types::{JobKind, Millis};
+use openagents_backend::Work;
+use openagents_types::{JobKind, Millis, Param, ResolvedInput};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::home::{Home, write_private};
+use crate::{
+    config::Config,
+    home::{Home, write_private},
+    offers::{self, OffersError},
+};
 
 /// How much a new run counts against all before it: the last ten or so make the average.
 const WEIGHT: f64 = 0.2;
@@ -24,6 +29,9 @@ const SHORTEST: Millis = Millis(2);
 
 /// How often it is written down. What a crash loses is measured again.
 const KEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// How long a measurement may take.
+const MEASURED_FOR: Duration = Duration::from_secs(120);
 
 /// How many rows are kept; a provider has a few backends with a few models each.
 const MOST: usize = 512;
@@ -143,6 +151,40 @@ impl SpeedBook {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Track, Speed>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Does a short job with each model that was never measured, and counts it.
+///
+/// # Errors
+/// A backend cannot be built from its settings.
+pub async fn measure(config: &Config, book: &SpeedBook) -> Result<(), OffersError> {
+    const PROMPT: &str = "Write a short text about a river, from its spring to the sea.";
+    let kind = JobKind::TEXT_GENERATION;
+    let table = offers::backends(config).await?;
+    for seat in table.get(&kind).into_iter().flatten() {
+        for model in seat.backend.models(kind) {
+            let track = Track { backend: seat.label.to_string(), kind, model: Some(model.name.clone()) };
+            if book.per_second(&track).is_some() {
+                continue;
+            }
+            let params = vec![Param::new("model", &model.name), Param::new("max_tokens", "64")];
+            let work = Work { kind, inputs: vec![ResolvedInput::text(PROMPT)], params, output: Vec::new() };
+            let (pieces, mut heard) = tokio::sync::mpsc::channel(64);
+            let run = seat.backend.run(work, pieces, CancellationToken::new());
+            let unheard = async { while heard.recv().await.is_some() {} };
+            let (outcome, ()) = tokio::join!(tokio::time::timeout(MEASURED_FOR, run), unheard);
+            match outcome {
+                Ok(Ok(output)) => book.note(track, output.usage.output_tokens, output.usage.elapsed),
+                Ok(Err(error)) => {
+                    tracing::warn!(backend = &*seat.label, model = model.name, %error, "not measured")
+                }
+                Err(_) => {
+                    tracing::warn!(backend = &*seat.label, model = model.name, "too slow to be measured")
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn read(path: &Path) -> Vec<Measured> {

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures::StreamExt;
 use openagents_api::{
-    AskBody, Asked, DestinationBody, DestinationView, JobView, LedgerView, NodeView, OfferView, PayBody,
-    Problem, ProviderView, ReceiptView, ReceiveBody, ReconcileView, RelayView, SCHEMA_VERSION, SeedView,
-    Side, TestWalletBody, TransactionView, TransferView, WalletView,
+    AdView, AskBody, Asked, DestinationBody, DestinationView, JobView, LedgerView, NodeView, OfferView,
+    PayBody, Problem, ProviderView, ReceiptView, ReceiveBody, ReconcileView, RelayView, SCHEMA_VERSION,
+    SeedView, Side, TestWalletBody, TransactionView, TransferView, WalletView,
 };
 use openagents_engine::Record;
 use openagents_policy::{AuditEntry, Category};
@@ -38,6 +38,10 @@ struct Fake {
 
 #[async_trait]
 impl Facts for Fake {
+    async fn ads(&self) -> Vec<AdView> {
+        Vec::new()
+    }
+
     async fn node(&self) -> NodeView {
         NodeView {
             schema_version: SCHEMA_VERSION,
@@ -60,6 +64,7 @@ impl Facts for Fake {
                     per_1000_output_msat: 0,
                     per_second_msat: 0,
                     models: Vec::new(),
+                    backends: Vec::new(),
                 }],
                 queued: 2,
                 running: 1,

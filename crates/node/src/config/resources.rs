@@ -1,7 +1,5 @@
 //! `[resources]`: when this machine may work for others.
 
-use std::path::PathBuf;
-
 use openagents_engine::resources::{Hours, ResourceRules};
 use openagents_types::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -39,8 +37,8 @@ pub struct ResourceSettings {
     pub at_once: bool,
     /// How often the machine is looked at, in milliseconds.
     pub look_every_ms: u64,
-    /// A file in which a tool of yours writes what it knows of the machine, as JSON: what stands in it counts.
-    pub sample_file: Option<PathBuf>,
+    /// A file in which a tool of yours writes what it knows of the machine, as JSON: what stands in it counts. Empty: none.
+    pub sample_file: String,
     /// What single backends may do at once: `[[resources.backend]]` with `name`, and `slots` or `context`.
     pub backend: Vec<BackendLimit>,
 }
@@ -87,7 +85,7 @@ impl Default for ResourceSettings {
             settle_s: rules.settle.0 / 1_000,
             at_once: rules.at_once,
             look_every_ms: 5_000,
-            sample_file: None,
+            sample_file: String::new(),
             backend: Vec::new(),
         }
     }
