@@ -31,7 +31,8 @@ async fn advertised(client: &Client, some: bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_that_is_too_hot_pauses_and_goes_on_when_it_has_cooled_down() {
     let homes = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let sensors = homes[0].path().join("sensors.json");
+    let outside = tempfile::tempdir().unwrap();
+    let sensors = outside.path().join("sensors.json");
     let feel = |heat: u8| std::fs::write(&sensors, format!("{{\"thermal\": {heat}}}")).unwrap();
     feel(0);
     let mut selling = config();

@@ -1,6 +1,10 @@
 //! Ten thousand jobs at twenty times of what a provider can do: who waits how long, that nobody waits forever, and that memory
 //! stays as it is. `cargo test -p openagents-engine --test overload -- --nocapture` prints the figures.
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that panics has failed, as it should, and prints its figures"
+)]
 
 use std::collections::{BTreeMap, HashMap};
 
