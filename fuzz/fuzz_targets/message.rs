@@ -91,7 +91,7 @@ fn answered(said: &JobRequest, text: &str, amount: u64) {
         Draft::Partial { index: 0, text: message.clone() },
         Draft::Notice(Notice::Processing { message: message.clone() }),
         Draft::Notice(Notice::RefundOwed { amount: price, message: message.clone() }),
-        Draft::Result { content: message, price },
+        Draft::Result { content: message, price, made_by: None },
     ];
     for draft in drafts {
         let (seller, mut ring) = (keys(PROVIDER), Keyring::new(keys(PROVIDER)));

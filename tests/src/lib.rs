@@ -7,17 +7,24 @@
 
 mod chat;
 mod program;
+mod script;
 mod slow;
 
 use std::{path::Path, time::Duration};
 
 use openagents_api::{AskBody, Client, JobView};
-use openagents_node::{Node, Options, Role, WalletChoice, config::Config, home::Home, identity::Identities};
+use openagents_node::{
+    Node, Options, Role, WalletChoice,
+    config::{Config, OnBattery},
+    home::Home,
+    identity::Identities,
+};
 use openagents_policy::Category;
 use openagents_types::{JobId, JobInput, JobKind, Param};
 
 pub use chat::{ChatServer, Judgement};
 pub use program::programs;
+pub use script::{Script, ScriptedModel, scripted_model};
 pub use slow::slow_model;
 
 /// How long anything in these tests may take before it counts as never.
@@ -30,6 +37,9 @@ pub fn config() -> Config {
     config.customer.window_ms = 300;
     config.customer.recheck_ms = 300;
     config.provider.recheck_ms = 300;
+    // Tests are run on laptops too.
+    config.resources.on_battery = OnBattery::Work;
+    config.resources.battery_from_percent = 0;
     config
 }
 

@@ -6,9 +6,10 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    AskBody, Asked, AuditQuery, AuditView, Cleared, DestinationBody, DestinationView, JobView, LedgerView,
-    Listing, NewsView, NodeView, PayBody, Problem, PublishedReceipt, ReceiptQuery, ReceiptView, ReceiveBody,
-    ReconcileView, ResultView, SeedsView, ShiftOrder, Side, TestWalletBody, TransactionView, TransferView,
+    AdView, AskBody, Asked, AuditQuery, AuditView, Cleared, DestinationBody, DestinationView, JobView,
+    LedgerView, Listing, NewsView, NodeView, PayBody, Problem, PublishedReceipt, ReceiptQuery, ReceiptView,
+    ReceiveBody, ReconcileView, ResultView, SeedsView, ShiftOrder, Side, TestWalletBody, TransactionView,
+    TransferView,
 };
 
 /// A node's API at one address.
@@ -107,6 +108,14 @@ impl Client {
     /// The node does not answer or refuses.
     pub async fn node(&self) -> Result<NodeView, ClientError> {
         self.read(self.request(Method::GET, "/api/v1/node")).await
+    }
+
+    /// What others ask for the kinds of work that the node sells, by their advertisements on its relays.
+    ///
+    /// # Errors
+    /// The node does not answer or refuses.
+    pub async fn ads(&self) -> Result<Vec<AdView>, ClientError> {
+        self.read(self.request(Method::GET, "/api/v1/market/ads")).await
     }
 
     /// Jobs of both halves, newest first.

@@ -9,11 +9,11 @@ mod view;
 
 pub use client::{Client, ClientError};
 pub use view::{
-    AskBody, Asked, AuditQuery, AuditView, Cleared, DestinationBody, DestinationView, DifferenceView,
-    DisputeView, JobView, LedgerLine, LedgerView, Listing, MovementView, NewsView, NodeView, OfferView,
-    PayBody, Problem, ProviderView, PublishedReceipt, QuoteView, RailView, ReceiptQuery, ReceiptView,
-    ReceiveBody, ReconcileView, ReconciledView, RefusalView, RelayView, ResultView, SeedView, SeedsView,
-    ShiftOrder, Side, StepView, TestWalletBody, TransactionView, TransferView, WalletView,
+    AdView, AskBody, Asked, AuditQuery, AuditView, Cleared, DestinationBody, DestinationView, DifferenceView,
+    DisputeView, JobView, LedgerLine, LedgerView, Listing, MachineView, ModelView, MovementView, NewsView,
+    NodeView, OfferView, PayBody, Problem, ProviderView, PublishedReceipt, QuoteView, RailView, ReceiptQuery,
+    ReceiptView, ReceiveBody, ReconcileView, ReconciledView, RefusalView, RelayView, ResultView, SeedView,
+    SeedsView, ShiftOrder, Side, StepView, TestWalletBody, TransactionView, TransferView, WalletView,
 };
 
 /// The version of the shapes in this crate, in every answer's `schema_version`.

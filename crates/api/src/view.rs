@@ -1,6 +1,6 @@
 //! The shapes themselves.
 
-use openagents_types::{EventId, JobId, JobInput, JobKind, Param, ProviderKey, Receipt};
+use openagents_types::{EventId, JobId, JobInput, JobKind, MadeBy, Param, ProviderKey, Receipt};
 use serde::{Deserialize, Serialize};
 
 /// The node as a whole (`GET /api/v1/node`).
@@ -57,6 +57,24 @@ pub struct ProviderView {
     /// What its operator has told it: `open`, `paused` or `stopped`.
     #[serde(default)]
     pub shift: String,
+    /// What its machine allows.
+    #[serde(default)]
+    pub machine: Option<MachineView>,
+}
+
+/// The machine of a provider, as it was seen last.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MachineView {
+    /// `allowed`, `eased` (half of the slots) or `paused`.
+    pub state: String,
+    /// Why it pauses, in a word, such as `battery`.
+    pub reason: Option<String>,
+    /// The same for a person.
+    pub message: Option<String>,
+    /// What would let it go on.
+    pub remedy: Option<String>,
+    /// What was seen; what is not known is null.
+    pub sample: serde_json::Value,
 }
 
 /// What an operator can tell a provider.
@@ -96,6 +114,52 @@ pub struct OfferView {
     pub base_msat: u64,
     /// The price of each KiB of input begun.
     pub per_kib_msat: u64,
+    /// The price of a thousand tokens that a job lets be written.
+    #[serde(default)]
+    pub per_1000_output_msat: u64,
+    /// The price of each second that a job usually takes.
+    #[serde(default)]
+    pub per_second_msat: u64,
+    /// The models there are.
+    #[serde(default)]
+    pub models: Vec<ModelView>,
+    /// The names of the backends that do it, as the settings name them.
+    #[serde(default)]
+    pub backends: Vec<String>,
+}
+
+/// What another provider asks for a kind of work, by its advertisement.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AdView {
+    /// Whose.
+    pub provider: ProviderKey,
+    /// The kind.
+    pub kind: JobKind,
+    /// The name it gives itself.
+    pub name: String,
+    /// The price of any job.
+    pub base_msat: u64,
+    /// The price of each KiB of input begun.
+    pub per_kib_msat: u64,
+    /// The price of a thousand tokens that a job lets be written.
+    pub per_1000_output_msat: u64,
+    /// The price of each second that a job usually takes.
+    pub per_second_msat: u64,
+    /// The models it has.
+    pub models: Vec<ModelView>,
+}
+
+/// A model for sale.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ModelView {
+    /// Its name.
+    pub name: String,
+    /// The price of any job by it.
+    pub base_msat: u64,
+    /// The price of each KiB of input begun.
+    pub per_kib_msat: u64,
+    /// The price of a thousand tokens that a job lets be written.
+    pub per_1000_output_msat: u64,
 }
 
 /// The wallet.
@@ -327,6 +391,9 @@ pub struct JobView {
     pub terms: Option<String>,
     /// The event that carried the result, by which a later job may refer to it (bought jobs).
     pub result_event: Option<EventId>,
+    /// What made the result, in the provider's words (bought jobs).
+    #[serde(default)]
+    pub made_by: Option<MadeBy>,
     /// Offers not taken (bought jobs).
     pub quotes: Vec<QuoteView>,
     /// Providers that said no, and why (bought jobs).

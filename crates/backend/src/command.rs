@@ -432,6 +432,7 @@ impl Backend for CommandTool {
             input_tokens: work.inputs.iter().map(|input| input.bytes.len() as u64).sum(),
             output_tokens: file.as_ref().map_or(words, |made| made.bytes.len() as u64),
             elapsed: Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            ..Usage::default()
         };
         Ok(Output { content, file, usage })
     }

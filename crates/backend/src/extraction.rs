@@ -277,6 +277,7 @@ impl Backend for Extraction {
             input_tokens: work.inputs.iter().map(|input| input.bytes.len() as u64).sum(),
             output_tokens: content.split_whitespace().count() as u64,
             elapsed: Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            ..Usage::default()
         };
         Ok(Output::text(content, usage))
     }

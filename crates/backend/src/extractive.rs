@@ -119,6 +119,7 @@ impl Backend for Extractive {
             input_tokens: read as u64,
             output_tokens: content.unicode_words().count() as u64,
             elapsed: Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            ..Usage::default()
         };
         Ok(Output::text(content, usage))
     }

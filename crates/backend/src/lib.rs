@@ -10,6 +10,7 @@ mod command;
 pub mod conformance;
 mod extraction;
 mod extractive;
+mod model;
 mod office;
 mod openai;
 mod sandbox;
@@ -28,6 +29,7 @@ pub use command::{
 };
 pub use extraction::{Extraction, Unreadable, document_type, extract_child_main, parse_document};
 pub use extractive::Extractive;
+pub use model::{Feature, Model};
 pub use openai::{OpenAi, OpenAiSettings, Reading};
 pub use sandbox::{Held, SANDBOX_WORD, sandbox_child_main};
 
@@ -119,6 +121,21 @@ pub trait Backend: Send + Sync {
 
     /// What a job costs and how long it takes, if the operator says nothing of it.
     fn price(&self, _kind: JobKind) -> Option<PriceHint> {
+        None
+    }
+
+    /// The models it sells for a kind, the usual one first; empty where there are none to choose from.
+    fn models(&self, _kind: JobKind) -> Vec<Model> {
+        Vec::new()
+    }
+
+    /// What it does of that which not every backend can.
+    fn features(&self, _kind: JobKind) -> &'static [Feature] {
+        &[]
+    }
+
+    /// How many jobs it does at once; `None` if it sets no limit.
+    fn slots(&self) -> Option<usize> {
         None
     }
 
@@ -220,6 +237,21 @@ pub enum BackendError {
 }
 
 impl BackendError {
+    /// Whether another backend may do the job. What was refused is not asked around.
+    pub const fn leaves_it_to_another(&self) -> bool {
+        !matches!(self, Self::Refused | Self::Cancelled)
+    }
+
+    /// Whether the next job may fail for the same reason, whatever it is.
+    pub const fn is_the_backends(&self) -> bool {
+        match self {
+            Self::Busy | Self::NoModel | Self::Died | Self::Timeout | Self::Truncated | Self::Protocol(_) => {
+                true
+            }
+            Self::ContextOverflow | Self::BadInput(_) | Self::Refused | Self::Cancelled => false,
+        }
+    }
+
     /// Whether another attempt could succeed.
     pub const fn is_retryable(&self) -> bool {
         match self {

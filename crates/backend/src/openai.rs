@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::{
-    Backend, BackendError, BackendKind, BuildError, Built, Health, Output, Rejection, Settings, Work,
-    bad_param, is_harmful, param,
+    Backend, BackendError, BackendKind, BuildError, Built, Feature, Health, Model, Output, Rejection,
+    Settings, Work, bad_param, is_harmful, param,
 };
 
 /// The row of [`crate::BACKENDS`].
@@ -151,7 +151,7 @@ impl OpenAi {
         let prompt = work.inputs.iter().map(text).collect::<Vec<_>>().join("\n\n");
         let mut body = json!({
             "model": self.model(&work.params)?,
-            "messages": [{ "role": "user", "content": prompt }],
+            "messages": messages(param(&work.params, &["system"]), &prompt),
             "stream": true,
             "stream_options": { "include_usage": true },
         });
@@ -160,11 +160,22 @@ impl OpenAi {
                 body[option.names[0]] = value;
             }
         }
+        let stops = work.params.iter().find(|param| param.name == "stop");
+        if let Some(stops) = stops.filter(|param| !param.values.is_empty()) {
+            body["stop"] = stops.values.clone().into();
+        }
         if body["max_tokens"].is_null() {
             body["max_tokens"] = USUAL_TOKENS.into();
         }
         Ok(body)
     }
+}
+
+/// What the model is told: instructions, if there are any, and the prompt.
+fn messages(system: Option<&str>, prompt: &str) -> Vec<Value> {
+    let message = |role: &str, content: &str| json!({ "role": role, "content": content });
+    let system = system.filter(|text| !text.is_empty()).map(|text| message("system", text));
+    system.into_iter().chain([message("user", prompt)]).collect()
 }
 
 /// A sampling option: the names it goes by, and the range it is taken in.
@@ -224,6 +235,14 @@ impl Backend for OpenAi {
             }
             Err(reason) => Health::Down(reason),
         }
+    }
+
+    fn models(&self, _: JobKind) -> Vec<Model> {
+        self.sold().iter().map(Model::named).collect()
+    }
+
+    fn features(&self, _: JobKind) -> &'static [Feature] {
+        &[Feature::System, Feature::Stop]
     }
 
     fn check(&self, _: JobKind, params: &[Param], input_bytes: u64) -> Result<(), Rejection> {
@@ -400,6 +419,7 @@ impl Reading {
             // Servers that count nothing send about one token a piece.
             output_tokens: self.output_tokens.filter(|count| *count > 0).unwrap_or(self.chunks),
             elapsed: Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            ..Usage::default()
         };
         Ok(Output::text(self.content, usage))
     }

@@ -6,10 +6,11 @@ use openagents_registry::Fault;
 use openagents_types::{Draft, InputType, Invoice, JobId, JobRequest, Msat, Notice, Terms, Timestamp};
 
 use crate::{
-    Action, Actions, Direction, InputSize, InvoiceFor, Job, PaymentRow, Record,
-    bidding::priority,
+    Action, Actions, Direction, InputSize, InvoiceFor, Job, Offer, PaymentRow, Record,
+    bidding::{Load, Measure, output_tokens, priority},
     job::{Funds, Outcome, State, Why},
     provider::ProviderDesk,
+    resources::minute_of_day,
 };
 
 /// What to do with a request.
@@ -85,17 +86,40 @@ impl ProviderDesk {
             let message = format!("{fault}; nothing was charged, correct the job and ask again");
             return Verdict::Refuse(Why::new("invalid", message), None);
         }
-        if self.waiting.len() >= self.config.queue_limit || self.offered >= self.config.offer_limit {
+        let least = self.price_now(now, offer, request, 0);
+        if self.is_full_for(least) {
             return Verdict::Refuse(
                 Why::new("overloaded", "this provider is busy; nothing was charged, ask again later"),
                 None,
             );
         }
-        let least = offer.price.price(0, self.waiting.len(), self.running);
         match (request.bid, least) {
             (Some(bid), Some(least)) if bid < least => bid_too_low(bid, least),
+            (None, Some(least)) if self.config.require_bid && !least.is_zero() => bid_missing(least),
             _ => Verdict::Admit,
         }
+    }
+
+    /// What a job with so many bytes of input costs now.
+    fn price_now(&self, now: Timestamp, offer: &Offer, request: &JobRequest, bytes: u64) -> Option<Msat> {
+        let measure = Measure { bytes, output_tokens: output_tokens(&request.params), eta: offer.eta };
+        let host = &self.config.host;
+        let load = Load {
+            waiting: self.waiting.len(),
+            running: self.running,
+            strain: host.strain,
+            minute: minute_of_day(now, host.utc_offset_min.unwrap_or(0)),
+        };
+        offer.price_of(request).price(measure, &load, &self.config.tariff)
+    }
+
+    /// Whether there is no room to wait. Free work takes no more than half of it, so that it cannot keep out what is paid.
+    fn is_full_for(&self, least: Option<Msat>) -> bool {
+        let limit = self.config.queue_limit;
+        let is_free = least.is_some_and(Msat::is_zero);
+        self.waiting.len() >= limit
+            || self.offered >= self.config.offer_limit
+            || (is_free && self.waiting_free >= limit.div_ceil(2))
     }
 
     /// Breaks the silence of a job whose inputs or whose judge take a while. It is no promise to do it.
@@ -127,7 +151,7 @@ impl ProviderDesk {
             Ok(size) => size,
             Err(why) => return self.refuse(now, id, why, out),
         };
-        let Some(price) = offer.price.price(size.bytes, self.waiting.len(), self.running) else {
+        let Some(price) = self.price_now(now, offer, request, size.bytes) else {
             let why = Why::new("input-too-large", "the price of this job cannot be paid");
             return self.refuse(now, id, why, out);
         };
@@ -225,6 +249,13 @@ pub(crate) fn rank(request: &JobRequest, price: Msat) -> u8 {
 fn bid_too_low(bid: Msat, least: Msat) -> Verdict {
     let message = format!("the bid of {bid} is below the price of {least}; nothing was charged, bid more");
     Verdict::Refuse(Why::new("bid-too-low", message), Some(least))
+}
+
+fn bid_missing(least: Msat) -> Verdict {
+    let message = format!(
+        "this provider asks for a bid, and this job costs {least} or more; nothing was charged, bid that"
+    );
+    Verdict::Refuse(Why::new("bid-missing", message), Some(least))
 }
 
 fn refused_below(why: &Why, minimum: Option<Msat>) -> Notice {

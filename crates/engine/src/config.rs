@@ -3,12 +3,17 @@
 use std::fmt;
 
 use openagents_types::{
-    DayBudget, JobId, JobKind, Millis, Msat, Network, Preimage, ProviderKey, ReceiptRule,
+    DayBudget, JobId, JobKind, JobRequest, Millis, Msat, Network, Preimage, ProviderKey, ReceiptRule,
 };
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::{bidding::PriceRule, customer::AdvanceLimit, shift::Shift};
+use crate::{
+    bidding::{PriceRule, Tariff},
+    customer::AdvanceLimit,
+    resources::Host,
+    shift::Shift,
+};
 
 /// Settings of both halves.
 #[derive(Clone, Debug)]
@@ -28,8 +33,14 @@ pub struct ProviderConfig {
     pub seed: PreimageSeed,
     /// What is for sale.
     pub offers: Vec<Offer>,
+    /// What load does to prices.
+    pub tariff: Tariff,
+    /// Whether jobs that cost something have to name a bid.
+    pub require_bid: bool,
     /// What the operator has told it to do.
     pub shift: Shift,
+    /// Whether its machine may work, and how hard it does.
+    pub host: Host,
     /// Whether the wallet can hold invoices, so that payments are locked and not taken first.
     pub escrow: bool,
     /// How long ecash stays locked for us after a quote's end; `None` if the wallet takes none.
@@ -48,6 +59,11 @@ pub struct ProviderConfig {
     pub freshness: Millis,
     /// How long after a plain invoice expired a payment may still arrive for it.
     pub late_window: Millis,
+    /// How much longer a job that costs nothing waits than one that was paid for: those paid for come first, until it has
+    /// waited so much longer. What arrives later than that comes later, so nothing waits forever.
+    pub free_waits: Millis,
+    /// How much later one of two jobs may arrive for each rank that it is above the other, and still come first.
+    pub rank_wait: Millis,
     /// How often work on one job may begin. Two: once, and once more after a crash.
     pub attempts: u32,
     /// How long to wait before a wallet that did not answer is asked again.
@@ -67,7 +83,10 @@ impl ProviderConfig {
             key,
             seed,
             offers: Vec::new(),
+            tariff: Tariff::default(),
+            require_bid: false,
             shift: Shift::Open,
+            host: Host::default(),
             escrow: true,
             ecash_lock: None,
             slots: 2,
@@ -78,6 +97,9 @@ impl ProviderConfig {
             job_timeout: Millis::from_secs(300),
             freshness: Millis::from_secs(600),
             late_window: Millis::from_secs(600),
+            free_waits: Millis::from_secs(600),
+            // A bid of twice the price overtakes what came up to fifty seconds before it.
+            rank_wait: Millis::from_secs(1),
             attempts: 2,
             recheck: Millis::from_secs(5),
             silence: Millis(500),
@@ -98,12 +120,23 @@ impl ProviderConfig {
 pub struct Offer {
     /// The kind.
     pub kind: JobKind,
-    /// What it costs.
+    /// What it costs, where the model has no price of its own.
     pub price: PriceRule,
+    /// The models there are, each with its price; empty where there are none to choose from.
+    pub models: Vec<ModelOffer>,
     /// The largest input taken, all inputs together, in bytes.
     pub max_input_bytes: u64,
     /// How long a job of this kind usually takes.
     pub eta: Millis,
+}
+
+/// A model of a kind for sale.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelOffer {
+    /// Its name, as jobs write it.
+    pub name: String,
+    /// What a job by it costs.
+    pub price: PriceRule,
 }
 
 /// Settings of the customer's half.
@@ -200,13 +233,27 @@ impl fmt::Debug for PreimageSeed {
 }
 
 impl Offer {
+    /// What a job costs before load is looked at: by the model it names, if that has a price of its own.
+    pub fn price_of(&self, request: &JobRequest) -> PriceRule {
+        let named = request.params.iter().find(|param| param.name == "model");
+        let name = named.and_then(|param| param.values.first());
+        let model = self.models.iter().find(|model| Some(&model.name) == name);
+        model.map_or(self.price, |model| model.price)
+    }
+
     /// An offer that costs nothing.
     pub const fn free(kind: JobKind) -> Self {
-        Self { kind, price: PriceRule::FREE, max_input_bytes: 1_000_000, eta: Millis(1_000) }
+        Self::flat(kind, Msat::ZERO)
     }
 
     /// An offer at a flat price.
     pub const fn flat(kind: JobKind, price: Msat) -> Self {
-        Self { kind, price: PriceRule::flat(price), max_input_bytes: 1_000_000, eta: Millis(1_000) }
+        Self {
+            kind,
+            price: PriceRule::flat(price),
+            models: Vec::new(),
+            max_input_bytes: 1_000_000,
+            eta: Millis(1_000),
+        }
     }
 }

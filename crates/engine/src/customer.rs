@@ -15,8 +15,8 @@ mod rail;
 use std::sync::Arc;
 
 use openagents_types::{
-    CustomerKey, EventId, Invoice, JobId, JobSpec, Millis, Msat, PaymentHash, Preimage, ProviderKey, Quote,
-    Rail, Terms, Timestamp,
+    CustomerKey, EventId, Invoice, JobId, JobSpec, MadeBy, Millis, Msat, PaymentHash, Preimage, ProviderKey,
+    Quote, Rail, Terms, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -133,6 +133,9 @@ pub struct Delivery {
     pub sha256: String,
     /// When it came.
     pub at: Timestamp,
+    /// What made it, in the provider's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<MadeBy>,
 }
 
 /// One offer that was chosen, and what became of its payment.

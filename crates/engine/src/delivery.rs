@@ -1,7 +1,7 @@
 //! What happens to the work: pieces, results, failures, second attempts.
 
 use openagents_registry::Fault;
-use openagents_types::{ContentHash, Draft, JobId, Msat, Notice, PaymentHash, Timestamp, Usage};
+use openagents_types::{ContentHash, Draft, JobId, MadeBy, Msat, Notice, PaymentHash, Timestamp, Usage};
 
 use crate::{
     Action, Actions, Job, RunFault,
@@ -47,8 +47,9 @@ impl ProviderDesk {
             return self.fail(now, id, Why::new("invalid-result", fault.to_string()), out);
         }
         let result_sha256 = ContentHash::of(content.as_bytes());
+        let made_by = Some(MadeBy::from(&usage));
         let work = Some(Box::new(Work { usage, result_sha256, delivered_at: now }));
-        out.publish(id, Draft::Result { content, price: funds.amount() });
+        out.publish(id, Draft::Result { content, price: funds.amount(), made_by });
         out.push(Action::Announce { job: id, draft: Draft::Notice(Notice::Success) });
         match funds {
             Funds::Held { hash, amount } => {

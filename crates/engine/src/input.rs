@@ -5,7 +5,7 @@ use openagents_types::{
     Msat, PaymentHash, Preimage, Quote, Usage,
 };
 
-use crate::{Ask, HeldPayment, InvoiceFor, Record, Sent, Shift, Transfer, job::Why, receipt::Received};
+use crate::{Ask, HeldPayment, Host, InvoiceFor, Record, Sent, Shift, Transfer, job::Why, receipt::Received};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -134,6 +134,8 @@ pub enum Input {
     Held(Vec<HeldPayment>),
     /// To the provider: its operator tells it to work, to pause or to stop.
     Shift(Shift),
+    /// To the provider: its machine may work, or may not, and how hard it does.
+    Host(Host),
     /// A record from the store that a payment named although its job had left memory.
     Recall(Box<Record>),
     /// Time has passed.

@@ -14,7 +14,7 @@
 //! [`payment`] what money that arrived means and [`ecash`] what it means on an offer's second rail, [`queue`] who is next, [`delivery`] what happens to
 //! the work and [`refund`] how money goes back; [`job`] has the states. [`reconcile`] is what comes first
 //! after a start, [`stray`] what comes a while later; [`shift`] is the
-//! operator's word. The customer's half is [`customer`], with [`choice`] between offers. [`receipt`] has what both say
+//! operator's word, [`resources`] what the machine allows. The customer's half is [`customer`], with [`choice`] between offers. [`receipt`] has what both say
 //! afterwards. [`transfer`] is what the node's owner pays and is paid by hand, outside of any job.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should"))]
@@ -36,6 +36,7 @@ pub mod queue;
 pub mod receipt;
 pub mod reconcile;
 pub mod refund;
+pub mod resources;
 mod schedule;
 pub mod shift;
 pub mod stray;
@@ -45,12 +46,13 @@ use openagents_types::{DayBudget, PaymentHash, Timestamp};
 
 pub use action::{Action, Actions, InvoiceFor, Record};
 pub use choice::Standing;
-pub use config::{Config, CustomerConfig, Offer, PreimageSeed, ProviderConfig};
+pub use config::{Config, CustomerConfig, ModelOffer, Offer, PreimageSeed, ProviderConfig};
 pub use customer::{AdvanceLimit, Ask, AskOptions};
 pub use input::{Incoming, Input, InputSize, Outgoing, RunFault};
 pub use job::Job;
 pub use ledger::{Direction, Entry, Movement, PaymentRow};
 pub use reconcile::{Sent, SentPayment};
+pub use resources::Host;
 pub use shift::Shift;
 pub use stray::HeldPayment;
 pub use transfer::{Transfer, TransferRefused, TransferState};
@@ -167,7 +169,8 @@ impl Engine {
             | Input::EcashRequested { .. }
             | Input::Token(_)
             | Input::TokenRefused { .. }
-            | Input::Shift(_) => {
+            | Input::Shift(_)
+            | Input::Host(_) => {
                 if let Some(desk) = &mut self.provider {
                     desk.handle(now, input, out);
                 }

@@ -7,7 +7,7 @@ use openagents_types::{Draft, Invoice, JobId, Millis, Notice, PaymentHash, Times
 use crate::{
     Action, Actions, Input, Job, ProviderConfig, Record, Shift,
     ecash::divert,
-    job::{Outcome, State, Why, note_step},
+    job::{Funds, Outcome, State, Why, note_step},
     queue::Place,
     schedule::Schedule,
 };
@@ -19,11 +19,15 @@ pub(crate) struct ProviderDesk {
     pub(crate) jobs: HashMap<JobId, Job>,
     pub(crate) by_hash: HashMap<PaymentHash, JobId>,
     pub(crate) waiting: BTreeSet<Place>,
+    /// Of those waiting, how many cost nothing.
+    pub(crate) waiting_free: usize,
     pub(crate) running: usize,
     pub(crate) offered: usize,
     pub(crate) schedule: Schedule,
     /// Jobs in hand that this process has from its records, which may be older than what the wallet knows.
     pub(crate) restored: HashSet<JobId>,
+    /// Since when the machine may not work.
+    pub(crate) paused_since: Option<Timestamp>,
     /// When to ask the wallet for payments that it holds and no record names.
     pub(crate) strays: Option<Timestamp>,
 }
@@ -35,10 +39,12 @@ impl ProviderDesk {
             jobs: HashMap::new(),
             by_hash: HashMap::new(),
             waiting: BTreeSet::new(),
+            waiting_free: 0,
             running: 0,
             offered: 0,
             schedule: Schedule::default(),
             restored: HashSet::new(),
+            paused_since: None,
             strays: None,
         }
     }
@@ -61,6 +67,7 @@ impl ProviderDesk {
                     self.token_refused(id, hash, &reason, out);
                 }
             }
+            Input::Host(host) => self.host(now, host, out),
             _ => {}
         }
         self.start_waiting(now, out);
@@ -267,7 +274,8 @@ impl ProviderDesk {
         }
         match &job.state {
             State::Queued { funds, rank, .. } => {
-                self.waiting.insert(Place::of(funds, *rank, &job));
+                self.waiting_free += usize::from(matches!(funds, Funds::Free));
+                self.waiting.insert(Place::of(funds, *rank, &job, &self.config));
             }
             State::Running { .. } => self.running += 1,
             State::Offered { .. } => self.offered += 1,
@@ -288,7 +296,8 @@ impl ProviderDesk {
     fn unindex_counts(&mut self, job: &Job) {
         match &job.state {
             State::Queued { funds, rank, .. } => {
-                self.waiting.remove(&Place::of(funds, *rank, job));
+                self.waiting_free -= usize::from(matches!(funds, Funds::Free));
+                self.waiting.remove(&Place::of(funds, *rank, job, &self.config));
             }
             State::Running { .. } => self.running -= 1,
             State::Offered { .. } => self.offered -= 1,

@@ -1,11 +1,13 @@
-//! Who is next: paid work before free work, then rank, then arrival.
-
-use std::cmp::Reverse;
+//! Who is next: paid work before free work, then rank, then arrival, and each of these only for so long.
+//!
+//! A job's place is when it arrived, put off by what speaks for others: one rank less by [`ProviderConfig::rank_wait`],
+//! costing nothing by [`ProviderConfig::free_waits`]. What arrives later than a job's place comes after it whatever it pays, so
+//! everything ages at the same pace and the order of what waits never changes.
 
 use openagents_types::{Draft, JobId, Millis, Notice, Timestamp};
 
 use crate::{
-    Action, Actions, Job,
+    Action, Actions, Job, ProviderConfig,
     job::{Funds, State, Why},
     provider::ProviderDesk,
 };
@@ -13,20 +15,19 @@ use crate::{
 /// A waiting job's place. The smallest place is served first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
-    free: bool,
-    rank: Reverse<u8>,
+    /// When it would have had to arrive, had it the highest rank and been paid for, to be as far ahead.
+    due: Timestamp,
     arrived: Timestamp,
     job: JobId,
 }
 
 impl Place {
-    pub(crate) fn of(funds: &Funds, rank: u8, job: &Job) -> Self {
-        Self {
-            free: matches!(funds, Funds::Free),
-            rank: Reverse(rank),
-            arrived: job.received_at,
-            job: job.id(),
-        }
+    pub(crate) fn of(funds: &Funds, rank: u8, job: &Job, config: &ProviderConfig) -> Self {
+        let below = u64::from(100_u8.saturating_sub(rank));
+        let wait = Millis(config.rank_wait.0.saturating_mul(below));
+        let due = job.received_at.after(wait);
+        let due = if matches!(funds, Funds::Free) { due.after(config.free_waits) } else { due };
+        Self { due, arrived: job.received_at, job: job.id() }
     }
 }
 
@@ -44,16 +45,18 @@ impl ProviderDesk {
     ) {
         let ahead = self.waiting.len();
         self.move_to(now, id, State::Queued { funds, rank, attempts }, out);
-        let waits = self.running >= self.config.slots || ahead > 0;
+        let waits = self.running >= self.slots() || ahead > 0;
         if waits {
-            let message = format!("{ahead} jobs are ahead of yours");
+            let pauses =
+                if self.config.host.verdict.pause().is_some() { ", and the machine pauses" } else { "" };
+            let message = format!("{ahead} jobs are ahead of yours{pauses}");
             out.push(Action::Announce { job: id, draft: Draft::Notice(Notice::Processing { message }) });
         }
     }
 
     /// Starts waiting jobs while there are slots.
     pub(crate) fn start_waiting(&mut self, now: Timestamp, out: &mut Actions) {
-        while self.running < self.config.slots {
+        while self.running < self.slots() {
             let Some(place) = self.waiting.first().copied() else { return };
             if self.is_too_late(now, place.job) {
                 let why = Why::new("expired", "the job's own deadline passed while it waited");

@@ -23,6 +23,14 @@ pub enum Shift {
 }
 
 impl Shift {
+    /// The same, but no more than paused.
+    pub const fn max_paused(self) -> Self {
+        match self {
+            Self::Open | Self::Paused => Self::Paused,
+            Self::Stopped => Self::Stopped,
+        }
+    }
+
     /// Its word, such as `paused`.
     pub const fn word(self) -> &'static str {
         match self {
@@ -70,7 +78,8 @@ impl ProviderDesk {
     /// Why a request that comes in now is not taken up; `None` if jobs are taken.
     pub(crate) fn off_duty(&self) -> Option<Why> {
         let message = "this provider takes no new jobs at the moment; nothing was charged, ask again later";
-        (self.config.shift != Shift::Open).then(|| Why::new("paused", message))
+        let is_off = self.config.shift != Shift::Open || self.config.host.verdict.pause().is_some();
+        is_off.then(|| Why::new("paused", message))
     }
 
     pub(crate) fn promised(&self) -> usize {

@@ -78,6 +78,7 @@ fn deliver(engine: &mut Engine, job: u8) {
         created_at: NOW,
         content: "all of it".into(),
         amount: None,
+        made_by: None,
         bolt11: None,
     };
     engine.handle(NOW, Input::Result { result, invoice: None });

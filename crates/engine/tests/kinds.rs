@@ -142,6 +142,7 @@ fn a_customer_does_not_take_an_unpaid_result_that_is_not_as_promised() {
             kind: KIND + 1_000,
             content: content.into(),
             amount: None,
+            made_by: None,
             bolt11: None,
             created_at: NOW,
         },

@@ -214,6 +214,7 @@ fn a_bill_for_work_done_unasked_that_the_day_does_not_cover_is_refused_and_writt
         kind: 6_001,
         content: "A summary.".into(),
         amount: Some(invoice.amount),
+        made_by: None,
         bolt11: Some(invoice.bolt11.clone()),
         created_at: NOW,
     };

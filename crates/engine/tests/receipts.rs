@@ -183,6 +183,7 @@ fn result() -> Input {
         kind: JobKind::SUMMARIZATION.result(),
         content: RESULT.into(),
         amount: None,
+        made_by: None,
         bolt11: None,
         created_at: NOW,
     };

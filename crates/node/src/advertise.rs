@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use openagents_engine::{ProviderConfig, Shift};
+use openagents_engine::{ModelOffer, Offer, ProviderConfig, Shift};
 use openagents_protocol::{ad, heartbeat};
 use tokio::{sync::watch, time::interval};
 use tokio_util::sync::CancellationToken;
@@ -87,10 +87,12 @@ impl Advertiser {
                 about: format!("{} ({})", self.about, offers::backend_word(offer.kind)),
                 base: offer.price.base,
                 per_kib: offer.price.per_kib,
+                per_1000_output: offer.price.per_1000_output,
+                per_second: offer.price.per_second,
+                models: offer.models.iter().map(model).collect(),
                 max_input_bytes: offer.max_input_bytes,
                 timeout: self.provider.job_timeout,
-                params: openagents_registry::find(offer.kind)
-                    .map_or_else(|_| serde_json::json!({}), |schema| schema.nip90_params()),
+                params: params(offer),
                 relays: self.relays_tag.clone(),
             };
             match ad::encode(&ad, self.identity.keys(), clock::now()) {
@@ -119,4 +121,24 @@ impl Advertiser {
         let kinds: Vec<_> = self.provider.offers.iter().map(|offer| offer.kind).collect();
         self.relays.publish(ad::encode_deletion(&kinds, self.identity.keys(), clock::now()));
     }
+}
+
+fn model(model: &ModelOffer) -> ad::ModelAd {
+    ad::ModelAd {
+        name: model.name.clone(),
+        base: model.price.base,
+        per_kib: model.price.per_kib,
+        per_1000_output: model.price.per_1000_output,
+    }
+}
+
+/// The parameters of a kind, as NIP-90 providers list them; the values of `model` are the models there are.
+fn params(offer: &Offer) -> serde_json::Value {
+    let schema = openagents_registry::find(offer.kind);
+    let mut params = schema.map_or_else(|_| serde_json::json!({}), |schema| schema.nip90_params());
+    let models: Vec<&str> = offer.models.iter().map(|model| model.name.as_str()).collect();
+    if let Some(param) = params.get_mut("model") {
+        param["values"] = models.into();
+    }
+    params
 }

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use openagents_api::{
-    AskBody, Asked, DestinationBody, DestinationView, NodeView, PayBody, Problem, ReceiveBody, ReconcileView,
-    SeedView, ShiftOrder, Side, TestWalletBody, TransactionView, TransferView,
+    AdView, AskBody, Asked, DestinationBody, DestinationView, NodeView, PayBody, Problem, ReceiveBody,
+    ReconcileView, SeedView, ShiftOrder, Side, TestWalletBody, TransactionView, TransferView,
 };
 use openagents_types::{EventId, JobId, ProviderKey};
 
@@ -48,6 +48,8 @@ pub(crate) trait Facts: Send + Sync {
     async fn node(&self) -> NodeView;
     /// The key the provider's half signs with, if the node sells.
     async fn provider_key(&self) -> Option<ProviderKey>;
+    /// What others ask for the kinds of work that the node sells.
+    async fn ads(&self) -> Vec<AdView>;
     /// The wallet's own history.
     async fn history(&self, limit: u32) -> Result<Vec<TransactionView>, Problem>;
     /// Which money seeds the home has. Their words are nobody's business here.

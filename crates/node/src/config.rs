@@ -3,8 +3,12 @@
 //! A value is taken from the first of these that names it: a flag, the environment
 //! ([`ENVIRONMENT`]), `config.toml`, the default written here.
 
+mod energy;
 mod layers;
 mod media;
+mod price;
+mod resources;
+mod router;
 mod wallet;
 
 use std::{
@@ -14,9 +18,8 @@ use std::{
 };
 
 use openagents_backend::CommandSettings;
-use openagents_engine::bidding::PriceRule;
 use openagents_policy::{Mode, PolicyConfig};
-use openagents_types::{JobKind, Millis, Msat, ReceiptRule};
+use openagents_types::{Millis, Msat, ReceiptRule};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -25,8 +28,12 @@ use crate::{
     resolve::{AllowError, check_allowed},
 };
 
+pub use energy::EnergySettings;
 pub use layers::{ENVIRONMENT, Origin, Origins};
 pub use media::MediaSettings;
+pub use price::{HourPrice, KindPrice, Proposed};
+pub use resources::{BackendLimit, OnBattery, ResourceSettings};
+pub use router::{Chain, RouterSettings, UsualModel};
 pub use wallet::{CashuSettings, LdkSettings, SparkLog, SparkSettings, WalletChosen, WalletSettings};
 
 /// All settings.
@@ -47,6 +54,12 @@ pub struct Config {
     pub customer: Customer,
     /// What does the work.
     pub backend: Backends,
+    /// Which backend does a job that several could do.
+    pub router: RouterSettings,
+    /// When this machine may work for others.
+    pub resources: ResourceSettings,
+    /// What this machine's work costs its owner.
+    pub energy: EnergySettings,
     /// Files that are results: how long they are kept, and where strangers get them.
     pub media: MediaSettings,
     /// What is signed about work that is done.
@@ -76,6 +89,9 @@ impl Default for Config {
             provider: Provider::default(),
             customer: Customer::default(),
             backend: Backends::default(),
+            router: RouterSettings::default(),
+            resources: ResourceSettings::default(),
+            energy: EnergySettings::default(),
             media: MediaSettings::default(),
             receipts: Receipts::default(),
             limits: Limits::default(),
@@ -99,16 +115,29 @@ pub struct Provider {
     pub base_msat: u64,
     /// The price of each KiB of input begun.
     pub per_kib_msat: u64,
-    /// Prices of single kinds, where they differ: `[[provider.price]]` with `kind`, `base_msat`, `per_kib_msat`.
+    /// Prices of single kinds and models, where they differ: `[[provider.price]]` with `kind`, perhaps `model`,
+    /// `base_msat`, `per_kib_msat`, `per_1000_output_msat`, `per_second_msat`.
     pub price: Vec<KindPrice>,
     /// Never less than this, discounts included.
     pub floor_msat: u64,
-    /// From this many waiting jobs on, prices are multiplied; 0 never.
+    /// From this many waiting jobs on (inclusive) `surge_percent` is asked; 0 never.
     pub surge_from: usize,
     /// Percent of the price then asked.
     pub surge_percent: u32,
     /// Percent of the price asked when nothing waits or runs.
     pub idle_percent: u32,
+    /// Percent of the price added for each waiting job.
+    pub backlog_percent: u32,
+    /// Percent of the price asked of a hot machine (heat level 2 or more).
+    pub heat_percent: u32,
+    /// Percent of the price asked while the processors are 90 percent busy.
+    pub cpu_percent: u32,
+    /// Percent of the price asked while 90 percent of the memory is in use.
+    pub memory_percent: u32,
+    /// Percent of the price asked in some hours of the day: `[[provider.hours]]` with `hours`, `percent`.
+    pub hours: Vec<HourPrice>,
+    /// Whether jobs that cost something have to name a bid; those that name none are told the price and how to pay it.
+    pub require_bid: bool,
     /// Jobs that run at once.
     pub slots: usize,
     /// Jobs that may wait.
@@ -126,19 +155,6 @@ pub struct Provider {
     pub customer_relays: usize,
 }
 
-/// The price of one kind.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KindPrice {
-    /// The kind.
-    pub kind: JobKind,
-    /// For any job.
-    pub base_msat: u64,
-    /// For each KiB of input begun.
-    #[serde(default)]
-    pub per_kib_msat: u64,
-}
-
 impl Default for Provider {
     fn default() -> Self {
         Self {
@@ -152,6 +168,12 @@ impl Default for Provider {
             surge_from: 5,
             surge_percent: 200,
             idle_percent: 100,
+            backlog_percent: 0,
+            heat_percent: 150,
+            cpu_percent: 100,
+            memory_percent: 100,
+            hours: Vec::new(),
+            require_bid: false,
             slots: 2,
             queue_limit: 1_000,
             max_input_bytes: 5_000_000,
@@ -177,22 +199,6 @@ impl Provider {
     /// How long to wait before a silent wallet is asked again.
     pub const fn recheck(&self) -> Millis {
         Millis(self.recheck_ms)
-    }
-
-    /// The price of a kind; what a recipe proposes (base and for each KiB, in millisatoshis) counts where nothing
-    /// is said of it.
-    pub fn price(&self, kind: JobKind, proposed: Option<(u64, u64)>) -> PriceRule {
-        let own = self.price.iter().find(|price| price.kind == kind);
-        let own = own.map(|price| (price.base_msat, price.per_kib_msat)).or(proposed);
-        let (base, per_kib) = own.unwrap_or((self.base_msat, self.per_kib_msat));
-        PriceRule {
-            base: Msat::new(base),
-            per_kib: Msat::new(per_kib),
-            floor: Msat::new(self.floor_msat),
-            surge_from: self.surge_from,
-            surge_percent: self.surge_percent,
-            idle_percent: self.idle_percent,
-        }
     }
 }
 
@@ -445,6 +451,24 @@ pub enum ConfigError {
     /// No address under which files could be got.
     #[error("media.public_url is {0:?}; it must be https://name or http://name, without a path")]
     PublicUrl(String),
+    /// A number that no node can work with.
+    #[error("{key} is {text}; it must be {rule}")]
+    Number {
+        /// The setting.
+        key: &'static str,
+        /// What it is.
+        text: String,
+        /// What it may be.
+        rule: &'static str,
+    },
+    /// A span of the day that is none.
+    #[error("{key}: {text:?} is no span of the day; write it as \"22:00-07:00\"")]
+    Hours {
+        /// The setting.
+        key: &'static str,
+        /// What stands there.
+        text: String,
+    },
     /// An entry of `allow_private_urls` is nothing that can be allowed.
     #[error("allow_private_urls: {0}; correct it with `openagents config edit`")]
     Allow(#[from] AllowError),
@@ -500,6 +524,9 @@ impl Config {
         };
         self.judge()?;
         self.media.check()?;
+        self.resources.check()?;
+        self.provider.check_prices()?;
+        self.energy.check()?;
         least("policy.judge_timeout_s", self.policy.judge_timeout_s)?;
         least("provider.slots", provider.slots as u64)?;
         least("provider.job_timeout_s", provider.job_timeout_s)?;

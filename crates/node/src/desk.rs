@@ -8,11 +8,11 @@ use std::{
 
 use async_trait::async_trait;
 use openagents_api::{
-    AskBody, Asked, DestinationBody, DestinationView, NodeView, OfferView, PayBody, Problem, ProviderView,
-    ReceiveBody, ReconcileView, RelayView, SCHEMA_VERSION, SeedView, ShiftOrder, Side, TestWalletBody,
-    TransactionView, TransferView, WalletView,
+    AdView, AskBody, Asked, DestinationBody, DestinationView, MachineView, ModelView, NodeView, OfferView,
+    PayBody, Problem, ProviderView, ReceiveBody, ReconcileView, RelayView, SCHEMA_VERSION, SeedView,
+    ShiftOrder, Side, TestWalletBody, TransactionView, TransferView, WalletView,
 };
-use openagents_engine::{AskOptions, Input, ProviderConfig, Shift};
+use openagents_engine::{AskOptions, Input, ModelOffer, ProviderConfig, Shift, resources::Verdict};
 use openagents_types::{EventId, JobId, JobSpec, Millis, Msat, Network, ProviderKey, Timestamp};
 use openagents_wallet::{HistoryFilter, Wallet, WalletError, testnet::Opening};
 
@@ -26,9 +26,11 @@ use crate::{
     home::Home,
     identity::Identity,
     node::Up,
+    offers::Labels,
     reconcile::{ReconcileError, Reconciliation},
     relays::Relays,
     resolve::Resolver,
+    resources::Seen,
     seeds::{SeedError, Seeds},
     shift::Foreman,
     store::Reader,
@@ -62,6 +64,8 @@ pub(crate) struct Counter {
     pub(crate) till: Till,
     pub(crate) provider: Option<ProviderConfig>,
     pub(crate) foreman: Foreman,
+    pub(crate) labels: Labels,
+    pub(crate) machine: tokio::sync::watch::Receiver<Seen>,
     pub(crate) testnet: Option<Testnet>,
 }
 
@@ -85,6 +89,16 @@ impl Facts for Counter {
 
     async fn provider_key(&self) -> Option<ProviderKey> {
         self.provider.as_ref().map(|provider| provider.key)
+    }
+
+    async fn ads(&self) -> Vec<AdView> {
+        let offers = self.provider.iter().flat_map(|provider| &provider.offers);
+        let kinds: Vec<_> = offers.map(|offer| offer.kind).collect();
+        if kinds.is_empty() {
+            Vec::new()
+        } else {
+            crate::market::ads(&self.relays, &self.identity, &kinds).await
+        }
     }
 
     async fn history(&self, limit: u32) -> Result<Vec<TransactionView>, Problem> {
@@ -324,6 +338,10 @@ impl Counter {
                     backend: crate::offers::backend_word(offer.kind).into(),
                     base_msat: offer.price.base.get(),
                     per_kib_msat: offer.price.per_kib.get(),
+                    per_1000_output_msat: offer.price.per_1000_output.get(),
+                    per_second_msat: offer.price.per_second.get(),
+                    models: offer.models.iter().map(model_view).collect(),
+                    backends: self.labels.get(&offer.kind).cloned().unwrap_or_default(),
                 })
                 .collect(),
             queued: gauges.queued.load(Ordering::Relaxed),
@@ -331,6 +349,7 @@ impl Counter {
             slots: provider.slots,
             draining: gauges.draining.load(Ordering::Relaxed),
             shift: self.foreman.shift().word().into(),
+            machine: Some(machine_view(&self.machine.borrow())),
         }
     }
 
@@ -355,6 +374,32 @@ impl Counter {
         let side = |word: &str| if word == "sold" { Side::Sold } else { Side::Bought };
         let counts = self.reader.counts().unwrap_or_default();
         counts.into_iter().map(|(word, state, count)| (side(&word), state, count)).collect()
+    }
+}
+
+fn model_view(model: &ModelOffer) -> ModelView {
+    ModelView {
+        name: model.name.clone(),
+        base_msat: model.price.base.get(),
+        per_kib_msat: model.price.per_kib.get(),
+        per_1000_output_msat: model.price.per_1000_output.get(),
+    }
+}
+
+/// The machine as it was seen last.
+fn machine_view(seen: &Seen) -> MachineView {
+    let reason = seen.verdict.pause();
+    MachineView {
+        state: match seen.verdict {
+            Verdict::Allowed => "allowed",
+            Verdict::Eased => "eased",
+            Verdict::Paused { .. } => "paused",
+        }
+        .into(),
+        reason: reason.map(|reason| reason.word().into()),
+        message: reason.map(ToString::to_string),
+        remedy: seen.remedy.clone(),
+        sample: serde_json::to_value(seen.sample).unwrap_or_default(),
     }
 }
 

@@ -28,7 +28,8 @@ use openagents_engine::{
 };
 use openagents_protocol::{Keyring, Verified};
 use openagents_types::{
-    Draft, EventId, JobId, JobKind, JobSpec, Millis, Msat, ProviderKey, ReceiptRule, Timestamp, refusal,
+    Draft, EventId, JobId, JobKind, JobSpec, MadeBy, Millis, Msat, ProviderKey, ReceiptRule, Timestamp,
+    refusal,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -504,7 +505,11 @@ impl Driver {
         let Some(State::Running { funds, .. }) = self.engine.job(job).map(|job| &job.state) else {
             return Input::Finished { job, content, usage };
         };
-        let draft = Draft::Result { content: content.clone(), price: funds.amount() };
+        let draft = Draft::Result {
+            content: content.clone(),
+            price: funds.amount(),
+            made_by: Some(MadeBy::from(&usage)),
+        };
         match self.encode(now, job, &draft, pending) {
             Some(event) => {
                 pending.results.insert(job, event);

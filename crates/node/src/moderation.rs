@@ -128,6 +128,7 @@ impl Backend for Moderation {
             input_tokens: words,
             output_tokens: content.split_whitespace().count() as u64,
             elapsed: Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            ..Usage::default()
         };
         Ok(Output::text(content, usage))
     }

@@ -31,9 +31,12 @@ use crate::{
     offers,
     relays::Relays,
     resolve::{Events, Resolver},
+    resources::Watcher,
+    router::Router,
     runtime::Tasks,
     server,
     shift::{Foreman, ShiftFile},
+    speeds::SpeedBook,
     store::{Reader, Store, StoreError},
     till::Till,
     wallets::{self, Testnet, WalletsError},
@@ -319,6 +322,10 @@ impl Builder {
             if selling { offers::backends(&self.options.config).await? } else { offers::Table::new() };
         let escrow = wallets::holds(wallet.as_ref()).await;
         let mut engine = self.engine_config(&backends, network, escrow);
+        let mut watcher = self.watcher();
+        if let Some(provider) = &mut engine.provider {
+            provider.host = watcher.look(clock::now(), 0);
+        }
         engine.customer.budget = budget;
         wallets::trade_ecash(&mut engine, wallet.as_ref(), &self.options.config.wallet.cashu);
         let pages = resolver.clone();
@@ -326,11 +333,16 @@ impl Builder {
         let audit = AuditLog::default();
         let gate = self.gate(audit.clone())?;
         let media = self.media();
-        let workers = Workers::new(backends, media.clone(), resolver, gate.clone(), self.tasks.clone());
+        let labels = offers::labels(&backends);
+        let speeds = SpeedBook::open(&self.options.home);
+        self.tasks.spawn(speeds.clone().keep_up(self.tasks.stop_token()));
+        let routes = Router::new(backends, &self.options.config, speeds);
+        let workers = Workers::new(routes, media.clone(), resolver, gate.clone(), self.tasks.clone());
         let till = Till::new(wallet, network, self.tasks.clone());
         let identity = Arc::new(self.options.identity.clone());
         let bus = Bus::new();
         let provider = engine.provider.clone();
+        let host_paused = provider.as_ref().is_some_and(|it| it.host.verdict.pause().is_some());
         let parts = Parts {
             store,
             config: engine,
@@ -354,7 +366,7 @@ impl Builder {
         self.tasks.spawn_until_stop(driver::keep_time(wake, handle.clone()));
         self.tasks.spawn_until_stop(relays.clone().listen(heard));
         self.tasks.spawn_until_stop(till.clone().listen());
-        let (foreman, wishes) = Foreman::new(ShiftFile::of(&self.options.home), handle.clone());
+        let (foreman, wishes) = Foreman::new(ShiftFile::of(&self.options.home), handle.clone(), host_paused);
         let token = self.token()?;
         let up = self.up(embedded.as_ref(), provider.as_ref(), till.wallet().map(|_| network));
         let counter = Counter {
@@ -372,6 +384,8 @@ impl Builder {
             till,
             provider: provider.clone(),
             foreman: foreman.clone(),
+            machine: watcher.listen(),
+            labels,
             testnet: testnet.clone(),
         };
         if let Some(provider) = provider {
@@ -384,10 +398,17 @@ impl Builder {
                 foreman.listen(),
             );
             self.tasks.spawn(ads.run(self.tasks.stop_token()));
+            self.tasks.spawn(watcher.run(handle.clone(), foreman, self.tasks.stop_token()));
         }
         let router = self.router(counter, reader, bus, media, token.clone(), embedded);
         self.tasks.spawn(server::serve(listener, router, self.tasks.clone()));
         Ok(Started { up, tasks: self.tasks, driver: handle, thread, wishes, testnet, token })
+    }
+
+    /// What looks at this machine.
+    fn watcher(&self) -> Watcher {
+        let home = self.options.home.data_file("");
+        Watcher::new(&self.options.config.resources, home, self.options.offline)
     }
 
     /// The relay of a node that is a market of its own.
@@ -501,6 +522,8 @@ impl Builder {
             ProviderConfig {
                 shift: ShiftFile::of(&self.options.home).read(),
                 offers: offers::offers(&self.options.config, backends),
+                tariff: settings.tariff(),
+                require_bid: settings.require_bid,
                 escrow,
                 slots: settings.slots,
                 queue_limit: settings.queue_limit,

@@ -1,7 +1,13 @@
 //! The operator's word to the provider: kept in a file, so that a provider that was stopped stays so after a restart,
 //! and passed on to whoever goes by it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use openagents_engine::{Input, Shift};
 use tokio::sync::{Mutex, watch};
@@ -38,6 +44,9 @@ impl ShiftFile {
 pub(crate) struct Foreman {
     file: ShiftFile,
     shift: watch::Sender<Shift>,
+    /// The word, or paused while the machine is: what is advertised goes by it.
+    open: watch::Sender<Shift>,
+    host_paused: Arc<AtomicBool>,
     drain: watch::Sender<bool>,
     driver: DriverHandle,
     /// One order at a time, so that file, engine and advertisements say the same.
@@ -46,19 +55,40 @@ pub(crate) struct Foreman {
 
 impl Foreman {
     /// With what was said last, and what hears of a wish to drain.
-    pub(crate) fn new(file: ShiftFile, driver: DriverHandle) -> (Self, watch::Receiver<bool>) {
+    pub(crate) fn new(
+        file: ShiftFile,
+        driver: DriverHandle,
+        host_paused: bool,
+    ) -> (Self, watch::Receiver<bool>) {
         let (drain, wishes) = watch::channel(false);
-        let shift = watch::Sender::new(file.read());
-        (Self { file, shift, drain, driver, order: Arc::default() }, wishes)
+        let shift = file.read();
+        let open = watch::Sender::new(if host_paused { shift.max_paused() } else { shift });
+        let shift = watch::Sender::new(shift);
+        let host_paused = Arc::new(AtomicBool::new(host_paused));
+        (Self { file, shift, open, host_paused, drain, driver, order: Arc::default() }, wishes)
     }
 
     pub(crate) fn shift(&self) -> Shift {
         *self.shift.borrow()
     }
 
-    /// Hears of every change.
+    /// Hears when jobs are taken, and when not: by the operator's word, and by what the machine allows.
     pub(crate) fn listen(&self) -> watch::Receiver<Shift> {
-        self.shift.subscribe()
+        self.open.subscribe()
+    }
+
+    /// The machine may work, or may not.
+    pub(crate) async fn host(&self, paused: bool) {
+        if self.host_paused.swap(paused, Ordering::Relaxed) != paused {
+            let _one = self.order.lock().await;
+            self.pass_on(self.shift());
+        }
+    }
+
+    fn pass_on(&self, shift: Shift) {
+        self.shift.send_replace(shift);
+        let open = if self.host_paused.load(Ordering::Relaxed) { shift.max_paused() } else { shift };
+        self.open.send_if_modified(|before| std::mem::replace(before, open) != open);
     }
 
     /// Writes the word down, then passes it on.
@@ -70,7 +100,7 @@ impl Foreman {
         write_private(&self.file.0, shift.word().as_bytes())?;
         self.drain.send_replace(false);
         self.driver.report(Input::Shift(shift)).await;
-        self.shift.send_replace(shift);
+        self.pass_on(shift);
         Ok(())
     }
 
@@ -80,7 +110,7 @@ impl Foreman {
         // What was stopped stays so.
         if self.shift() == Shift::Open {
             self.driver.report(Input::Shift(Shift::Paused)).await;
-            self.shift.send_replace(Shift::Paused);
+            self.pass_on(Shift::Paused);
         }
         self.drain.send_replace(true);
     }

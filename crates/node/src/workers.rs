@@ -7,7 +7,7 @@ use std::{
 };
 
 use openagents_api::Side;
-use openagents_backend::{Backend, Output, Reads, Work};
+use openagents_backend::{BackendError, Output, Reads, Work};
 use openagents_engine::{Input, InputSize, RunFault, job::Why};
 use openagents_types::{InputType, JobId, JobKind, JobRequest, Millis, Param, ResolvedInput, refusal};
 use tokio::{sync::mpsc, time::Instant};
@@ -18,8 +18,8 @@ use crate::{
     documents::Documents,
     driver::DriverHandle,
     media::Media,
-    offers::Table,
     resolve::Resolver,
+    router::{Asked, NoRoute, Route, Router},
     runtime::Tasks,
 };
 
@@ -31,7 +31,7 @@ const PIECE_EVERY: Duration = Duration::from_millis(250);
 pub struct Workers(Arc<Inner>);
 
 struct Inner {
-    backends: Table,
+    router: Router,
     media: Media,
     resolver: Resolver,
     documents: Documents,
@@ -45,9 +45,9 @@ struct Inner {
 
 impl Workers {
     /// Workers on these backends, which do what this gate lets in.
-    pub(crate) fn new(backends: Table, media: Media, resolver: Resolver, gate: Gate, tasks: Tasks) -> Self {
+    pub(crate) fn new(router: Router, media: Media, resolver: Resolver, gate: Gate, tasks: Tasks) -> Self {
         Self(Arc::new(Inner {
-            backends,
+            router,
             media,
             resolver,
             documents: Documents::default(),
@@ -135,39 +135,49 @@ impl Workers {
     }
 }
 
+/// How one backend's turn at a job ended.
+enum Attempt {
+    Done(Output),
+    Failed {
+        error: BackendError,
+        /// Whether the customer was sent a piece.
+        begun: bool,
+    },
+    TooLate,
+}
+
 impl Inner {
-    /// The backend that reads inputs of these MIME types, and how: one that takes them as they came, else one that
-    /// reads text.
-    fn backend(&self, kind: JobKind, mimes: &[&str]) -> Result<(&Arc<dyn Backend>, Reads), Why> {
-        let Some(all) = self.backends.get(&kind) else {
-            return Err(unfit(format!("this provider does not do jobs of kind {kind}")));
-        };
-        let first = |wanted: Reads| {
-            let found = all.iter().find(|backend| backend.reads(kind, mimes) == wanted);
-            found.map(|backend| (backend, wanted))
-        };
-        let what = || format!("this provider reads no {} for jobs of kind {kind}", mimes.join(" with "));
-        first(Reads::Files).or_else(|| first(Reads::Text)).ok_or_else(|| unfit(what()))
+    /// The backends that could do a job, the first choice first.
+    fn routes(&self, request: &JobRequest, mimes: &[&str], bytes: u64) -> Result<Vec<Route>, Why> {
+        let params = canonical(request);
+        let asked = Asked { kind: request.kind, params: &params, mimes, bytes };
+        let mut routes = self.router.routes(asked).map_err(|no| no_route(&no))?;
+        let mut made = Vec::new();
+        routes.retain(|route| {
+            let makes = route.seat.backend.makes(request.kind);
+            let fits = makes.is_empty()
+                || request.output.is_empty()
+                || request.output.iter().any(|it| makes.contains(it));
+            made.extend(makes);
+            fits
+        });
+        if routes.is_empty() {
+            made.dedup();
+            let makes = made.join(", ");
+            return Err(unfit(format!("this provider makes {makes}; ask for one of them or name no output")));
+        }
+        Ok(routes)
     }
 
     /// Something a backend can do? And how it reads the inputs.
     fn fit(&self, request: &JobRequest, mimes: &[&str], bytes: u64) -> Result<(InputSize, Reads), Why> {
-        let kind = request.kind;
-        let (backend, reads) = self.backend(kind, mimes)?;
-        let makes = backend.makes(kind);
-        if !makes.is_empty()
-            && !request.output.is_empty()
-            && !request.output.iter().any(|it| makes.contains(it))
-        {
-            let makes = makes.join(", ");
-            return Err(unfit(format!("this provider makes {makes}; ask for one of them or name no output")));
-        }
+        let routes = self.routes(request, mimes, bytes)?;
         if wants_json(request) {
             return Err(unfit(
                 "this provider answers in plain text; ask for text/plain or name no output".into(),
             ));
         }
-        backend.check(kind, &canonical(request), bytes).map_err(|no| unfit(no.to_string()))?;
+        let reads = routes.first().map_or(Reads::Text, |route| route.reads);
         Ok((InputSize { bytes }, reads))
     }
 
@@ -218,20 +228,71 @@ impl Inner {
                 return Some(Input::RunFailed { job, fault: RunFault { code, message, retryable: false } });
             }
         };
-        let Ok((backend, _)) = self.backend(request.kind, &mimes(&inputs)) else {
-            return Some(failed("the backend is gone".into(), false));
+        let bytes = inputs.iter().map(|input| input.bytes.len() as u64).sum();
+        let routes = match self.routes(request, &mimes(&inputs), bytes) {
+            Ok(routes) => routes,
+            // It could be done when its price was named: a backend is gone since.
+            Err(why) => return Some(failed(format!("no backend is left for it: {}", why.message), false)),
         };
-        let backend = backend.clone();
-        let (params, output) = (canonical(request), request.output.clone());
-        let work = Work { kind: request.kind, inputs, params, output };
+        let end = Instant::now() + limit.duration();
+        let several = routes.len() > 1;
+        let mut last = None;
+        for route in &routes {
+            let attempt = self.attempt(request, route, inputs.clone(), end, &stop).await;
+            if stop.is_cancelled() {
+                return None;
+            }
+            match attempt {
+                Attempt::Done(output) => return Some(self.released(request, output).await),
+                // The customer has read the beginning: another would go on with something else.
+                Attempt::Failed { error, begun: true } => return Some(failed(error.to_string(), false)),
+                Attempt::Failed { error, begun: false } => {
+                    let goes_on = error.leaves_it_to_another();
+                    last = Some(error);
+                    if !goes_on {
+                        break;
+                    }
+                }
+                Attempt::TooLate => return Some(failed(format!("the work took longer than {limit}"), false)),
+            }
+        }
+        // Where there were several, each had its turn.
+        let error = last.unwrap_or(BackendError::NoModel);
+        Some(failed(error.to_string(), error.is_retryable() && !several))
+    }
+
+    /// One backend's turn at a job.
+    async fn attempt(
+        &self,
+        request: &JobRequest,
+        route: &Route,
+        inputs: Vec<ResolvedInput>,
+        end: Instant,
+        stop: &CancellationToken,
+    ) -> Attempt {
+        let Route { seat, params, .. } = route;
+        let work =
+            Work { kind: request.kind, inputs, params: params.clone(), output: request.output.clone() };
         let (pieces, heard) = mpsc::channel(64);
-        let run = tokio::time::timeout(limit.duration(), backend.run(work, pieces, stop.clone()));
-        let (outcome, ()) = tokio::join!(run, self.pass_on_pieces(request, heard));
+        let enter = stop.run_until_cancelled(seat.gauge.enter(self.router.slots(seat)));
+        let Ok(Some(counted)) = tokio::time::timeout_at(end, enter).await else { return Attempt::TooLate };
+        let run = tokio::time::timeout_at(end, seat.backend.run(work, pieces, stop.clone()));
+        let (outcome, begun) = tokio::join!(run, self.pass_on_pieces(request, heard));
+        drop(counted);
         match outcome {
-            _ if stop.is_cancelled() => None,
-            Ok(Ok(output)) => Some(self.released(request, output).await),
-            Ok(Err(error)) => Some(failed(error.to_string(), error.is_retryable())),
-            Err(_) => Some(failed(format!("the work took longer than {limit}"), false)),
+            Ok(Ok(mut output)) => {
+                self.router.note(seat, request.kind, Ok(&output));
+                self.router.sign(seat, request.kind, &mut output);
+                Attempt::Done(output)
+            }
+            Ok(Err(error)) => {
+                if error.is_the_backends() && !stop.is_cancelled() {
+                    tracing::warn!(backend = &*seat.label, %error, "a backend failed a job");
+                    self.router.note(seat, request.kind, Err(Instant::now().into_std()));
+                }
+                Attempt::Failed { error, begun }
+            }
+            Err(_) => Attempt::TooLate,
         }
     }
 
@@ -273,8 +334,8 @@ impl Inner {
     }
 
     /// Gathers what a backend streams into pieces worth an event. A piece of what has to be moderated is held back once
-    /// the rules are not content with all that was made so far.
-    async fn pass_on_pieces(&self, request: &JobRequest, mut heard: mpsc::Receiver<String>) {
+    /// the rules are not content with all that was made so far. Says whether any was sent.
+    async fn pass_on_pieces(&self, request: &JobRequest, mut heard: mpsc::Receiver<String>) -> bool {
         let (job, kind) = (request.id, request.kind);
         let (mut text, mut sent) = (String::new(), 0);
         // Short work is over before the first tick and sends no pieces. A tick that is due at once would
@@ -285,7 +346,7 @@ impl Inner {
             tokio::select! {
                 piece = heard.recv() => match piece {
                     Some(piece) => text.push_str(&piece),
-                    None => return,
+                    None => return sent > 0,
                 },
                 _ = tick.tick() => {
                     if text.len() > sent && (!is_moderated(kind) || self.gate.may_stream(kind, &text)) {
@@ -332,6 +393,11 @@ fn mimes(inputs: &[ResolvedInput]) -> Vec<&str> {
 
 fn unacceptable(objection: &Objection) -> Why {
     Why { code: refusal::POLICY.into(), message: format!("{objection} Nothing was charged.") }
+}
+
+fn no_route(no: &NoRoute) -> Why {
+    let code = if no.is_about_the_model() { refusal::MODEL } else { "input" };
+    Why { code: code.into(), message: no.to_string() }
 }
 
 fn unfit(message: String) -> Why {

@@ -24,6 +24,12 @@ pub struct Ad {
     pub base: Msat,
     /// The price of each KiB of input begun.
     pub per_kib: Msat,
+    /// The price of a thousand tokens that a job lets be written, used or not.
+    pub per_1000_output: Msat,
+    /// The price of each second that a job usually takes.
+    pub per_second: Msat,
+    /// The models there are, the usual one first.
+    pub models: Vec<ModelAd>,
     /// The largest input taken, in bytes.
     pub max_input_bytes: u64,
     /// How long a job may take.
@@ -33,6 +39,22 @@ pub struct Ad {
     /// Where it hears requests.
     pub relays: Vec<String>,
 }
+
+/// What a provider says of one model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModelAd {
+    /// Its name.
+    pub name: String,
+    /// The price of any job by it.
+    pub base: Msat,
+    /// The price of each KiB of input begun.
+    pub per_kib: Msat,
+    /// The price of a thousand tokens that a job lets be written, used or not.
+    pub per_1000_output: Msat,
+}
+
+/// How many models of an advertisement are read.
+const MOST_MODELS: usize = 256;
 
 /// Writes an advertisement. The same kind's earlier one is replaced by it.
 ///
@@ -44,8 +66,9 @@ pub fn encode(ad: &Ad, keys: &Keys, now: Timestamp) -> Result<Verified, EncodeEr
     if !ad.relays.is_empty() {
         raw.push(std::iter::once(tags::RELAYS.to_owned()).chain(ad.relays.iter().cloned()).collect());
     }
-    let free = ad.base.is_zero() && ad.per_kib.is_zero();
-    let content = json!({
+    let prices = [ad.base, ad.per_kib, ad.per_1000_output, ad.per_second];
+    let free = prices.iter().all(|price| price.is_zero());
+    let mut content = json!({
         "name": ad.name,
         "about": ad.about,
         "picture": "",
@@ -54,10 +77,34 @@ pub fn encode(ad: &Ad, keys: &Keys, now: Timestamp) -> Result<Verified, EncodeEr
         "supportsEncryption": true,
         "encryptionSupported": true,
         "nip90Params": ad.params,
-        "pricing": { "base_msat": ad.base.get(), "per_kib_msat": ad.per_kib.get() },
+        "pricing": pricing(ad),
         "limits": { "max_input_bytes": ad.max_input_bytes, "timeout_s": ad.timeout.0 / 1000 },
     });
+    if !ad.models.is_empty() {
+        content["models"] = ad.models.iter().map(model).collect();
+    }
     Ok(Verified::sign(keys, KIND, tags::to_tags(raw), content.to_string(), now.secs()))
+}
+
+fn pricing(ad: &Ad) -> Value {
+    let mut pricing = json!({ "base_msat": ad.base.get(), "per_kib_msat": ad.per_kib.get() });
+    let more = [("per_1000_output_msat", ad.per_1000_output), ("per_second_msat", ad.per_second)];
+    for (name, price) in more.into_iter().filter(|(_, price)| !price.is_zero()) {
+        pricing[name] = price.get().into();
+    }
+    if !ad.per_1000_output.is_zero() || ad.models.iter().any(|model| !model.per_1000_output.is_zero()) {
+        pricing["output"] = "the quote counts max_tokens, or 512 without it, and is charged whole".into();
+    }
+    pricing
+}
+
+fn model(model: &ModelAd) -> Value {
+    json!({
+        "id": model.name,
+        "base_msat": model.base.get(),
+        "per_kib_msat": model.per_kib.get(),
+        "per_1000_output_msat": model.per_1000_output.get(),
+    })
 }
 
 /// Takes the advertisements of some kinds back (NIP-09).
@@ -80,12 +127,25 @@ pub(crate) fn decode(event: &Verified) -> Result<Ad, DecodeError> {
     let content: Value = serde_json::from_str(&event.event().content).unwrap_or_default();
     let text = |name: &str| content[name].as_str().unwrap_or_default().chars().take(256).collect();
     let number = |group: &str, name: &str| content[group][name].as_u64().unwrap_or_default();
+    let model = |entry: &Value| {
+        let msat = |name: &str| Msat::new(entry[name].as_u64().unwrap_or_default());
+        Some(ModelAd {
+            name: entry["id"].as_str()?.chars().take(256).collect(),
+            base: msat("base_msat"),
+            per_kib: msat("per_kib_msat"),
+            per_1000_output: msat("per_1000_output_msat"),
+        })
+    };
+    let models = content["models"].as_array().map(Vec::as_slice).unwrap_or_default();
     Ok(Ad {
         kind,
         name: text("name"),
         about: text("about"),
         base: Msat::new(number("pricing", "base_msat")),
         per_kib: Msat::new(number("pricing", "per_kib_msat")),
+        per_1000_output: Msat::new(number("pricing", "per_1000_output_msat")),
+        per_second: Msat::new(number("pricing", "per_second_msat")),
+        models: models.iter().take(MOST_MODELS).filter_map(model).collect(),
         max_input_bytes: number("limits", "max_input_bytes"),
         timeout: Millis::from_secs(number("limits", "timeout_s")),
         params: content["nip90Params"].clone(),

@@ -37,6 +37,13 @@ pub fn for_event(id: EventId) -> Vec<Filter> {
     vec![Filter::new().id(nostr::EventId::from_byte_array(*id.as_bytes()))]
 }
 
+/// Advertisements of these kinds.
+pub fn for_ads(kinds: &[JobKind]) -> Vec<Filter> {
+    let about = SingleLetterTag::lowercase(Alphabet::K);
+    let kinds = kinds.iter().map(ToString::to_string);
+    vec![Filter::new().kind(Kind::from(crate::ad::KIND)).custom_tags(about, kinds)]
+}
+
 /// What anybody can know of a job that is not theirs: its answers, and whether it was taken back.
 pub fn for_onlooker(job: JobId, kind: JobKind) -> Vec<Filter> {
     let kinds = [Kind::JobFeedback, Kind::from(kind.result()), Kind::EventDeletion];

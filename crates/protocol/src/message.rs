@@ -156,7 +156,10 @@ pub fn encode_provider(
     now: Timestamp,
 ) -> Result<Verified, EncodeError> {
     match draft {
-        Draft::Result { content, price } => result::encode(request, content, *price, keys, ring, now),
+        Draft::Result { content, price, made_by } => {
+            let made = result::Made { content, price: *price, by: made_by.as_ref() };
+            result::encode(request, made, keys, ring, now)
+        }
         Draft::Quote { .. } | Draft::Notice(_) | Draft::Partial { .. } => {
             feedback::encode(request, draft, keys, ring, now)
         }

@@ -1,7 +1,7 @@
 //! Results: the request's kind plus 1000.
 
 use nostr::Keys;
-use openagents_types::{Encryption, JobId, JobRequest, JobResult, Msat, Timestamp};
+use openagents_types::{Encryption, JobId, JobRequest, JobResult, MadeBy, Msat, Timestamp};
 
 use crate::{
     DecodeError, EncodeError, Keyring, Verified,
@@ -17,22 +17,29 @@ pub(crate) fn has_shape(found: &[tags::Raw]) -> bool {
     tags::all(found, tags::REQUEST).next().is_some() || tags::all(found, tags::EVENT).any(named)
 }
 
+/// What is delivered.
+#[derive(Clone, Copy)]
+pub(crate) struct Made<'a> {
+    pub(crate) content: &'a str,
+    pub(crate) price: Msat,
+    pub(crate) by: Option<&'a MadeBy>,
+}
+
 pub(crate) fn encode(
     request: &JobRequest,
-    content: &str,
-    price: Msat,
+    made: Made<'_>,
     keys: &Keys,
     ring: &mut Keyring,
     now: Timestamp,
 ) -> Result<Verified, EncodeError> {
     let secret = request.encryption != Encryption::None;
     let content = if secret {
-        seal(ring, keys, request.customer.as_bytes(), request.encryption, content)?
+        seal(ring, keys, request.customer.as_bytes(), request.encryption, made.content)?
     } else {
-        content.to_owned()
+        made.content.to_owned()
     };
     let sign = |quoted| {
-        let raw = tags::to_tags(answer_tags(request, price, quoted));
+        let raw = tags::to_tags(answer_tags(request, &made, quoted));
         Verified::sign(keys, request.kind.result(), raw, content.clone(), now.secs())
     };
     // A request may be as large as an event, and quoting it escapes it once more: the quote must
@@ -40,7 +47,7 @@ pub(crate) fn encode(
     if !secret && let Ok(event) = sendable(sign(true)) { Ok(event) } else { sendable(sign(false)) }
 }
 
-fn answer_tags(request: &JobRequest, price: Msat, quoted: bool) -> Vec<tags::Raw> {
+fn answer_tags(request: &JobRequest, made: &Made<'_>, quoted: bool) -> Vec<tags::Raw> {
     let mut raw = Vec::new();
     if request.encryption != Encryption::None {
         raw.push(make([tags::ENCRYPTED]));
@@ -53,10 +60,42 @@ fn answer_tags(request: &JobRequest, price: Msat, quoted: bool) -> Vec<tags::Raw
     if quoted {
         raw.extend(echoed_inputs(request));
     }
-    if !price.is_zero() {
-        raw.push(make([tags::AMOUNT, &price.get().to_string()]));
+    if !made.price.is_zero() {
+        raw.push(make([tags::AMOUNT, &made.price.get().to_string()]));
+    }
+    // An encrypted request hides which model it wants, and its answer which it got.
+    if let Some(by) = made.by.filter(|_| request.encryption == Encryption::None) {
+        raw.extend(made_by_tags(by));
     }
     raw
+}
+
+/// `["backend", name]` and `["model", name, digest, quantization]`, as much of it as is known.
+fn made_by_tags(by: &MadeBy) -> Vec<tags::Raw> {
+    let mut raw = vec![make([tags::BACKEND, &by.backend])];
+    if let Some(model) = &by.model {
+        let more = [by.digest.as_deref(), by.quantization.as_deref()];
+        let known = more.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        let mut tag = make([tags::MODEL, model]);
+        tag.extend(more[..known].iter().map(|value| value.unwrap_or_default().to_owned()));
+        raw.push(tag);
+    }
+    raw
+}
+
+/// What a provider says made its result; names longer than any are cut.
+fn made_by(found: &[tags::Raw]) -> Option<MadeBy> {
+    const LONGEST: usize = 256;
+    let short = |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(LONGEST).collect() };
+    let model = tags::all(found, tags::MODEL).next().unwrap_or_default();
+    let part = |at: usize| model.get(at).map(|text| short(text)).filter(|text| !text.is_empty());
+    let by = MadeBy {
+        backend: tags::first(found, tags::BACKEND).map(short).unwrap_or_default(),
+        model: part(0),
+        digest: part(1),
+        quantization: part(2),
+    };
+    (!by.backend.is_empty() || by.model.is_some()).then_some(by)
 }
 
 /// The inputs as the request wrote them; long ones are in the quoted request anyway.
@@ -86,6 +125,7 @@ pub(crate) fn decode(event: &Verified, keys: &mut Keyring) -> Result<JobResult, 
         content: text,
         amount,
         bolt11,
+        made_by: made_by(&found),
         created_at: created_at(event),
     })
 }

@@ -28,6 +28,10 @@ pub(crate) const CASHU: &str = "cashu";
 pub(crate) const TERMS: &str = "terms";
 /// Ours: a machine-readable reason.
 pub(crate) const CODE: &str = "code";
+/// Ours, in results: the name of what did the work.
+pub(crate) const BACKEND: &str = "backend";
+/// Ours, in results: the model, its digest, its quantization.
+pub(crate) const MODEL: &str = "model";
 /// Ours, in heartbeats: waiting jobs.
 pub(crate) const QUEUED: &str = "queued";
 /// Ours, in heartbeats: free slots.

@@ -70,6 +70,7 @@ fn receipt(request: &JobRequest) -> Receipt {
             input_tokens: 120,
             output_tokens: 30,
             elapsed: Millis(900),
+            ..Usage::default()
         },
         price: Msat::new(1_000),
         payment_hash: Some(PaymentHash::from_bytes([5; 32])),
@@ -120,7 +121,7 @@ fn answers() -> Vec<(&'static str, Draft)> {
         ("success", Draft::Notice(Notice::Success)),
         ("refund-owed", Draft::Notice(Notice::RefundOwed { amount: Msat::new(1_000), message: "x".into() })),
         ("refunded", Draft::Notice(Notice::Refunded { amount: Msat::new(1_000) })),
-        ("result", Draft::Result { content: "Greetings.".into(), price: Msat::new(1_000) }),
+        ("result", Draft::Result { content: "Greetings.".into(), price: Msat::new(1_000), made_by: None }),
     ]
 }
 
@@ -171,6 +172,9 @@ fn written() -> Vec<(String, Verified)> {
         about: "Summaries by LexRank".into(),
         base: Msat::new(1_000),
         per_kib: Msat::new(10),
+        per_1000_output: Msat::ZERO,
+        per_second: Msat::ZERO,
+        models: Vec::new(),
         max_input_bytes: 65_536,
         timeout: Millis(30_000),
         params: serde_json::json!({ "length": { "required": false, "values": [], "description": "how long" } }),

@@ -54,6 +54,7 @@ fn receipt(request: &JobRequest) -> Receipt {
             input_tokens: 120,
             output_tokens: 30,
             elapsed: Millis(9),
+            ..Usage::default()
         },
         price: Msat::new(1_010),
         payment_hash: Some(PaymentHash::from_bytes([5; 32])),
@@ -224,6 +225,7 @@ fn any_receipt() -> impl Strategy<Value = Receipt> {
                 input_tokens: counts.0.into(),
                 output_tokens: counts.1.into(),
                 elapsed: Millis(counts.2.into()),
+                ..Usage::default()
             },
             price: Msat::new(money.map_or(0, |(price, _)| price)),
             payment_hash: money.map(|(_, hash)| PaymentHash::from_bytes(hash)),

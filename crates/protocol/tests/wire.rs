@@ -3,11 +3,12 @@
 
 use nostr::{Keys, SecretKey, Tag};
 use openagents_protocol::{
-    Keyring, Limits, Message, Verified, accept, decode, encode_customer, encode_provider, is_request, request,
+    Keyring, Limits, Message, Verified, accept, ad, decode, encode_customer, encode_provider, is_request,
+    request,
 };
 use openagents_types::{
     CustomerKey, Draft, EcashAsk, EcashPayment, EcashToken, Encryption, InputType, Invoice, JobInput,
-    JobKind, JobSpec, Millis, Msat, Network, Notice, Param, PaymentHash, ProviderKey, Status, Terms,
+    JobKind, JobSpec, MadeBy, Millis, Msat, Network, Notice, Param, PaymentHash, ProviderKey, Status, Terms,
     Timestamp,
 };
 use proptest::prelude::*;
@@ -163,11 +164,36 @@ fn every_answer_reads_back_plain_and_encrypted() {
         assert_eq!((read.status, read.code.as_deref()), (Status::Error, Some("bid-too-low")));
         assert_eq!((read.message.as_str(), read.amount), ("more", Some(Msat::new(9))));
 
-        let Message::Result(read) = say(&Draft::Result { content: "done".into(), price: Msat::new(7) })
+        let Message::Result(read) =
+            say(&Draft::Result { content: "done".into(), price: Msat::new(7), made_by: None })
         else {
             panic!()
         };
         assert_eq!((read.content.as_str(), read.job, read.kind), ("done", request.id, 6_001));
+    }
+}
+
+#[test]
+fn a_result_says_what_made_it_unless_its_request_is_secret() {
+    let by = |digest: Option<&str>, quantization: Option<&str>| MadeBy {
+        backend: "openai".into(),
+        model: Some("gemma-3".into()),
+        digest: digest.map(str::to_owned),
+        quantization: quantization.map(str::to_owned),
+    };
+    let plain = MadeBy { backend: "extractive".into(), ..MadeBy::default() };
+    for encrypt in [false, true] {
+        let event =
+            request::encode(&JobSpec { encrypt, provider: Some(provider_key()), ..spec() }, &keys(1), NOW)
+                .unwrap();
+        let request = read_request(&event, &mut ring(2));
+        for made_by in [plain.clone(), by(None, None), by(Some("sha256:ab"), None), by(None, Some("Q4"))] {
+            let draft =
+                Draft::Result { content: "x".into(), price: Msat::ZERO, made_by: Some(made_by.clone()) };
+            let said = encode_provider(&request, &draft, &keys(2), &mut ring(2), NOW).unwrap();
+            let Ok(Message::Result(read)) = decode(&said, &mut ring(1)) else { panic!() };
+            assert_eq!(read.made_by, (!encrypt).then_some(made_by));
+        }
     }
 }
 
@@ -179,7 +205,7 @@ fn an_answer_to_nip04_is_in_nip04() {
     let event = Verified::sign(&keys(1), 5_050, tags.to_vec(), sealed, 1_000);
     let request = read_request(&event, &mut ring(2));
     assert_eq!((request.inputs[0].data.as_str(), request.encryption), ("secret words", Encryption::Nip04));
-    let draft = Draft::Result { content: "hidden".into(), price: Msat::ZERO };
+    let draft = Draft::Result { content: "hidden".into(), price: Msat::ZERO, made_by: None };
     let said = encode_provider(&request, &draft, &keys(2), &mut ring(2), NOW).unwrap();
     assert!(said.event().content.contains("?iv=") && !said.json().contains("secret words"));
     let Ok(Message::Result(read)) = decode(&said, &mut ring(1)) else { panic!() };
@@ -453,7 +479,7 @@ fn a_result_passes_our_own_gate_however_large_its_request_was() {
     let event = request::encode(&asked, &keys(1), NOW).unwrap();
     assert!(accept(event.json(), &Limits::default()).is_ok(), "the request is taken");
     let request = read_request(&event, &mut ring(2));
-    let draft = Draft::Result { content: "short".into(), price: Msat::new(7) };
+    let draft = Draft::Result { content: "short".into(), price: Msat::new(7), made_by: None };
     let said = encode_provider(&request, &draft, &keys(2), &mut ring(2), NOW).unwrap();
     let read = accept(said.json(), &Limits::default()).expect("and so is its result");
     let Ok(Message::Result(read)) = decode(&read, &mut ring(1)) else { panic!() };
@@ -464,7 +490,7 @@ fn a_result_passes_our_own_gate_however_large_its_request_was() {
 fn what_the_gate_would_refuse_is_not_signed() {
     let event = request::encode(&spec(), &keys(1), NOW).unwrap();
     let request = read_request(&event, &mut ring(2));
-    let draft = Draft::Result { content: "x".repeat(70_000), price: Msat::ZERO };
+    let draft = Draft::Result { content: "x".repeat(70_000), price: Msat::ZERO, made_by: None };
     assert!(encode_provider(&request, &draft, &keys(2), &mut ring(2), NOW).is_err());
     let asked = JobSpec { inputs: vec![JobInput::text("x".repeat(50_000))], ..spec() };
     assert!(request::encode(&asked, &keys(1), NOW).is_err(), "one value is longer than is taken");
@@ -509,4 +535,32 @@ fn a_heartbeat_from_the_future_keeps_nobody_alive() {
     assert!(is_live(now.before(STALE_AFTER), now) && is_live(now.after(Millis::from_secs(60)), now));
     assert!(!is_live(now.before(Millis::from_secs(901)), now));
     assert!(!is_live(now.after(Millis::from_secs(86_400)), now));
+}
+
+#[test]
+fn an_advertisement_lists_its_models_with_their_prices() {
+    let model = |name: &str, base: u64| ad::ModelAd {
+        name: name.into(),
+        base: Msat::new(base),
+        per_kib: Msat::new(1),
+        per_1000_output: Msat::new(2_000),
+    };
+    let said = ad::Ad {
+        kind: JobKind::TEXT_GENERATION,
+        name: "n".into(),
+        about: "a".into(),
+        base: Msat::new(10),
+        per_kib: Msat::new(1),
+        per_1000_output: Msat::new(1_000),
+        per_second: Msat::new(3),
+        models: vec![model("small", 10), model("large", 90)],
+        max_input_bytes: 9,
+        timeout: Millis(1_000),
+        params: serde_json::json!({}),
+        relays: Vec::new(),
+    };
+    let event = ad::encode(&said, &keys(2), NOW).unwrap();
+    assert!(event.event().content.contains("charged whole"), "{}", event.event().content);
+    let Ok(Message::Ad(read)) = decode(&event, &mut ring(1)) else { panic!() };
+    assert_eq!(*read, said);
 }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ContentHash, EcashAsk, EcashToken, EventId, Invoice, Millis, Msat, PaymentHash, ProviderKey, Receipt,
-    Terms, Timestamp,
+    ContentHash, EcashAsk, EcashToken, EventId, Invoice, MadeBy, Millis, Msat, PaymentHash, ProviderKey,
+    Receipt, Terms, Timestamp,
 };
 
 /// Something to say about one job. `openagents-protocol` knows how to write each on the wire.
@@ -39,6 +39,8 @@ pub enum Draft {
         content: String,
         /// What was charged.
         price: Msat,
+        /// What made it; said openly, so left out of an encrypted job's result.
+        made_by: Option<MadeBy>,
     },
     /// Customer: I take the job back (NIP-09).
     Cancel {

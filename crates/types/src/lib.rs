@@ -31,5 +31,5 @@ pub use job::{Encryption, InputType, JobInput, JobRequest, JobSpec, Param, Resol
 pub use kind::{JobKind, KindError};
 pub use msat::{AmountError, Msat};
 pub use receipt::{CLOCK_SKEW, Receipt, ReceiptFault, ReceiptRule};
-pub use reply::{Cancel, Feedback, JobResult, Quote, RefundClaim, Status, Terms, Usage};
+pub use reply::{Cancel, Feedback, JobResult, MadeBy, Quote, RefundClaim, Status, Terms, Usage};
 pub use time::{Millis, Timestamp};

@@ -10,6 +10,9 @@ const OF_CUSTOMERS: &[&str] =
 /// The code of work that did not come to an end.
 pub const FAILED: &str = "failed";
 
+/// The code of a job that wants a model, or something of one, that a provider does not have; another may.
+pub const MODEL: &str = "model";
+
 /// The code of a job, or of a result, that the acceptable-use policy of a provider refuses.
 pub const POLICY: &str = "policy";
 

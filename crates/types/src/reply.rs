@@ -125,6 +125,8 @@ pub struct JobResult {
     pub amount: Option<Msat>,
     /// An invoice for it, as text, from a provider that is paid after the work.
     pub bolt11: Option<String>,
+    /// What made it, in the provider's words.
+    pub made_by: Option<MadeBy>,
     /// When the provider says it was written.
     pub created_at: Timestamp,
 }
@@ -164,4 +166,37 @@ pub struct Usage {
     pub output_tokens: u64,
     /// Wall time of the work.
     pub elapsed: Millis,
+    /// The model's digest, if the backend knows it, such as `sha256:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// How the model's weights were quantized, if the backend knows it, such as `Q4_K_M`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<String>,
+}
+
+/// What made a result, as its provider says with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeBy {
+    /// The backend's name.
+    pub backend: String,
+    /// The model, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The model's digest, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// How its weights were quantized, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<String>,
+}
+
+impl From<&Usage> for MadeBy {
+    fn from(usage: &Usage) -> Self {
+        Self {
+            backend: usage.backend.clone(),
+            model: usage.model.clone(),
+            digest: usage.digest.clone(),
+            quantization: usage.quantization.clone(),
+        }
+    }
 }

@@ -266,6 +266,7 @@ fn result(now: Timestamp, job: Pick, by: Pick, other_kind: bool) -> JobResult {
         kind: if other_kind { FREE.result() } else { PAID.result() },
         content: "result".into(),
         amount: None,
+        made_by: None,
         bolt11: None,
         created_at: now,
     }

@@ -38,7 +38,7 @@ fn exchange(schema: &KindSchema, example: &Example) -> anyhow::Result<Exchange> 
     let params = schema.read_request(&read)?;
     ensure!(params.unknown().is_empty(), "a parameter is unknown");
 
-    let draft = Draft::Result { content: example.content(), price: example.bid_msat };
+    let draft = Draft::Result { content: example.content(), price: example.bid_msat, made_by: None };
     let said = encode_provider(&read, &draft, &provider, &mut Keyring::new(provider.clone()), NOW)?;
     let said = settled(&said, &provider)?;
     let Message::Result(result) = decode(&said, &mut Keyring::new(customer))? else {

@@ -227,8 +227,16 @@ pub struct PriceHint {
     pub base_msat: u64,
     /// For each KiB of input begun, in millisatoshis.
     pub per_kib_msat: u64,
+    /// For each second that a job usually takes, in millisatoshis.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub per_second_msat: u64,
     /// How long a usual job takes, in seconds.
     pub eta_s: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes what it skips by reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A recipe with all that is needed.

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use openagents_api::{Client, JobView, Listing, QuoteView, SCHEMA_VERSION};
-use openagents_types::{JobId, Msat};
+use openagents_types::{JobId, MadeBy, Msat};
 use serde_json::json;
 
 use crate::{
@@ -200,6 +200,7 @@ fn describe(job: &JobView, result: Option<&str>) -> String {
     field("hash", job.payment_hash.clone());
     field("preimage", job.preimage.clone());
     field("sha256", job.result_sha256.clone());
+    field("made by", job.made_by.as_ref().map(made_by));
     lines.extend(job.quotes.iter().map(offer));
     lines.extend(job.refusals.iter().map(|no| {
         format!(
@@ -217,4 +218,11 @@ fn describe(job: &JobView, result: Option<&str>) -> String {
         lines.push(format!("\n{}", printable(result)));
     }
     lines.join("\n")
+}
+
+/// Backend, model and what else is known of it.
+fn made_by(by: &MadeBy) -> String {
+    let parts = [Some(&by.backend), by.model.as_ref(), by.quantization.as_ref(), by.digest.as_ref()];
+    let parts: Vec<String> = parts.into_iter().flatten().map(|part| one_line(part, 80)).collect();
+    parts.join(", ")
 }

@@ -1,11 +1,13 @@
 //! `openagents provider`: what this node sells, and how busy it is.
 
+mod price;
+
 use clap::Subcommand;
-use openagents_api::{NodeView, ProviderView, SCHEMA_VERSION, ShiftOrder, Side};
+use openagents_api::{MachineView, NodeView, OfferView, ProviderView, SCHEMA_VERSION, ShiftOrder, Side};
 use openagents_types::Msat;
 use serde_json::json;
 
-use crate::{args::Global, exit::Exit, link, show, tables::table};
+use crate::{args::Global, exit::Exit, link, show, tables::table, text::one_line};
 
 /// What to see.
 #[derive(Debug, Subcommand)]
@@ -18,6 +20,9 @@ pub(crate) enum Provider {
     Resume,
     /// Take no new jobs, and end the node when those in hand are done
     Drain,
+    /// What work could cost, and setting what it does
+    #[command(subcommand)]
+    Price(price::Price),
     /// Stop all work now; payments of jobs in hand go back, and nothing is taken until you resume
     Kill,
 }
@@ -25,7 +30,7 @@ pub(crate) enum Provider {
 impl Provider {
     const fn order(&self) -> Option<ShiftOrder> {
         match self {
-            Self::Status => None,
+            Self::Status | Self::Price(_) => None,
             Self::Pause => Some(ShiftOrder::Pause),
             Self::Resume => Some(ShiftOrder::Resume),
             Self::Drain => Some(ShiftOrder::Drain),
@@ -36,6 +41,9 @@ impl Provider {
 
 /// Shows it.
 pub(crate) fn run(global: &Global, command: &Provider) -> anyhow::Result<Exit> {
+    if let Provider::Price(command) = command {
+        return price::run(global, command);
+    }
     let client = link::connect(&link::home(global)?)?;
     let node = super::wait(async {
         Ok(match command.order() {
@@ -85,34 +93,52 @@ fn sold(node: &NodeView) -> Vec<(String, u64)> {
 }
 
 fn status(node: &NodeView, provider: &ProviderView) -> String {
-    let rows: Vec<Vec<String>> = provider
-        .offers
-        .iter()
-        .map(|offer| {
-            vec![
-                offer.kind.to_string(),
-                offer.backend.clone(),
-                Msat::new(offer.base_msat).to_string(),
-                Msat::new(offer.per_kib_msat).to_string(),
-            ]
-        })
-        .collect();
+    let rows: Vec<Vec<String>> = provider.offers.iter().flat_map(rows).collect();
     let work = if provider.draining { ", stopping" } else { "" };
     let shift = match provider.shift.as_str() {
         "open" | "" => String::new(),
         other => format!("\n{other}: no new jobs are taken; `openagents provider resume` takes them again"),
     };
+    let machine = provider.machine.as_ref().and_then(machine).unwrap_or_default();
     let mut text = format!(
-        "provider {}\n{} running of {}, {} queued{work}{shift}\n\n{}",
+        "provider {}\n{} running of {}, {} queued{work}{shift}{machine}\n\n{}",
         node.npub,
         provider.running,
         provider.slots,
         provider.queued,
-        table(&["kind", "backend", "price", "per KiB"], &rows)
+        table(&["kind", "backend", "price", "per KiB", "per 1000 tokens", "by"], &rows)
     );
     let jobs: Vec<String> = sold(node).into_iter().map(|(state, count)| format!("{count} {state}")).collect();
     if !jobs.is_empty() {
         text.push_str(&format!("\n\njobs so far: {}", jobs.join(", ")));
     }
     text
+}
+
+/// A kind, and below it its models.
+fn rows(offer: &OfferView) -> Vec<Vec<String>> {
+    let msat = |amount: u64| Msat::new(amount).to_string();
+    let tokens = |amount: u64| if amount == 0 { "-".into() } else { msat(amount) };
+    let row = |kind: String, what: &str, prices: [u64; 3], by: String| {
+        let [base, per_kib, per_1000] = prices;
+        vec![kind, one_line(what, 60), msat(base), msat(per_kib), tokens(per_1000), by]
+    };
+    let prices = [offer.base_msat, offer.per_kib_msat, offer.per_1000_output_msat];
+    let by = one_line(&offer.backends.join(", "), 80);
+    let first = row(offer.kind.to_string(), &offer.backend, prices, by);
+    let models = offer.models.iter().map(|model| {
+        let prices = [model.base_msat, model.per_kib_msat, model.per_1000_output_msat];
+        row(String::new(), &model.name, prices, String::new())
+    });
+    std::iter::once(first).chain(models).collect()
+}
+
+/// What keeps the machine from work, if anything does, and what would change that.
+fn machine(seen: &MachineView) -> Option<String> {
+    let text = |part: &Option<String>| one_line(part.as_deref().unwrap_or_default(), 200);
+    match seen.state.as_str() {
+        "paused" => Some(format!("\nthe machine pauses: {}; {}", text(&seen.message), text(&seen.remedy))),
+        "eased" => Some("\nthe machine is hot: half of the slots are used".into()),
+        _ => None,
+    }
 }

@@ -359,6 +359,7 @@ impl CustomerDesk {
             event: result.event,
             sha256: hex::encode(Sha256::digest(result.content.as_bytes())),
             at: now,
+            made_by: result.made_by.clone(),
         });
         out.save(Record::Content { job: ask.id, content: result.content.clone() });
         self.grade(result.provider, promised, out);

@@ -679,6 +679,7 @@ impl World {
                     kind: self.requests[&job].kind.result(),
                     content: content.clone(),
                     amount: None,
+                    made_by: None,
                     bolt11: None,
                     created_at: self.time(),
                 })

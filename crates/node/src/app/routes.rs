@@ -67,6 +67,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/v1/node", get(node))
+        .route("/api/v1/market/ads", get(ads))
         .route("/api/v1/jobs", get(jobs).post(ask))
         .route("/api/v1/jobs/{id}", get(job).delete(cancel))
         .route("/api/v1/jobs/{id}/result", get(result))
@@ -186,6 +187,10 @@ pub(super) fn listing(query: &ListQuery) -> Result<Listing, Failure> {
 
 async fn node(State(app): State<App>) -> Json<openagents_api::NodeView> {
     Json(view::node(app.facts.node().await))
+}
+
+async fn ads(State(app): State<App>) -> Json<Vec<openagents_api::AdView>> {
+    Json(app.facts.ads().await)
 }
 
 /// Jobs of both halves, or of one, newest first.

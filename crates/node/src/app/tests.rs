@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures::StreamExt;
 use openagents_api::{
-    AskBody, Asked, DestinationBody, DestinationView, JobView, LedgerView, NodeView, OfferView, PayBody,
-    Problem, ProviderView, ReceiptView, ReceiveBody, ReconcileView, RelayView, SCHEMA_VERSION, SeedView,
-    Side, TestWalletBody, TransactionView, TransferView, WalletView,
+    AdView, AskBody, Asked, DestinationBody, DestinationView, JobView, LedgerView, NodeView, OfferView,
+    PayBody, Problem, ProviderView, ReceiptView, ReceiveBody, ReconcileView, RelayView, SCHEMA_VERSION,
+    SeedView, Side, TestWalletBody, TransactionView, TransferView, WalletView,
 };
 use openagents_engine::Record;
 use openagents_policy::{AuditEntry, Category};
@@ -38,6 +38,10 @@ struct Fake {
 
 #[async_trait]
 impl Facts for Fake {
+    async fn ads(&self) -> Vec<AdView> {
+        Vec::new()
+    }
+
     async fn node(&self) -> NodeView {
         NodeView {
             schema_version: SCHEMA_VERSION,
@@ -57,12 +61,17 @@ impl Facts for Fake {
                     backend: "extractive".into(),
                     base_msat: 1_000,
                     per_kib_msat: 50,
+                    per_1000_output_msat: 0,
+                    per_second_msat: 0,
+                    models: Vec::new(),
+                    backends: Vec::new(),
                 }],
                 queued: 2,
                 running: 1,
                 slots: 4,
                 draining: false,
                 shift: "open".into(),
+                machine: None,
             }),
             wallet: Some(WalletView {
                 kind: "nwc".into(),

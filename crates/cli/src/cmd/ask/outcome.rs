@@ -1,7 +1,7 @@
 //! What a finished job means to whoever asked: the object for programs, the words for people, the exit.
 
 use openagents_api::{JobView, RefusalView, SCHEMA_VERSION};
-use openagents_types::{JobId, Msat, ProviderKey, refusal};
+use openagents_types::{JobId, MadeBy, Msat, ProviderKey, refusal};
 use serde::Serialize;
 
 use crate::{exit::Exit, text::one_line};
@@ -18,6 +18,7 @@ pub(super) struct Answer<'a> {
     in_flight_msat: u64,
     result: Option<&'a str>,
     result_sha256: Option<&'a str>,
+    made_by: Option<&'a MadeBy>,
     payment_hash: Option<&'a str>,
     preimage: Option<&'a str>,
     refusals: &'a [RefusalView],
@@ -37,6 +38,7 @@ impl<'a> Answer<'a> {
             in_flight_msat: job.in_flight_msat,
             result,
             result_sha256: job.result_sha256.as_deref(),
+            made_by: job.made_by.as_ref(),
             payment_hash: job.payment_hash.as_deref(),
             preimage: job.preimage.as_deref(),
             refusals: &job.refusals,

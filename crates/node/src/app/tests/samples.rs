@@ -173,6 +173,7 @@ pub(super) fn bought(n: u8, phase: Phase, monies: Vec<Money>) -> Ask {
             event: EventId::from_bytes([n; 32]),
             sha256: "ab".repeat(32),
             at: THEN,
+            made_by: None,
         }),
         phase,
         doubts: vec![],

@@ -1,0 +1,104 @@
+//! Several backends for one kind: the model that is named or none, and another backend where the first fails.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
+use std::sync::atomic::Ordering;
+
+use openagents_api::{AskBody, Client, JobView};
+use openagents_node::{Node, config::Config};
+use openagents_tests::{Script, ScriptedModel, config, offline, scripted_model, summary, until_job};
+use openagents_types::{JobInput, JobKind, Param};
+
+fn question(model: Option<&str>) -> AskBody {
+    AskBody {
+        kind: JobKind::TEXT_GENERATION,
+        inputs: vec![JobInput::text("What do herons eat?")],
+        params: model.map(|name| Param::new("model", name)).into_iter().collect(),
+        deadline_ms: Some(5_000),
+        ..summary("", 20_000)
+    }
+}
+
+async fn node(home: &std::path::Path, servers: &[&ScriptedModel]) -> (Node, Client) {
+    let mut config: Config = config();
+    config.backend.openai = servers.iter().map(|server| server.settings.clone()).collect();
+    let node = offline(home, config).await;
+    let client = node.client().unwrap();
+    (node, client)
+}
+
+async fn asked(client: &Client, body: &AskBody) -> JobView {
+    let id = client.ask(body).await.unwrap().id;
+    until_job(client, id, |job| !job.open).await
+}
+
+fn count(server: &ScriptedModel) -> usize {
+    server.asked.load(Ordering::Relaxed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_backend_does_the_same_job_for_the_same_money() {
+    let home = tempfile::tempdir().unwrap();
+    let broken = scripted_model(&["m"], Script::Fails).await;
+    let sound = scripted_model(&["m", "n"], Script::Answers("Fish.")).await;
+    let (node, client) = node(home.path(), &[&broken, &sound]).await;
+
+    let job = asked(&client, &question(Some("m"))).await;
+    assert_eq!((job.state.as_str(), count(&broken), count(&sound)), ("settled", 1, 1), "{job:#?}");
+    assert_eq!(Some(job.paid_msat), job.price_msat);
+    let made_by = job.made_by.unwrap();
+    assert_eq!((made_by.backend.as_str(), made_by.model.as_deref()), ("openai", Some("m")));
+
+    // What has just failed is asked last.
+    let job = asked(&client, &question(None)).await;
+    assert_eq!((job.state.as_str(), count(&broken), count(&sound)), ("settled", 1, 2), "{job:#?}");
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_has_one_turn_and_the_money_goes_back() {
+    let home = tempfile::tempdir().unwrap();
+    let (one, other) =
+        (scripted_model(&["m"], Script::Fails).await, scripted_model(&["m"], Script::Fails).await);
+    let (node, client) = node(home.path(), &[&one, &other]).await;
+    let job = asked(&client, &question(Some("m"))).await;
+    assert_eq!((job.state.as_str(), job.paid_msat, job.in_flight_msat), ("failed", 0, 0), "{job:#?}");
+    assert_eq!((count(&one), count(&other)), (1, 1));
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_first_piece_nobody_goes_on() {
+    let home = tempfile::tempdir().unwrap();
+    let breaking = scripted_model(&["m"], Script::BreaksOff).await;
+    let sound = scripted_model(&["m"], Script::Answers("Fish.")).await;
+    let (node, client) = node(home.path(), &[&breaking, &sound]).await;
+    let job = asked(&client, &question(Some("m"))).await;
+    assert_eq!((job.state.as_str(), job.paid_msat), ("failed", 0), "{job:#?}");
+    assert_eq!((count(&breaking), count(&sound)), (1, 0));
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_is_not_there_is_refused_with_those_that_are() {
+    let home = tempfile::tempdir().unwrap();
+    let one = scripted_model(&["m"], Script::Answers("Fish.")).await;
+    let other = scripted_model(&["n"], Script::Answers("Frogs.")).await;
+    let (node, client) = node(home.path(), &[&one, &other]).await;
+    let job = asked(&client, &question(Some("n"))).await;
+    assert_eq!(client.result(job.id).await.unwrap().content, "Frogs.");
+    for (body, words) in [
+        (question(Some("x")), "m, n"),
+        (
+            AskBody { params: vec![Param::new("model", "x")], ..summary("One. Two. Three.", 20_000) },
+            "no models",
+        ),
+    ] {
+        let job = asked(&client, &body).await;
+        let refusal = job.refusals.first().unwrap();
+        assert_eq!(refusal.code, "model", "{job:#?}");
+        assert!(refusal.message.contains(words), "{refusal:?}");
+        assert_eq!(job.paid_msat, 0);
+    }
+    assert_eq!((count(&one), count(&other)), (0, 1));
+    node.shutdown().await.unwrap();
+}
