@@ -122,6 +122,11 @@ pub trait Backend: Send + Sync {
         None
     }
 
+    /// The names of the models it sells for a kind, the usual one first; empty where there is no choice.
+    fn model_names(&self, _kind: JobKind) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Whether it could do a job with these parameters and so many bytes of input; asked before a
     /// price is named.
     ///

@@ -226,6 +226,10 @@ impl Backend for OpenAi {
         }
     }
 
+    fn model_names(&self, _: JobKind) -> Vec<String> {
+        self.sold().to_vec()
+    }
+
     fn check(&self, _: JobKind, params: &[Param], input_bytes: u64) -> Result<(), Rejection> {
         match input_bytes {
             0 => return Err(Rejection::NoInput),

@@ -93,6 +93,11 @@ pub struct Provider {
     pub name: String,
     /// What advertisements say about it.
     pub about: String,
+    /// The address of a picture in advertisements; empty for none.
+    pub picture: String,
+    /// Whether a profile and a relay list are published for the key. One of another program's making is never
+    /// overwritten.
+    pub profile: bool,
     /// Whether everything is free.
     pub free: bool,
     /// The price of any job.
@@ -144,6 +149,8 @@ impl Default for Provider {
         Self {
             name: "OpenAgents provider".into(),
             about: "Sells compute for bitcoin".into(),
+            picture: String::new(),
+            profile: true,
             free: false,
             base_msat: 1_000,
             per_kib_msat: 10,

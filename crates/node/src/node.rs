@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     acceptable::Gate,
-    advertise,
+    advertise::{Advertiser, Goods, Stand},
     app::{self, App},
     audit::AuditLog,
     bus::Bus,
@@ -325,6 +325,7 @@ impl Builder {
         let audit = AuditLog::default();
         let gate = self.gate(audit.clone())?;
         let media = self.media();
+        let makers = offers::makers(&backends);
         let workers = Workers::new(backends, media.clone(), resolver, gate.clone(), self.tasks.clone());
         let till = Till::new(wallet, network, self.tasks.clone());
         let identity = Arc::new(self.options.identity.clone());
@@ -356,32 +357,30 @@ impl Builder {
         let (foreman, wishes) = Foreman::new(ShiftFile::of(&self.options.home), handle.clone());
         let token = self.token()?;
         let up = self.up(embedded.as_ref(), provider.as_ref(), till.wallet().map(|_| network));
+        let stand = provider.clone().map(|provider| {
+            let goods = Goods { identity: identity.clone(), provider, makers };
+            Stand::new(&self.options.config, goods, relays.clone(), handle.clone())
+        });
         let counter = Counter {
+            stand: stand.clone(),
             up: up.clone(),
             home: self.options.home.clone(),
             started_at: clock::now(),
-            identity: identity.clone(),
+            identity,
             config: self.options.config.clone(),
             gate,
             network,
             resolver: pages,
             driver: handle.clone(),
             reader: reader.clone(),
-            relays: relays.clone(),
+            relays,
             till,
-            provider: provider.clone(),
+            provider,
             foreman: foreman.clone(),
             testnet: testnet.clone(),
         };
-        if let Some(provider) = provider {
-            let ads = advertise::Advertiser::new(
-                &self.options.config,
-                identity,
-                provider,
-                relays,
-                handle.clone(),
-                foreman.listen(),
-            );
+        if let Some(stand) = stand {
+            let ads = Advertiser::new(stand, foreman.listen());
             self.tasks.spawn(ads.run(self.tasks.stop_token()));
         }
         let router = self.router(counter, reader, bus, media, token.clone(), embedded);

@@ -1,12 +1,15 @@
 //! What this machine can sell: which backend does which kind, and at what price.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use openagents_backend::{Backend, BuildError, PriceHint};
+use openagents_backend::{Backend, BuildError, PriceHint, Rejection};
 use openagents_engine::{Offer, bidding::PriceRule};
 use openagents_types::{JobKind, Millis};
 
-use crate::{config::Config, moderation::Moderation};
+use crate::{advertise::Maker, config::Config, moderation::Moderation};
 
 /// A backend cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -53,12 +56,39 @@ pub(crate) async fn backends(config: &Config) -> Result<Table, OffersError> {
     Ok(table)
 }
 
+/// What does the work of each kind, for advertisements.
+pub(crate) fn makers(backends: &Table) -> HashMap<JobKind, Maker> {
+    let maker = |kind: JobKind, all: &[Arc<dyn Backend>]| {
+        let mut models: Vec<String> = all.iter().flat_map(|backend| backend.model_names(kind)).collect();
+        let mut seen = HashSet::new();
+        models.retain(|model| seen.insert(model.clone()));
+        Maker { word: backend_word(kind).into(), models }
+    };
+    backends.iter().map(|(kind, all)| (*kind, maker(*kind, all))).collect()
+}
+
 /// One offer for each kind that a backend does, at the configured price.
 pub(crate) fn offers(config: &Config, backends: &Table) -> Vec<Offer> {
     let mut kinds: Vec<JobKind> = backends.keys().copied().collect();
     kinds.sort_unstable();
-    let proposed = |kind| backends.get(&kind).and_then(|all| all.first()?.price(kind));
-    kinds.into_iter().map(|kind| offer(config, kind, proposed(kind))).collect()
+    let of = |kind| backends.get(&kind).map_or(&[][..], Vec::as_slice);
+    let proposed = |kind| of(kind).first()?.price(kind);
+    let with_limit = |kind| {
+        let mut offer = offer(config, kind, proposed(kind));
+        offer.max_input_bytes = offer.max_input_bytes.min(largest(kind, of(kind)));
+        offer
+    };
+    kinds.into_iter().map(with_limit).collect()
+}
+
+/// The largest input that any of these backends takes.
+fn largest(kind: JobKind, backends: &[Arc<dyn Backend>]) -> u64 {
+    let most = |backend: &Arc<dyn Backend>| match backend.check(kind, &[], u64::MAX) {
+        Err(Rejection::TooLarge { most, .. }) => most,
+        // It has another objection to a job without parameters, or none.
+        _ => u64::MAX,
+    };
+    backends.iter().map(most).max().unwrap_or(u64::MAX)
 }
 
 fn offer(config: &Config, kind: JobKind, proposed: Option<PriceHint>) -> Offer {

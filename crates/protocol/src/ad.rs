@@ -1,15 +1,21 @@
 //! Advertisements: NIP-89 handler information (kind 31990), one event a kind.
 
 use nostr::Keys;
-use openagents_types::{JobKind, Millis, Msat, Timestamp};
+use openagents_types::{EventId, JobKind, Millis, Msat, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
     DecodeError, EncodeError, Verified,
+    message::sendable,
     tags::{self, Raw, make},
 };
 
-pub(crate) const KIND: u16 = 31990;
+/// The kind of the event.
+pub const KIND: u16 = 31990;
+
+/// How long an advertisement counts that is not renewed: a provider that died is listed no longer than that.
+/// Viewers drop those of 90 days by themselves.
+pub const LIFETIME: Millis = Millis::from_secs(7 * 24 * 3_600);
 
 /// What a provider says of one kind it sells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +26,8 @@ pub struct Ad {
     pub name: String,
     /// What it does.
     pub about: String,
+    /// The address of a picture; empty for none.
+    pub picture: String,
     /// The price of any job.
     pub base: Msat,
     /// The price of each KiB of input begun.
@@ -28,6 +36,14 @@ pub struct Ad {
     pub max_input_bytes: u64,
     /// How long a job may take.
     pub timeout: Millis,
+    /// Jobs that run at once.
+    pub slots: u64,
+    /// Jobs that may wait.
+    pub queue_limit: u64,
+    /// The models sold, the usual one first; empty where there is no choice.
+    pub models: Vec<String>,
+    /// What does the work.
+    pub backend: String,
     /// The parameters it reads: name, whether required, values, description (`nip90Params`).
     pub params: Value,
     /// Where it hears requests.
@@ -37,36 +53,105 @@ pub struct Ad {
 /// Writes an advertisement. The same kind's earlier one is replaced by it.
 ///
 /// # Errors
-/// Never today; kept so that limits can be checked here.
+/// It would be larger than relays take.
 pub fn encode(ad: &Ad, keys: &Keys, now: Timestamp) -> Result<Verified, EncodeError> {
     let kind = ad.kind.to_string();
-    let mut raw = vec![make([tags::IDENTIFIER, &kind]), make([tags::KIND, &kind])];
+    let expires = now.after(LIFETIME).secs().to_string();
+    let mut raw = vec![
+        make([tags::IDENTIFIER, &kind]),
+        make([tags::KIND, &kind]),
+        make([tags::ALT, &format!("jobs of kind {kind}, offered by {}", ad.name)]),
+        make([tags::EXPIRATION, &expires]),
+    ];
     if !ad.relays.is_empty() {
         raw.push(std::iter::once(tags::RELAYS.to_owned()).chain(ad.relays.iter().cloned()).collect());
     }
-    let free = ad.base.is_zero() && ad.per_kib.is_zero();
-    let content = json!({
-        "name": ad.name,
-        "about": ad.about,
-        "picture": "",
-        "image": "",
-        "amount": if free { "free".into() } else { ad.base.to_sat_ceil().to_string() },
-        "supportsEncryption": true,
-        "encryptionSupported": true,
-        "nip90Params": ad.params,
-        "pricing": { "base_msat": ad.base.get(), "per_kib_msat": ad.per_kib.get() },
-        "limits": { "max_input_bytes": ad.max_input_bytes, "timeout_s": ad.timeout.0 / 1000 },
-    });
-    Ok(Verified::sign(keys, KIND, tags::to_tags(raw), content.to_string(), now.secs()))
+    let event = Verified::sign(keys, KIND, tags::to_tags(raw), content(ad).to_string(), now.secs());
+    sendable(event)
 }
 
-/// Takes the advertisements of some kinds back (NIP-09).
-pub fn encode_deletion(kinds: &[JobKind], keys: &Keys, now: Timestamp) -> Verified {
+/// The content, with every field that viewers read, under each name that they know it by.
+fn content(ad: &Ad) -> Value {
+    let mut content = json!({
+        "name": ad.name,
+        "display_name": ad.name,
+        "about": ad.about,
+        "amount": amount(ad),
+        "supportsEncryption": true,
+        "encryptionSupported": true,
+        "acceptsNutZaps": false,
+        "cashuAccepted": false,
+        "personalized": false,
+        "subscription": false,
+        "nip90Params": params(ad),
+        "pricing": {
+            "base_msat": ad.base.get(), "per_kib_msat": ad.per_kib.get(), "unit": "KiB of input",
+        },
+        "limits": {
+            "max_input_bytes": ad.max_input_bytes, "timeout_s": ad.timeout.0 / 1000,
+            "slots": ad.slots, "queue": ad.queue_limit,
+        },
+        "models": ad.models,
+        "backend": ad.backend,
+    });
+    if !ad.picture.is_empty() {
+        content["picture"] = ad.picture.clone().into();
+        content["image"] = ad.picture.clone().into();
+    }
+    content
+}
+
+/// The price as viewers show it: `free`, whole satoshis, or `flexible` where it depends on the input.
+fn amount(ad: &Ad) -> String {
+    match (ad.base.is_zero(), ad.per_kib.is_zero()) {
+        (true, true) => "free".into(),
+        (false, true) => ad.base.to_sat_ceil().to_string(),
+        (_, false) => "flexible".into(),
+    }
+}
+
+/// The parameters, where a `model` can be chosen with those that are sold.
+fn params(ad: &Ad) -> Value {
+    let mut params = ad.params.clone();
+    if !ad.models.is_empty()
+        && let Some(model) = params.get_mut("model").and_then(Value::as_object_mut)
+    {
+        model.insert("values".into(), json!(ad.models));
+    }
+    params
+}
+
+/// An advertisement to be taken back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Its `d` tag.
+    pub identifier: String,
+    /// The event, where it is known.
+    pub event: Option<EventId>,
+}
+
+/// Takes advertisements back (NIP-09): by address, and by event where it is known.
+pub fn encode_deletion(ads: &[Listed], keys: &Keys, now: Timestamp) -> Verified {
     let author = keys.public_key().to_hex();
-    let mut raw: Vec<Raw> =
-        kinds.iter().map(|kind| make([tags::ADDRESS, &format!("{KIND}:{author}:{kind}")])).collect();
+    let address = |ad: &Listed| make([tags::ADDRESS, &format!("{KIND}:{author}:{}", ad.identifier)]);
+    let event = |ad: &Listed| ad.event.map(|id| make([tags::EVENT, &id.to_hex()]));
+    let mut raw: Vec<Raw> = ads.iter().map(address).collect();
+    raw.extend(ads.iter().filter_map(event));
     raw.push(make([tags::KIND, &KIND.to_string()]));
     Verified::sign(keys, 5, tags::to_tags(raw), "no longer offered".into(), now.secs())
+}
+
+/// The advertisement that an event is, if it was written by this program for one of its kinds: a key may
+/// advertise other things by other programs.
+pub fn ours(event: &Verified) -> Option<(JobKind, Listed)> {
+    let found = tags::from_tags(event.event().tags.iter());
+    let identifier = tags::first(&found, tags::IDENTIFIER)?;
+    let kind: JobKind = identifier.parse().ok()?;
+    let content: Value = serde_json::from_str(&event.event().content).ok()?;
+    let is_ours = event.event().kind.as_u16() == KIND
+        && tags::first(&found, tags::KIND) == Some(identifier)
+        && content["pricing"]["base_msat"].is_u64();
+    is_ours.then(|| (kind, Listed { identifier: identifier.to_owned(), event: Some(event.id()) }))
 }
 
 /// Reads an advertisement; kinds may be many `k` tags or one with commas, of which the first counts.
@@ -78,17 +163,40 @@ pub(crate) fn decode(event: &Verified) -> Result<Ad, DecodeError> {
         .find_map(|text| text.parse().ok())
         .ok_or(DecodeError::Missing(tags::KIND))?;
     let content: Value = serde_json::from_str(&event.event().content).unwrap_or_default();
-    let text = |name: &str| content[name].as_str().unwrap_or_default().chars().take(256).collect();
-    let number = |group: &str, name: &str| content[group][name].as_u64().unwrap_or_default();
+    let short = |value: &Value| value.as_str().unwrap_or_default().chars().take(256).collect::<String>();
+    let either = |one: &str, other: &str| match short(&content[one]) {
+        text if text.is_empty() => short(&content[other]),
+        text => text,
+    };
+    let number = |group: &str, name: &str| content[group][name].as_u64();
+    let models = content["models"].as_array().map(Vec::as_slice).unwrap_or_default();
     Ok(Ad {
         kind,
-        name: text("name"),
-        about: text("about"),
-        base: Msat::new(number("pricing", "base_msat")),
-        per_kib: Msat::new(number("pricing", "per_kib_msat")),
-        max_input_bytes: number("limits", "max_input_bytes"),
-        timeout: Millis::from_secs(number("limits", "timeout_s")),
+        name: either("name", "display_name"),
+        about: short(&content["about"]),
+        picture: either("picture", "image"),
+        base: Msat::new(number("pricing", "base_msat").or_else(|| priced(&content)).unwrap_or_default()),
+        per_kib: Msat::new(number("pricing", "per_kib_msat").unwrap_or_default()),
+        max_input_bytes: number("limits", "max_input_bytes").unwrap_or_default(),
+        timeout: Millis::from_secs(number("limits", "timeout_s").unwrap_or_default()),
+        slots: number("limits", "slots").unwrap_or_default(),
+        queue_limit: number("limits", "queue").unwrap_or_default(),
+        models: models.iter().take(64).map(short).filter(|model| !model.is_empty()).collect(),
+        backend: short(&content["backend"]),
         params: content["nip90Params"].clone(),
         relays: tags::all(&found, tags::RELAYS).flatten().cloned().collect(),
     })
+}
+
+/// The price in millisatoshis that an advertisement names the way others do: in satoshis, as text or number.
+fn priced(content: &Value) -> Option<u64> {
+    let amount = &content["amount"];
+    let sats = amount.as_u64().or_else(|| amount.as_str()?.trim().parse().ok())?;
+    Msat::from_sat(sats).ok().map(Msat::get)
+}
+
+/// Whether an advertisement names a price at all, if only that it is free.
+pub fn names_a_price(event: &Verified) -> bool {
+    let content: Value = serde_json::from_str(&event.event().content).unwrap_or_default();
+    content["pricing"]["base_msat"].is_u64() || content["amount"] == "free" || priced(&content).is_some()
 }

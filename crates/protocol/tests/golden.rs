@@ -144,7 +144,13 @@ fn written() -> Vec<(String, Verified)> {
     };
     let countersigned = encode_customer(job, &countersign, &customer, NOW).unwrap();
     events.push(("countersignature".to_owned(), countersigned));
-    let beat = Heartbeat { kind: JobKind::SUMMARIZATION, queued: 2, free_slots: 1, eta: Millis(1_500) };
+    let beat = Heartbeat {
+        kind: JobKind::SUMMARIZATION,
+        others: vec![JobKind::TEXT_GENERATION],
+        queued: 2,
+        free_slots: 1,
+        eta: Millis(1_500),
+    };
     events.push(("heartbeat".to_owned(), heartbeat::encode(&beat, &seller, NOW)));
     let ad = Ad {
         kind: JobKind::SUMMARIZATION,
@@ -154,6 +160,11 @@ fn written() -> Vec<(String, Verified)> {
         per_kib: Msat::new(10),
         max_input_bytes: 65_536,
         timeout: Millis(30_000),
+        picture: "https://picture.example/p.png".into(),
+        slots: 2,
+        queue_limit: 1_000,
+        models: vec!["lexrank".into()],
+        backend: "extractive summary (LexRank)".into(),
         params: serde_json::json!({ "length": { "required": false, "values": [], "description": "how long" } }),
         relays: vec!["wss://relay.example".into()],
     };

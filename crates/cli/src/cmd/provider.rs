@@ -1,5 +1,7 @@
 //! `openagents provider`: what this node sells, and how busy it is.
 
+mod ads;
+
 use clap::Subcommand;
 use openagents_api::{NodeView, ProviderView, SCHEMA_VERSION, ShiftOrder, Side};
 use openagents_types::Msat;
@@ -20,12 +22,15 @@ pub(crate) enum Provider {
     Drain,
     /// Stop all work now; payments of jobs in hand go back, and nothing is taken until you resume
     Kill,
+    /// See what is published of this provider, publish it anew, and check that others see it
+    #[command(subcommand)]
+    Ads(ads::Ads),
 }
 
 impl Provider {
     const fn order(&self) -> Option<ShiftOrder> {
         match self {
-            Self::Status => None,
+            Self::Status | Self::Ads(_) => None,
             Self::Pause => Some(ShiftOrder::Pause),
             Self::Resume => Some(ShiftOrder::Resume),
             Self::Drain => Some(ShiftOrder::Drain),
@@ -36,6 +41,9 @@ impl Provider {
 
 /// Shows it.
 pub(crate) fn run(global: &Global, command: &Provider) -> anyhow::Result<Exit> {
+    if let Provider::Ads(ads) = command {
+        return ads::run(global, ads);
+    }
     let client = link::connect(&link::home(global)?)?;
     let node = super::wait(async {
         Ok(match command.order() {

@@ -83,6 +83,9 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/wallet/payments/{hash}", get(transfer))
         .route("/api/v1/wallet/lightning", post(lightning))
         .route("/api/v1/provider/{order}", post(shift))
+        .route("/api/v1/ads", get(ads))
+        .route("/api/v1/ads/publish", post(publish_ads))
+        .route("/api/v1/ads/verify", get(verify_ads))
         .route("/api/v1/wallet/ecash", post(ecash))
         .route("/api/v1/events", get(events))
         .route("/api/v1/policy/audit", get(audit).delete(clear_audit))
@@ -324,6 +327,18 @@ async fn seeds(State(app): State<App>) -> Result<Json<SeedsView>, Failure> {
 
 async fn reconcile(State(app): State<App>) -> Result<Json<openagents_api::ReconcileView>, Failure> {
     Ok(Json(app.desk.reconcile().await?))
+}
+
+async fn ads(State(app): State<App>) -> Result<Json<openagents_api::AdsView>, Failure> {
+    Ok(Json(app.desk.ads().await?))
+}
+
+async fn publish_ads(State(app): State<App>) -> Result<Json<openagents_api::AdsReport>, Failure> {
+    Ok(Json(app.desk.ads_report(true).await?))
+}
+
+async fn verify_ads(State(app): State<App>) -> Result<Json<openagents_api::AdsReport>, Failure> {
+    Ok(Json(app.desk.ads_report(false).await?))
 }
 
 async fn shift(
