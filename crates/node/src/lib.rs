@@ -17,6 +17,7 @@ mod clock;
 pub mod config;
 mod decline;
 mod desk;
+pub mod detect;
 pub mod device;
 mod documents;
 pub mod driver;
