@@ -6,6 +6,7 @@
 )]
 
 mod chat;
+mod llama;
 mod program;
 mod slow;
 
@@ -17,6 +18,7 @@ use openagents_policy::Category;
 use openagents_types::{JobId, JobInput, JobKind, Param};
 
 pub use chat::{ChatServer, Judgement};
+pub use llama::Llama;
 pub use program::programs;
 pub use slow::slow_model;
 

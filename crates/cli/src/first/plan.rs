@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use openagents_node::{config::Config, detect::FoundServer};
+use openagents_node::{
+    config::{Config, NOSTR_KINDS},
+    detect::FoundServer,
+};
 use openagents_types::{JobKind, Msat};
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
@@ -20,6 +23,9 @@ const USUAL_TOKENS: f64 = 512.0;
 
 /// Answers that are written at once, at most: more only slow each other down on one machine.
 const MOST_SLOTS: usize = 8;
+
+/// What a chat server does besides text generation: what is short, and of a shape that can be checked.
+const TEMPLATES: [u16; 4] = [6501, 6502, 6508, 6509];
 
 /// A server, and how many tokens a second it writes or why that is not known.
 #[derive(Clone, Debug)]
@@ -86,11 +92,20 @@ impl Plan {
         lines.push("to be sold:".into());
         match self.free {
             Some(why) => lines.push(format!("  everything for free ({why})")),
-            None => lines.push(format!("  text extraction, summaries, moderation: {usual}")),
+            None => lines.push(format!(
+                "  text extraction, summaries, moderation; search, count, publishing later and proof of work on Nostr: \
+                 {usual}"
+            )),
         }
         if let (Some((price, from)), None) = (&self.price, self.free) {
             let more = Msat::new(defaults.per_kib_msat);
             lines.push(format!("  text generation: {price} and {more} per KiB ({from})"));
+        }
+        if self.working().next().is_some() {
+            lines.push(
+                "  code review, refactoring, classification, extraction by the same models: as all else"
+                    .into(),
+            );
         }
         lines.push(format!(
             "  at most {} at once, {} s a job, {} bytes of input",
@@ -126,10 +141,18 @@ impl Plan {
             one["models"] = value(server.models.iter().map(String::as_str).collect::<toml_edit::Array>());
             servers.push(one);
         }
+        let kinds =
+            |kinds: &[u16]| value(kinds.iter().map(|kind| i64::from(*kind)).collect::<toml_edit::Array>());
+        let mut backend = Table::new();
+        // Strangers get no machine time for nothing that is worth nothing to them.
+        if self.free.is_none() {
+            backend["nostr"] = kinds(&NOSTR_KINDS);
+        }
         if !servers.is_empty() {
-            let mut backend = Table::new();
-            backend.set_implicit(true);
+            backend["templates"] = kinds(&TEMPLATES);
             backend["openai"] = Item::ArrayOfTables(servers);
+        }
+        if !backend.is_empty() {
             text["backend"] = Item::Table(backend);
         }
         text.to_string()
@@ -194,6 +217,10 @@ mod tests {
         let price = config.provider.price[0];
         assert_eq!((price.kind, price.base_msat, price.per_kib_msat), (JobKind::TEXT_GENERATION, 2_000, 10));
         assert_eq!((config.provider.slots, config.provider.free), (4, false));
+        assert_eq!(
+            (config.backend.nostr.len(), config.backend.templates.len()),
+            (NOSTR_KINDS.len(), TEMPLATES.len())
+        );
         let told = plan.told(Path::new("/c"));
         for word in ["51 tokens/s", "2 sat", "10 s of a usual answer", "left out: no", "/c", "4 at once"] {
             assert!(told.contains(word), "{word}: {told}");
@@ -205,6 +232,7 @@ mod tests {
         let terms = Terms { purse: Purse::None, ..PAID };
         let plan = Plan::new(vec![measured(Ok(9.0), None)], terms);
         assert!(read(&plan).provider.free && read(&plan).provider.price.is_empty());
+        assert!(read(&plan).backend.nostr.is_empty(), "proof of work is not given away");
         assert!(plan.told(Path::new("/c")).contains("openagents wallet connect"));
     }
 
@@ -220,6 +248,7 @@ mod tests {
     fn a_machine_without_servers_sells_what_is_built_in() {
         let plan = Plan::new(Vec::new(), PAID);
         let config = read(&plan);
+        assert!(config.backend.templates.is_empty());
         assert!(config.backend.openai.is_empty() && config.provider.price.is_empty());
         assert_eq!(config.provider.slots, Config::default().provider.slots);
         assert!(plan.told(Path::new("/c")).contains("found no model server"));
