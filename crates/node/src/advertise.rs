@@ -35,7 +35,7 @@ impl Advertiser {
         Self { stand, shift }
     }
 
-    /// Runs until the node stops.
+    /// Runs until the node stops, which closes the stand before.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         if !self.is_open() {
             // It may have died before it took them back.
@@ -64,12 +64,9 @@ impl Advertiser {
                 }
             }
         }
-        if self.is_open() {
-            self.stand.take_back();
-        }
     }
 
     fn is_open(&self) -> bool {
-        *self.shift.borrow() == Shift::Open
+        *self.shift.borrow() == Shift::Open && !self.stand.is_closed()
     }
 }

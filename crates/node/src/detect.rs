@@ -73,6 +73,7 @@ pub struct FoundServer {
 
 /// The model servers on these ports of this machine, in the order of the ports.
 pub async fn model_servers(ports: &[u16]) -> Vec<FoundServer> {
+    crate::install_tls();
     #[allow(
         clippy::disallowed_methods,
         reason = "only loopback addresses are asked, and no redirect is followed"

@@ -39,11 +39,13 @@ mod server;
 mod shift;
 pub mod spark;
 pub mod store;
+mod templates;
 pub mod till;
 mod wallets;
 pub mod workers;
 
 mod node;
+mod nostr_work;
 mod offers;
 mod reconcile;
 

@@ -28,13 +28,14 @@ use crate::{
     identity::Identity,
     judge::Judge,
     media::Media,
-    offers,
+    nostr_work, offers,
     relays::Relays,
     resolve::{Events, Resolver},
     runtime::Tasks,
     server,
     shift::{Foreman, ShiftFile},
     store::{Reader, Store, StoreError},
+    templates,
     till::Till,
     wallets::{self, Testnet, WalletsError},
     workers::Workers,
@@ -45,6 +46,9 @@ const DRAIN: Duration = Duration::from_secs(25);
 
 /// How long a drained node stays for what it said last to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long relays may take to be told that nothing is sold here any more.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How much the embedded relay keeps, in bytes: a market's last minutes, in little memory.
 const RELAY_BYTES: usize = 16 << 20;
@@ -156,6 +160,9 @@ pub struct Node {
     wishes: watch::Receiver<bool>,
     testnet: Option<Testnet>,
     token: Arc<str>,
+    relays: Relays,
+    /// What is said of the provider, and taken back at the end.
+    stand: Option<Stand>,
     _lock: Lock,
 }
 
@@ -184,6 +191,8 @@ impl Node {
             wishes: started.wishes,
             testnet: started.testnet,
             token: started.token,
+            relays: started.relays,
+            stand: started.stand,
             _lock: lock,
         })
     }
@@ -230,7 +239,11 @@ impl Node {
     /// The disk refused.
     pub async fn shutdown(self) -> Result<(), StoreError> {
         self.driver.tell(Command::Drain).await;
+        if let Some(stand) = &self.stand {
+            stand.close();
+        }
         let _ = tokio::time::timeout(DRAIN, self.idle()).await;
+        self.relays.written(FAREWELL).await;
         self.driver.tell(Command::Stop).await;
         let thread = self.thread;
         let ended = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -296,6 +309,8 @@ struct Started {
     wishes: watch::Receiver<bool>,
     testnet: Option<Testnet>,
     token: Arc<str>,
+    relays: Relays,
+    stand: Option<Stand>,
 }
 
 impl Builder {
@@ -315,8 +330,7 @@ impl Builder {
         let (wallet, network) = self.wallet(budget.clone(), testnet.as_ref()).await?;
         let reader = Arc::new(Reader::open(&database)?);
         let selling = self.options.role == Role::Provider;
-        let backends =
-            if selling { offers::backends(&self.options.config).await? } else { offers::Table::new() };
+        let backends = if selling { self.backends(&relays).await? } else { offers::Table::new() };
         let escrow = wallets::holds(wallet.as_ref()).await;
         let mut engine = self.engine_config(&backends, network, escrow);
         engine.customer.budget = budget;
@@ -373,19 +387,32 @@ impl Builder {
             resolver: pages,
             driver: handle.clone(),
             reader: reader.clone(),
-            relays,
+            relays: relays.clone(),
             till,
             provider,
             foreman: foreman.clone(),
             testnet: testnet.clone(),
         };
-        if let Some(stand) = stand {
+        if let Some(stand) = stand.clone() {
             let ads = Advertiser::new(stand, foreman.listen());
             self.tasks.spawn(ads.run(self.tasks.stop_token()));
         }
         let router = self.router(counter, reader, bus, media, token.clone(), embedded);
         self.tasks.spawn(server::serve(listener, router, self.tasks.clone()));
-        Ok(Started { up, tasks: self.tasks, driver: handle, thread, wishes, testnet, token })
+        Ok(Started { up, tasks: self.tasks, driver: handle, thread, wishes, testnet, token, relays, stand })
+    }
+
+    /// What does the work.
+    async fn backends(&self, relays: &Relays) -> Result<offers::Table, NodeError> {
+        let config = &self.options.config;
+        let (mut own, schedule) = nostr_work::backends(&config.backend.nostr, &self.options.home, relays);
+        // What was sold by an earlier run is published, whether or not it is still sold.
+        self.tasks.spawn_until_stop(schedule.run());
+        let servers = config.backend.settings().openai;
+        let built =
+            templates::backends(&servers, &config.backend.templates).map_err(offers::OffersError::from)?;
+        own.extend(built);
+        Ok(offers::backends(config, own).await?)
     }
 
     /// The relay of a node that is a market of its own.

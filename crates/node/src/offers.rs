@@ -30,11 +30,13 @@ impl From<BuildError> for OffersError {
 /// The backends for each kind, in the order in which they are asked whether they read a job's inputs.
 pub(crate) type Table = HashMap<JobKind, Vec<Arc<dyn Backend>>>;
 
-/// The backends for each kind. A model server that does not answer, or a tool that is missing, sells nothing.
-pub(crate) async fn backends(config: &Config) -> Result<Table, OffersError> {
+/// The backends for each kind, with those of the node's `own`. A model server that does not answer, or a tool that is
+/// missing, sells nothing.
+pub(crate) async fn backends(config: &Config, own: Vec<Arc<dyn Backend>>) -> Result<Table, OffersError> {
     let mut table = Table::new();
     let built = openagents_backend::build_all(&config.backend.settings()).into_iter();
-    let built = built.collect::<Result<Vec<_>, _>>().map_err(OffersError::from)?;
+    let mut built = built.collect::<Result<Vec<_>, _>>().map_err(OffersError::from)?;
+    built.extend(own);
     // At once, because a scanner takes its time to load what it knows.
     let healths = futures::future::join_all(built.iter().map(|backend| backend.probe())).await;
     for (backend, health) in built.into_iter().zip(healths) {
@@ -113,6 +115,13 @@ pub(crate) fn backend_word(kind: JobKind) -> &'static str {
             "the operator's tool"
         }
         JobKind::CONTENT_MODERATION => "rules of the policy",
-        _ => "backend",
+        _ => match kind.get() {
+            5302 | 5303 => "search of the provider's relays",
+            5400 => "count on the provider's relays",
+            5905 => "scheduled publishing",
+            5970 => "proof of work",
+            6500..=6599 => "model server with a template",
+            _ => "backend",
+        },
     }
 }

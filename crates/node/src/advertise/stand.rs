@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -44,6 +44,7 @@ struct Inner {
     driver: DriverHandle,
     said: Mutex<Said>,
     beats: AtomicUsize,
+    closed: AtomicBool,
 }
 
 /// What was said last.
@@ -77,6 +78,7 @@ impl Stand {
             driver,
             said: Mutex::default(),
             beats: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
         };
         Self(Arc::new(inner))
     }
@@ -171,6 +173,18 @@ impl Stand {
     /// Says that the node is alive.
     pub(crate) fn beat(&self) {
         self.beats().into_iter().for_each(|event| self.0.relays.publish(event));
+    }
+
+    /// Takes all advertisements back for good, unless they were taken back before.
+    pub(crate) fn close(&self) {
+        if !self.0.closed.swap(true, Ordering::Relaxed) && !self.said().ads.is_empty() {
+            self.take_back();
+        }
+    }
+
+    /// Whether nothing is sold here any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Relaxed)
     }
 
     /// Takes all advertisements back.
