@@ -44,7 +44,7 @@ fn job(kind: u16, text: &str, params: &[(&str, &str)]) -> AskBody {
 /// What is delivered, after the registry has looked at it.
 async fn bought(client: &Client, body: &AskBody) -> String {
     let asked = client.ask(body).await.unwrap();
-    until(client, asked.id, &["delivered"]).await;
+    until(client, asked.id, &["settled"]).await;
     let content = client.result(asked.id).await.unwrap().content;
     let schema = openagents_registry::find(body.kind).unwrap();
     let read = schema.read(&body.inputs, &body.params, &[]).unwrap();
@@ -54,7 +54,7 @@ async fn bought(client: &Client, body: &AskBody) -> String {
 
 async fn refused(client: &Client, body: &AskBody) -> JobView {
     let asked = client.ask(body).await.unwrap();
-    until(client, asked.id, &["failed"]).await
+    until(client, asked.id, &["no-offer"]).await
 }
 
 fn now() -> u64 {

@@ -26,8 +26,8 @@ fn job(kind: u16, texts: &[&str], params: &[(&str, &str)]) -> AskBody {
 
 async fn bought(client: &Client, body: &AskBody) -> Value {
     let asked = client.ask(body).await.unwrap();
-    let job = until(client, asked.id, &["delivered", "failed"]).await;
-    assert_eq!(job.state, "delivered", "{job:#?}");
+    let job = until(client, asked.id, &["settled", "failed"]).await;
+    assert_eq!(job.state, "settled", "{job:#?}");
     let content = client.result(asked.id).await.unwrap().content;
     let schema = openagents_registry::find(body.kind).unwrap();
     let read = schema.read(&body.inputs, &body.params, &[]).unwrap();

@@ -63,10 +63,15 @@ pub(crate) fn makers(backends: &Table) -> HashMap<JobKind, Maker> {
     let maker = |kind: JobKind, all: &[Arc<dyn Backend>]| {
         let mut models: Vec<String> = all.iter().flat_map(|backend| backend.model_names(kind)).collect();
         let mut seen = HashSet::new();
-        models.retain(|model| seen.insert(model.clone()));
+        models.retain(|model| !is_path(model) && seen.insert(model.clone()));
         Maker { word: backend_word(kind).into(), models }
     };
     backends.iter().map(|(kind, all)| (*kind, maker(*kind, all))).collect()
+}
+
+/// Whether a server calls a model by where it lies, which strangers need not know.
+fn is_path(model: &str) -> bool {
+    model.starts_with(['/', '\\', '~']) || model.get(1..3) == Some(":\\")
 }
 
 /// One offer for each kind that a backend does, at the configured price.
@@ -123,5 +128,20 @@ pub(crate) fn backend_word(kind: JobKind) -> &'static str {
             6500..=6599 => "model server with a template",
             _ => "backend",
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_not_advertised_by_where_it_lies() {
+        assert!(
+            ["/home/ann/m.gguf", "~/m.gguf", r"C:\models\m.gguf", r"\\nas\m"]
+                .iter()
+                .all(|model| is_path(model))
+        );
+        assert!(!["qwen3:4b", "org/model", "m.gguf", "é"].iter().any(|model| is_path(model)));
     }
 }

@@ -143,6 +143,10 @@ impl Backend for Templates {
         self.chat.probe().await
     }
 
+    fn makes(&self, _: JobKind) -> Vec<String> {
+        vec!["application/json".into()]
+    }
+
     fn model_names(&self, _: JobKind) -> Vec<String> {
         self.chat.model_names()
     }

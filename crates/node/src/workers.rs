@@ -162,7 +162,7 @@ impl Inner {
             let makes = makes.join(", ");
             return Err(unfit(format!("this provider makes {makes}; ask for one of them or name no output")));
         }
-        if wants_json(request) {
+        if wants_json(request) && !makes.iter().any(|mime| mime == JSON) {
             return Err(unfit(
                 "this provider answers in plain text; ask for text/plain or name no output".into(),
             ));
@@ -317,13 +317,15 @@ fn content<'a>(request: &'a JobRequest, fetched: &'a [ResolvedInput]) -> Content
     Content { kind: request.kind, inputs: &request.inputs, params: &request.params, fetched }
 }
 
-/// Whether the answer would have to be JSON although its kind has a textual form: of both forms, every backend of
-/// today has the text.
+/// The MIME type of JSON.
+const JSON: &str = "application/json";
+
+/// Whether the answer would have to be JSON although its kind has a textual form: of both forms, a backend that does not
+/// say that it makes JSON has the text.
 fn wants_json(request: &JobRequest) -> bool {
-    let json = "application/json";
     let Ok(schema) = openagents_registry::find(request.kind) else { return false };
-    let has_text = schema.outputs.types.iter().any(|mime| mime != json);
-    has_text && schema.read_request(request).is_ok_and(|read| read.output() == Some(json))
+    let has_text = schema.outputs.types.iter().any(|mime| mime != JSON);
+    has_text && schema.read_request(request).is_ok_and(|read| read.output() == Some(JSON))
 }
 
 fn mimes(inputs: &[ResolvedInput]) -> Vec<&str> {

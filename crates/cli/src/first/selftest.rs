@@ -20,6 +20,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How long offers are collected: there is one.
 const WINDOW: u64 = 500;
 
+/// What a provider answers who is not paid enough.
+const BID_TOO_LOW: &str = "bid-too-low";
+
 /// How it came out.
 #[derive(Debug, Serialize)]
 struct Outcome {
@@ -74,8 +77,7 @@ async fn job(client: &Client, up: &Up, kind: JobKind) -> Result<(JobView, Option
     let start = Instant::now();
     loop {
         let job = client.job(asked.id).await.map_err(|error| error.to_string())?;
-        let refused = bid == 0 && !(job.refusals.is_empty() && job.quotes.is_empty());
-        if !job.open || (refused && job.provider.is_none()) {
+        if !job.open {
             let content = client.result(asked.id).await.ok().map(|result| result.content);
             return Ok((job, content));
         }
@@ -131,18 +133,17 @@ fn body(up: &Up, kind: JobKind, bid_msat: u64) -> AskBody {
     }
 }
 
-/// A delivered job was bought. Where money is real, a quote that was not taken proves as much: the request went out
-/// and the answer came back.
+/// A delivered job was bought. Where money is real and nothing was bid, the price that the node names proves as much:
+/// the request went out, and the answer came back.
 fn judged(job: &JobView, content: Option<String>) -> (&'static str, String) {
     if let Some(content) = content {
         return ("bought", one_line(&content, 160));
     }
-    let said = job.refusals.first().map(|refusal| refusal.message.clone());
-    if !job.quotes.is_empty() {
-        let price = job.quotes.first().map_or(0, |quote| quote.price_msat);
-        return ("quoted", Msat::new(price).to_string());
+    match job.refusals.first() {
+        Some(no) if no.code == BID_TOO_LOW => ("quoted", one_line(&no.message, 160)),
+        Some(no) => ("failed", no.message.clone()),
+        None => ("failed", job.explanation.clone()),
     }
-    ("failed", said.unwrap_or_else(|| job.explanation.clone()))
 }
 
 fn told(outcome: &Outcome, up: &Up) -> String {
@@ -162,14 +163,47 @@ fn told(outcome: &Outcome, up: &Up) -> String {
             )
         }
         "quoted" => format!(
-            "self-test: asked over {over}, this node quoted {} for a job of kind {}, in {took}; real money was not \
-             spent on it\n{online}",
-            outcome.text, outcome.kind
+            "self-test: a job of kind {} was asked over {over} with nothing bid, since money is real here; in {took} \
+             this node answered:\n  {}\n{online}",
+            outcome.kind, outcome.text
         ),
         _ => format!(
             "self-test: a job of kind {} over {over} was not done: {}\n  why, and how to mend it: openagents doctor",
             outcome.kind,
             one_line(&outcome.text, 200)
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+    use serde_json::json;
+
+    use super::*;
+
+    fn job(refusals: serde_json::Value) -> JobView {
+        let key = "11".repeat(32);
+        let refusals: Vec<serde_json::Value> = refusals
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|code| json!({ "provider": key, "code": code, "message": "why" }))
+            .collect();
+        serde_json::from_value(json!({
+            "id": key, "side": "bought", "kind": 5001, "state": "no-offer", "explanation": "nobody",
+            "open": false, "customer": key, "provider": null, "bid_msat": 0, "price_msat": null, "paid_msat": 0,
+            "fee_msat": 0, "in_flight_msat": 0, "payment_hash": null, "preimage": null, "result_sha256": null,
+            "result_event": null, "quotes": [], "refusals": refusals, "asked_at": 0, "changed_at": 0, "steps": [],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_price_that_is_named_proves_that_the_node_is_reached_and_another_refusal_does_not() {
+        assert_eq!(judged(&job(json!([])), Some("text".into())), ("bought", "text".into()));
+        assert_eq!(judged(&job(json!(["bid-too-low"])), None), ("quoted", "why".into()));
+        assert_eq!(judged(&job(json!(["policy"])), None), ("failed", "why".into()));
+        assert_eq!(judged(&job(json!([])), None), ("failed", "nobody".into()));
     }
 }

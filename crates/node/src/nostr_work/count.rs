@@ -124,6 +124,10 @@ impl Backend for Count {
         Health::Ready
     }
 
+    fn makes(&self, _: JobKind) -> Vec<String> {
+        ["application/json", "text/plain"].map(String::from).to_vec()
+    }
+
     fn check(&self, _: JobKind, params: &[Param], input_bytes: u64) -> Result<(), Rejection> {
         sized(input_bytes, 1)?;
         check_relays(&self.relays, params, "relay")?;

@@ -137,6 +137,10 @@ impl Backend for Search {
         Health::Ready
     }
 
+    fn makes(&self, _: JobKind) -> Vec<String> {
+        ["application/json", "text/plain"].map(String::from).to_vec()
+    }
+
     fn check(&self, _: JobKind, _: &[Param], input_bytes: u64) -> Result<(), Rejection> {
         sized(input_bytes, 1)
     }
