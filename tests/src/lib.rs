@@ -6,6 +6,7 @@
 )]
 
 mod chat;
+mod llama;
 mod program;
 mod script;
 mod slow;
@@ -23,6 +24,7 @@ use openagents_policy::Category;
 use openagents_types::{JobId, JobInput, JobKind, Param};
 
 pub use chat::{ChatServer, Judgement};
+pub use llama::Llama;
 pub use program::programs;
 pub use script::{Script, ScriptedModel, scripted_model};
 pub use slow::slow_model;

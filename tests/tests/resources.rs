@@ -22,7 +22,7 @@ async fn machine(client: &Client, state: &str) -> MachineView {
 /// Until another provider on the same relay sees so many kinds advertised.
 async fn advertised(client: &Client, some: bool) {
     let begun = Instant::now();
-    while client.ads().await.unwrap().is_empty() == some {
+    while client.market_ads().await.unwrap().is_empty() == some {
         assert!(begun.elapsed() < PATIENCE, "advertisements: {some} was expected");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -6,10 +6,10 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    AdView, AskBody, Asked, AuditQuery, AuditView, Cleared, DestinationBody, DestinationView, JobView,
-    LedgerView, Listing, NewsView, NodeView, PayBody, Problem, PublishedReceipt, ReceiptQuery, ReceiptView,
-    ReceiveBody, ReconcileView, ResultView, SeedsView, ShiftOrder, Side, TestWalletBody, TransactionView,
-    TransferView,
+    AdView, AdsReport, AdsView, AskBody, Asked, AuditQuery, AuditView, Cleared, DestinationBody,
+    DestinationView, JobView, LedgerView, Listing, NewsView, NodeView, PayBody, Problem, PublishedReceipt,
+    ReceiptQuery, ReceiptView, ReceiveBody, ReconcileView, ResultView, SeedsView, ShiftOrder, Side,
+    TestWalletBody, TransactionView, TransferView,
 };
 
 /// A node's API at one address.
@@ -114,8 +114,32 @@ impl Client {
     ///
     /// # Errors
     /// The node does not answer or refuses.
-    pub async fn ads(&self) -> Result<Vec<AdView>, ClientError> {
+    pub async fn market_ads(&self) -> Result<Vec<AdView>, ClientError> {
         self.read(self.request(Method::GET, "/api/v1/market/ads")).await
+    }
+
+    /// What would be published of this provider now.
+    ///
+    /// # Errors
+    /// The node does not answer, or sells nothing.
+    pub async fn ads(&self) -> Result<AdsView, ClientError> {
+        self.read(self.request(Method::GET, "/api/v1/ads")).await
+    }
+
+    /// Publishes it now, and says what the relays hold then.
+    ///
+    /// # Errors
+    /// The node does not answer, or sells nothing.
+    pub async fn publish_ads(&self) -> Result<AdsReport, ClientError> {
+        self.read(self.request(Method::POST, "/api/v1/ads/publish")).await
+    }
+
+    /// What viewers see of this provider on each relay.
+    ///
+    /// # Errors
+    /// The node does not answer, or sells nothing.
+    pub async fn verify_ads(&self) -> Result<AdsReport, ClientError> {
+        self.read(self.request(Method::GET, "/api/v1/ads/verify")).await
     }
 
     /// Jobs of both halves, newest first.

@@ -4,9 +4,11 @@
 //! All money is in millisatoshis (`_msat`), all times are milliseconds since the Unix epoch (`_at`).
 //! Fields are only ever added; [`SCHEMA_VERSION`] changes if one has to go.
 
+mod ads;
 mod client;
 mod view;
 
+pub use ads::{AdState, AdsReport, AdsView, FaultView, RelayAds};
 pub use client::{Client, ClientError};
 pub use view::{
     AdView, AskBody, Asked, AuditQuery, AuditView, Cleared, DestinationBody, DestinationView, DifferenceView,

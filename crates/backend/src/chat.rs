@@ -6,10 +6,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt;
+use openagents_types::JobKind;
 use serde_json::{Value, json};
 
 use crate::{
-    BackendError, BuildError, OpenAi, OpenAiSettings,
+    Backend, BackendError, BuildError, Health, OpenAi, OpenAiSettings,
     openai::{error_body, refusal},
 };
 
@@ -39,6 +40,21 @@ pub struct Question<'a> {
     pub schema: &'a Value,
 }
 
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// It.
+    pub text: String,
+    /// Who wrote it.
+    pub model: String,
+    /// Tokens read, as the server counts; 0 if it does not.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// Whether it ended because it had become too long.
+    pub is_cut: bool,
+}
+
 impl Chat {
     /// Asks `model` on a server; without a name the first model that the settings or the server list.
     ///
@@ -48,13 +64,47 @@ impl Chat {
         Ok(Self { server: OpenAi::new(server)?, model, no_schema: AtomicBool::new(false) })
     }
 
+    /// Whether the server could answer now.
+    pub async fn probe(&self) -> Health {
+        self.server.probe().await
+    }
+
+    /// The models that can be asked, the usual one first.
+    pub fn model_names(&self) -> Vec<String> {
+        self.server.models(JobKind::TEXT_GENERATION).into_iter().map(|model| model.name).collect()
+    }
+
     /// The whole answer, which may be anything. It waits as long as the server does.
     ///
     /// # Errors
     /// The server has no model, declines, breaks off or says too much.
     pub async fn answer(&self, question: Question<'_>) -> Result<String, BackendError> {
-        let model = match &self.model {
-            Some(model) => model.clone(),
+        Ok(self.said(question, MOST_TOKENS, None).await?.text)
+    }
+
+    /// An answer of at most `most_tokens` by `model`, or by the usual one, with what it took. One that was cut off is
+    /// none.
+    ///
+    /// # Errors
+    /// The server has no model, declines, breaks off or says too much.
+    pub async fn written(
+        &self,
+        question: Question<'_>,
+        most_tokens: u64,
+        model: Option<&str>,
+    ) -> Result<Written, BackendError> {
+        let written = self.said(question, most_tokens, model).await?;
+        if written.is_cut { Err(BackendError::Truncated) } else { Ok(written) }
+    }
+
+    async fn said(
+        &self,
+        question: Question<'_>,
+        most_tokens: u64,
+        model: Option<&str>,
+    ) -> Result<Written, BackendError> {
+        let model = match model.or(self.model.as_deref()) {
+            Some(model) => model.to_owned(),
             None => self.server.usual_model().await.ok_or(BackendError::NoModel)?,
         };
         let mut body = json!({
@@ -64,7 +114,7 @@ impl Chat {
                 { "role": "user", "content": question.user },
             ],
             "temperature": 0,
-            "max_tokens": MOST_TOKENS,
+            "max_tokens": most_tokens,
             "stream": false,
         });
         if self.no_schema.load(Ordering::Relaxed) {
@@ -84,7 +134,7 @@ impl Chat {
         }
     }
 
-    async fn send(&self, body: &Value) -> Result<String, BackendError> {
+    async fn send(&self, body: &Value) -> Result<Written, BackendError> {
         let response = self.server.chat(body).send().await.map_err(|_| BackendError::Died)?;
         if !response.status().is_success() {
             let status = response.status();
@@ -100,7 +150,14 @@ impl Chat {
         }
         let answer: Value =
             serde_json::from_slice(&bytes).map_err(|_| BackendError::Protocol("not JSON".into()))?;
-        let text = answer["choices"][0]["message"]["content"].as_str();
-        text.map(str::to_owned).ok_or(BackendError::Refused)
+        let text = answer["choices"][0]["message"]["content"].as_str().ok_or(BackendError::Refused)?;
+        let count = |name: &str| answer["usage"][name].as_u64().unwrap_or(0);
+        Ok(Written {
+            text: text.to_owned(),
+            model: body["model"].as_str().unwrap_or_default().to_owned(),
+            input_tokens: count("prompt_tokens"),
+            output_tokens: count("completion_tokens"),
+            is_cut: answer["choices"][0]["finish_reason"] == "length",
+        })
     }
 }

@@ -22,7 +22,7 @@ use openagents_types::{JobKind, Param, ResolvedInput, Usage};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use chat::{Chat, Question};
+pub use chat::{Chat, Question, Written};
 pub use command::{
     CommandFeed, CommandOutput, CommandSettings, CommandTool, Confine, LimitRule, ParamForm, ParamRule,
     PriceHint, RECIPES,

@@ -7,6 +7,7 @@ mod dates;
 mod demo;
 mod exit;
 mod failure;
+mod first;
 mod link;
 mod secret;
 mod show;

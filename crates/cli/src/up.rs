@@ -15,7 +15,15 @@ use openagents_relay::RelayUrl;
 use openagents_types::Network;
 use openagents_wallet::nwc::Connection;
 
-use crate::{args::Global, cmd::wallet::seed, exit::Exit, failure::Failure, link, show, stop::Stop};
+use crate::{
+    args::Global,
+    cmd::wallet::seed,
+    exit::Exit,
+    failure::Failure,
+    first::{self, Purse, selftest},
+    link, show,
+    stop::Stop,
+};
 
 /// How long relays may take to answer before it is said that none does.
 const ALONE: Duration = Duration::from_secs(6);
@@ -27,7 +35,9 @@ const ALONE: Duration = Duration::from_secs(6);
         openagents up --offline            a market of your own: relay, test money, provider\n  \
         openagents up --offline --free     the same, with every job free of charge\n  \
         openagents up --relay wss://relay.example.com",
-    after_help = "Ctrl-C or SIGTERM drains: no new jobs, running ones finish. The node listens on loopback only,\n\
+    after_help = "In a home without settings it looks for model servers on this machine, measures them, proposes what to\n\
+        sell and asks once; --yes takes the proposal. Then it buys one job from itself, never with real money.\n\
+        Ctrl-C or SIGTERM drains: no new jobs, running ones finish. The node listens on loopback only,\n\
         unless --listen says otherwise; whoever spends or changes something needs its token."
 )]
 pub(crate) struct UpArgs {
@@ -46,23 +56,30 @@ pub(crate) struct UpArgs {
     /// Use this relay instead of the configured ones; repeat for several
     #[arg(long, value_name = "URL", conflicts_with = "offline")]
     pub(crate) relay: Vec<String>,
-    /// Answer yes to every question, such as whether to listen beyond this machine
+    /// Answer yes to every question, such as whether to sell what a first start proposes, or to listen beyond this
+    /// machine
     #[arg(long)]
     pub(crate) yes: bool,
+    /// At a first start, look for model servers on these ports of this machine instead of the usual ones
+    #[arg(long, value_name = "PORT", value_delimiter = ',')]
+    pub(crate) look_at: Vec<u16>,
 }
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(global: &Global, args: &UpArgs) -> anyhow::Result<Exit> {
     let home = link::home(global)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let purse = purse(&home, args)?;
+    let is_first = runtime.block_on(first::prepare(global, args, &home, purse))?;
     let config = config(&home, args)?;
     let identity = Identities::new(&home).active()?;
     let wallet = wallet(&home, &config, args.offline)?;
     let role = if args.customer { Role::Customer } else { Role::Provider };
     let options = Options { home, config, identity, wallet, role, offline: args.offline };
-    tokio::runtime::Runtime::new()?.block_on(serve(global, args, options))
+    runtime.block_on(serve(global, args, options, is_first))
 }
 
-async fn serve(global: &Global, args: &UpArgs, options: Options) -> anyhow::Result<Exit> {
+async fn serve(global: &Global, args: &UpArgs, options: Options, is_first: bool) -> anyhow::Result<Exit> {
     // Heard from the first moment on, so that a stop during start is not lost.
     let stop = Stop::listen()?;
     let home = options.home.clone();
@@ -74,14 +91,37 @@ async fn serve(global: &Global, args: &UpArgs, options: Options) -> anyhow::Resu
     }
     seed::remind(&home);
     let client = node.client()?;
+    let up = node.up().clone();
     let run = node.run(stop.wait());
     tokio::pin!(run);
     tokio::select! {
         ended = &mut run => ended?,
-        () = warn_if_alone(&client) => run.await?,
+        said = say_how_it_is(global, &client, &up, is_first) => {
+            said?;
+            run.await?;
+        }
     }
     show::talk("stopped; running jobs were finished or handed back");
     Ok(Exit::Ok)
+}
+
+/// A first start ends in a self-test; any other says at least if nobody can be met.
+async fn say_how_it_is(global: &Global, client: &Client, up: &Up, is_first: bool) -> anyhow::Result<()> {
+    if is_first {
+        return selftest::run(global, client, up).await;
+    }
+    warn_if_alone(client).await;
+    Ok(())
+}
+
+/// What is known of money before the settings are read.
+fn purse(home: &Home, args: &UpArgs) -> anyhow::Result<Purse> {
+    if args.offline {
+        return Ok(Purse::Test);
+    }
+    let config = Config::load(home)?;
+    let is_connected = config.wallet.kind != WalletChosen::Nwc || link::wallet_file(home).exists();
+    Ok(if is_connected { Purse::Wallet } else { Purse::None })
 }
 
 fn config(home: &Home, args: &UpArgs) -> anyhow::Result<Config> {

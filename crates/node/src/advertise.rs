@@ -1,144 +1,72 @@
-//! Being found: one advertisement a kind (NIP-89), renewed every day and taken back at a clean stop,
-//! and a heartbeat that says the node is alive now.
+//! Being found: one advertisement a kind (NIP-89), renewed every day and taken back at a clean stop, a heartbeat that
+//! says the node is alive now, and what viewers look up beside them.
+//!
+//! [`Stand`] knows what is said; [`survey`] what the relays hold of it.
 
-use std::{sync::Arc, time::Duration};
+mod stand;
+pub(crate) mod survey;
 
-use openagents_engine::{ModelOffer, Offer, ProviderConfig, Shift};
-use openagents_protocol::{ad, heartbeat};
-use tokio::{sync::watch, time::interval};
+use std::time::Duration;
+
+use openagents_engine::Shift;
+use openagents_protocol::heartbeat;
+use tokio::{
+    sync::watch,
+    time::{Instant, interval, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock, config::Config, driver::DriverHandle, identity::Identity, offers, relays::Relays};
+pub(crate) use stand::{Goods, Stand};
 
 /// Advertisements older than some weeks are hidden by viewers; a day leaves room for failures.
 const RENEW_EVERY: Duration = Duration::from_secs(24 * 3_600);
 
-/// See the module.
+/// How long to wait before relays that did not answer are asked again what they hold.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// Says it while the provider works, and takes it back when it does not. Owned by the node's tasks.
 pub(crate) struct Advertiser {
-    name: String,
-    about: String,
-    relays_tag: Vec<String>,
-    identity: Arc<Identity>,
-    provider: ProviderConfig,
-    relays: Relays,
-    driver: DriverHandle,
+    stand: Stand,
     shift: watch::Receiver<Shift>,
 }
 
 impl Advertiser {
-    pub(crate) fn new(
-        config: &Config,
-        identity: Arc<Identity>,
-        provider: ProviderConfig,
-        relays: Relays,
-        driver: DriverHandle,
-        shift: watch::Receiver<Shift>,
-    ) -> Self {
-        Self {
-            name: config.provider.name.clone(),
-            about: config.provider.about.clone(),
-            relays_tag: relays.states().keys().map(ToString::to_string).collect(),
-            identity,
-            provider,
-            relays,
-            driver,
-            shift,
-        }
+    pub(crate) const fn new(stand: Stand, shift: watch::Receiver<Shift>) -> Self {
+        Self { stand, shift }
     }
 
-    /// Advertises while the provider works, and takes the advertisements back when it does not.
+    /// Runs until the node stops, which closes the stand before.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         if !self.is_open() {
             // It may have died before it took them back.
-            self.take_back();
+            self.stand.take_back();
         }
         let mut renew = interval(RENEW_EVERY);
         let mut beat = interval(heartbeat::HEARTBEAT_EVERY.duration());
+        let mut look = Instant::now();
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 Ok(()) = self.shift.changed() => {
                     if self.is_open() {
-                        self.advertise();
-                        self.beat();
+                        self.stand.advertise();
+                        self.stand.beat();
                     } else {
-                        self.take_back();
+                        self.stand.take_back();
                     }
                 }
-                _ = renew.tick() => if self.is_open() { self.advertise() },
-                _ = beat.tick() => if self.is_open() { self.beat() },
+                _ = renew.tick() => if self.is_open() { self.stand.advertise() },
+                _ = beat.tick() => if self.is_open() { self.stand.beat() },
+                () = sleep_until(look) => {
+                    let Some(answered) = stop.run_until_cancelled(self.stand.tidy()).await else { break };
+                    look = Instant::now() + if answered { RENEW_EVERY } else { ASK_AGAIN };
+                }
             }
-        }
-        if self.is_open() {
-            self.take_back();
         }
     }
 
     fn is_open(&self) -> bool {
-        *self.shift.borrow() == Shift::Open
+        *self.shift.borrow() == Shift::Open && !self.stand.is_closed()
     }
-
-    fn advertise(&self) {
-        for offer in &self.provider.offers {
-            let ad = ad::Ad {
-                kind: offer.kind,
-                name: self.name.clone(),
-                about: format!("{} ({})", self.about, offers::backend_word(offer.kind)),
-                base: offer.price.base,
-                per_kib: offer.price.per_kib,
-                per_1000_output: offer.price.per_1000_output,
-                per_second: offer.price.per_second,
-                models: offer.models.iter().map(model).collect(),
-                max_input_bytes: offer.max_input_bytes,
-                timeout: self.provider.job_timeout,
-                params: params(offer),
-                relays: self.relays_tag.clone(),
-            };
-            match ad::encode(&ad, self.identity.keys(), clock::now()) {
-                Ok(event) => self.relays.publish(event),
-                Err(error) => tracing::error!(%error, "an advertisement cannot be written"),
-            }
-        }
-    }
-
-    fn beat(&self) {
-        use std::sync::atomic::Ordering::Relaxed;
-        let (queued, running) =
-            (self.driver.gauges.queued.load(Relaxed), self.driver.gauges.running.load(Relaxed));
-        for offer in &self.provider.offers {
-            let beat = heartbeat::Heartbeat {
-                kind: offer.kind,
-                queued,
-                free_slots: self.provider.slots.saturating_sub(running),
-                eta: offer.eta,
-            };
-            self.relays.publish(heartbeat::encode(&beat, self.identity.keys(), clock::now()));
-        }
-    }
-
-    fn take_back(&self) {
-        let kinds: Vec<_> = self.provider.offers.iter().map(|offer| offer.kind).collect();
-        self.relays.publish(ad::encode_deletion(&kinds, self.identity.keys(), clock::now()));
-    }
-}
-
-fn model(model: &ModelOffer) -> ad::ModelAd {
-    ad::ModelAd {
-        name: model.name.clone(),
-        base: model.price.base,
-        per_kib: model.price.per_kib,
-        per_1000_output: model.price.per_1000_output,
-    }
-}
-
-/// The parameters of a kind, as NIP-90 providers list them; the values of `model` are the models there are.
-fn params(offer: &Offer) -> serde_json::Value {
-    let schema = openagents_registry::find(offer.kind);
-    let mut params = schema.map_or_else(|_| serde_json::json!({}), |schema| schema.nip90_params());
-    let models: Vec<&str> = offer.models.iter().map(|model| model.name.as_str()).collect();
-    if let Some(param) = params.get_mut("model") {
-        param["values"] = models.into();
-    }
-    params
 }

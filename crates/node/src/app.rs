@@ -18,8 +18,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use openagents_api::{
-    AdView, AskBody, Asked, DestinationBody, DestinationView, NodeView, PayBody, Problem, ReceiveBody,
-    ReconcileView, SeedView, ShiftOrder, Side, TestWalletBody, TransactionView, TransferView,
+    AdView, AdsReport, AdsView, AskBody, Asked, DestinationBody, DestinationView, NodeView, PayBody, Problem,
+    ReceiveBody, ReconcileView, SeedView, ShiftOrder, Side, TestWalletBody, TransactionView, TransferView,
 };
 use openagents_types::{EventId, JobId, ProviderKey};
 
@@ -65,6 +65,10 @@ pub(crate) trait Desk: Send + Sync {
     async fn cancel(&self, id: JobId) -> Result<(), Problem>;
     /// Tells the provider to work, to pause or to stop.
     async fn shift(&self, order: ShiftOrder) -> Result<NodeView, Problem>;
+    /// What would be published of this provider now.
+    async fn ads(&self) -> Result<AdsView, Problem>;
+    /// What viewers see of this provider, after it was published anew if that is wanted.
+    async fn ads_report(&self, publish: bool) -> Result<AdsReport, Problem>;
     /// Asks the wallet about every payment whose end is not known, and compares it with the books.
     async fn reconcile(&self) -> Result<ReconcileView, Problem>;
     /// Forgets all checks by the policy; gives their number.

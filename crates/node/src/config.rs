@@ -19,7 +19,7 @@ use std::{
 
 use openagents_backend::CommandSettings;
 use openagents_policy::{Mode, PolicyConfig};
-use openagents_types::{Millis, Msat, ReceiptRule};
+use openagents_types::{JobKind, Millis, Msat, ReceiptRule};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -109,6 +109,11 @@ pub struct Provider {
     pub name: String,
     /// What advertisements say about it.
     pub about: String,
+    /// The address of a picture in advertisements; empty for none.
+    pub picture: String,
+    /// Whether a profile and a relay list are published for the key. One of another program's making is never
+    /// overwritten.
+    pub profile: bool,
     /// Whether everything is free.
     pub free: bool,
     /// The price of any job.
@@ -160,6 +165,8 @@ impl Default for Provider {
         Self {
             name: "OpenAgents provider".into(),
             about: "Sells compute for bitcoin".into(),
+            picture: String::new(),
+            profile: true,
             free: false,
             base_msat: 1_000,
             per_kib_msat: 10,
@@ -278,11 +285,23 @@ impl Customer {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Backends {
+    /// Work on Nostr itself that the node does without a model: any of 5302 and 5303 (search of content and people on
+    /// our relays), 5400 (count of events there), 5905 (publishing signed events later), 5970 (proof of work).
+    pub nostr: Vec<JobKind>,
+    /// Kinds of this market that chat servers do by templates: any of 6500 (code), 6501 (review), 6502 (refactoring),
+    /// 6506 (explanation), 6507 (tests), 6508 (classification), 6509 (extraction).
+    pub templates: Vec<JobKind>,
     /// OpenAI-compatible servers: `[[backend.openai]]` with `url`, `models` and perhaps `key_file`.
     pub openai: Vec<OpenAiServer>,
     /// The operator's own tools: `[[backend.command]]` with `recipe`, or with `program`, `args` and `kinds`.
     pub command: Vec<CommandSettings>,
 }
+
+/// The kinds that [`Backends::templates`] may name.
+pub const TEMPLATE_KINDS: [u16; 7] = [6500, 6501, 6502, 6506, 6507, 6508, 6509];
+
+/// The kinds that [`Backends::nostr`] may name.
+pub const NOSTR_KINDS: [u16; 5] = [5302, 5303, 5400, 5905, 5970];
 
 impl Backends {
     /// As the backends take them.
@@ -522,6 +541,16 @@ impl Config {
             0 => Err(ConfigError::Unusable { key, value, rule: "it must be at least 1" }),
             _ => Ok(()),
         };
+        if let Some(kind) = self.backend.nostr.iter().find(|kind| !NOSTR_KINDS.contains(&kind.get())) {
+            let value = u64::from(kind.get());
+            let rule = "it may name 5302, 5303, 5400, 5905 and 5970";
+            return Err(ConfigError::Unusable { key: "backend.nostr", value, rule });
+        }
+        if let Some(kind) = self.backend.templates.iter().find(|kind| !TEMPLATE_KINDS.contains(&kind.get())) {
+            let value = u64::from(kind.get());
+            let rule = "it may name 6500, 6501, 6502, 6506, 6507, 6508 and 6509";
+            return Err(ConfigError::Unusable { key: "backend.templates", value, rule });
+        }
         self.judge()?;
         self.media.check()?;
         self.resources.check()?;

@@ -8,16 +8,18 @@ use std::{
 
 use async_trait::async_trait;
 use openagents_api::{
-    AdView, AskBody, Asked, DestinationBody, DestinationView, MachineView, ModelView, NodeView, OfferView,
-    PayBody, Problem, ProviderView, ReceiveBody, ReconcileView, RelayView, SCHEMA_VERSION, SeedView,
-    ShiftOrder, Side, TestWalletBody, TransactionView, TransferView, WalletView,
+    AdView, AdsReport, AdsView, AskBody, Asked, DestinationBody, DestinationView, MachineView, ModelView,
+    NodeView, OfferView, PayBody, Problem, ProviderView, ReceiveBody, ReconcileView, RelayView,
+    SCHEMA_VERSION, SeedView, ShiftOrder, Side, TestWalletBody, TransactionView, TransferView, WalletView,
 };
 use openagents_engine::{AskOptions, Input, ModelOffer, ProviderConfig, Shift, resources::Verdict};
+use openagents_protocol::Verified;
 use openagents_types::{EventId, JobId, JobSpec, Millis, Msat, Network, ProviderKey, Timestamp};
 use openagents_wallet::{HistoryFilter, Wallet, WalletError, testnet::Opening};
 
 use crate::{
     acceptable::{Content, Gate, Objection},
+    advertise::{Stand, survey},
     app::{Desk, Facts},
     clock,
     config::Config,
@@ -45,6 +47,10 @@ const LIGHTNING: [&str; 6] =
 /// What an ecash wallet may be asked for from outside.
 const ECASH: [&str; 5] = ["list_mints", "send_token", "receive_token", "list_tokens", "reclaim_token"];
 
+/// How often it is looked whether relays have what was published, and how long between.
+const ADS_LOOKS: u32 = 5;
+const ADS_LOOK: Duration = Duration::from_millis(300);
+
 /// How long a page waits for the wallet.
 const WALLET_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -63,6 +69,7 @@ pub(crate) struct Counter {
     pub(crate) relays: Relays,
     pub(crate) till: Till,
     pub(crate) provider: Option<ProviderConfig>,
+    pub(crate) stand: Option<Stand>,
     pub(crate) foreman: Foreman,
     pub(crate) labels: Labels,
     pub(crate) machine: tokio::sync::watch::Receiver<Seen>,
@@ -145,14 +152,52 @@ impl Desk for Counter {
         Ok(())
     }
 
+    async fn ads(&self) -> Result<AdsView, Problem> {
+        let stand = self.stand.as_ref().ok_or_else(no_provider)?;
+        let unsigned = |event: &Verified| {
+            let mut event: serde_json::Value = serde_json::from_str(event.json()).unwrap_or_default();
+            event.as_object_mut().map(|event| event.remove("sig"));
+            event
+        };
+        let ads = stand.ads().into_iter().map(|(_, event)| event);
+        Ok(AdsView {
+            schema_version: SCHEMA_VERSION,
+            relays: stand.relays().iter().map(ToString::to_string).collect(),
+            events: ads.chain(stand.beats()).map(|event| unsigned(&event)).collect(),
+        })
+    }
+
+    async fn ads_report(&self, publish: bool) -> Result<AdsReport, Problem> {
+        let stand = self.stand.as_ref().ok_or_else(no_provider)?;
+        if !publish {
+            return Ok(survey::report(stand).await);
+        }
+        if self.foreman.shift() != Shift::Open {
+            return Err(Problem {
+                code: "shift".into(),
+                message: "Nothing was published: the provider is paused or stopped.".into(),
+                money: "No money moved.".into(),
+                next: "Let it take jobs again: `openagents provider resume`.".into(),
+            });
+        }
+        stand.advertise();
+        stand.beat();
+        stand.tidy().await;
+        let mut report = survey::report(stand).await;
+        for _ in 0..ADS_LOOKS {
+            if report.visible {
+                break;
+            }
+            // Relays take a moment to write.
+            tokio::time::sleep(ADS_LOOK).await;
+            report = survey::report(stand).await;
+        }
+        Ok(report)
+    }
+
     async fn shift(&self, order: ShiftOrder) -> Result<NodeView, Problem> {
         if self.provider.is_none() {
-            return Err(Problem {
-                code: "no-provider".into(),
-                message: "This node sells nothing, so there is nothing to pause or stop.".into(),
-                money: "No money moved.".into(),
-                next: "Start it without --customer to sell.".into(),
-            });
+            return Err(no_provider());
         }
         let shift = match order {
             ShiftOrder::Resume => Shift::Open,
@@ -430,6 +475,15 @@ pub(crate) fn unpublished(refused: &PublishRefused) -> Problem {
         message: refused.to_string(),
         money: "No money moved.".into(),
         next: next.into(),
+    }
+}
+
+fn no_provider() -> Problem {
+    Problem {
+        code: "no-provider".into(),
+        message: "This node sells nothing, so there is nothing to advertise, to pause or to stop.".into(),
+        money: "No money moved.".into(),
+        next: "Start it without --customer to sell.".into(),
     }
 }
 

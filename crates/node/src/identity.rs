@@ -41,6 +41,7 @@ pub struct Identity {
     keys: Keys,
     name: String,
     created_at: u64,
+    imported: bool,
 }
 
 impl fmt::Debug for Identity {
@@ -58,6 +59,9 @@ pub struct IdentityFile {
     pub npub: String,
     /// When it was made or imported, in seconds since the epoch.
     pub created_at: u64,
+    /// Whether it came from elsewhere.
+    #[serde(default)]
+    pub imported: bool,
     /// The secret key, encrypted (NIP-49).
     ncryptsec: String,
 }
@@ -114,7 +118,7 @@ impl IdentityFile {
         let ncryptsec =
             sealed.ok().and_then(|sealed| sealed.to_bech32().ok()).ok_or(IdentityError::Locked)?;
         let (name, npub) = (name.to_owned(), npub(&keys.public_key()));
-        Ok(Self { name, npub, created_at: crate::clock::now().secs(), ncryptsec })
+        Ok(Self { name, npub, created_at: crate::clock::now().secs(), imported: false, ncryptsec })
     }
 
     fn sealed(&self) -> Result<EncryptedSecretKey, IdentityError> {
@@ -225,7 +229,7 @@ impl<'a> Identities<'a> {
     /// # Errors
     /// It cannot be written.
     pub fn create(&self, name: &str) -> Result<Identity, IdentityError> {
-        self.keep(Keys::generate(), name)
+        self.keep(Keys::generate(), name, false)
     }
 
     /// Takes a secret key from elsewhere: `nsec1…` or hexadecimal.
@@ -234,10 +238,10 @@ impl<'a> Identities<'a> {
     /// It is not one, or is here already.
     pub fn import(&self, secret: &str, name: &str) -> Result<Identity, IdentityError> {
         let secret = SecretKey::parse(secret.trim()).map_err(|_| IdentityError::NotASecret)?;
-        self.keep(Keys::new(secret), name)
+        self.keep(Keys::new(secret), name, true)
     }
 
-    fn keep(&self, keys: Keys, name: &str) -> Result<Identity, IdentityError> {
+    fn keep(&self, keys: Keys, name: &str, imported: bool) -> Result<Identity, IdentityError> {
         let npub = npub(&keys.public_key());
         // One sealed while another command changes what seals would be sealed with what is going away.
         let _alone = self.alone()?;
@@ -248,11 +252,12 @@ impl<'a> Identities<'a> {
             Some(passphrase) => IdentityFile::new(&keys, name, Seal::Passphrase, &passphrase)?,
             None => IdentityFile::new(&keys, name, Seal::Device, self.device_secret()?.expose())?,
         };
+        let file = IdentityFile { imported, ..file };
         self.write(&file)?;
         if self.active_npub().is_none() {
             self.select(&npub)?;
         }
-        Ok(Identity { keys, name: file.name, created_at: file.created_at })
+        Ok(Identity { keys, name: file.name, created_at: file.created_at, imported })
     }
 
     /// Waits until no other command writes identities or money seeds; nobody else does until the file is dropped.
@@ -365,7 +370,8 @@ impl<'a> Identities<'a> {
             }
             Seal::Passphrase => file.open(&self.passphrase()?.ok_or(IdentityError::NoPassphrase)?)?,
         };
-        Ok(Identity { keys, name: file.name.clone(), created_at: file.created_at })
+        let IdentityFile { created_at, imported, .. } = *file;
+        Ok(Identity { keys, name: file.name.clone(), created_at, imported })
     }
 
     /// What unlocks an identity. Asks no keyring.
@@ -423,7 +429,7 @@ impl<'a> Identities<'a> {
             if file.seal()? != seal {
                 let fresh = IdentityFile::new(keys, &file.name, seal, secret)?;
                 fresh.open(secret)?;
-                self.write(&IdentityFile { created_at: file.created_at, ..fresh })?;
+                self.write(&IdentityFile { created_at: file.created_at, imported: file.imported, ..fresh })?;
                 failpoint::hit("identity-resealed");
             }
         }
@@ -488,6 +494,11 @@ impl Identity {
     /// What its owner calls it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it came from elsewhere, so that other programs may have said things for it.
+    pub const fn is_imported(&self) -> bool {
+        self.imported
     }
 
     /// When it was made or imported, in seconds since the epoch.

@@ -17,6 +17,7 @@ mod clock;
 pub mod config;
 mod decline;
 mod desk;
+pub mod detect;
 pub mod device;
 mod documents;
 pub mod driver;
@@ -43,11 +44,13 @@ pub mod spark;
 pub mod speeds;
 pub mod store;
 pub mod suggest;
+mod templates;
 pub mod till;
 mod wallets;
 pub mod workers;
 
 mod node;
+mod nostr_work;
 mod offers;
 mod reconcile;
 

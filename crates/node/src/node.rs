@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     acceptable::Gate,
-    advertise,
+    advertise::{Advertiser, Goods, Stand},
     app::{self, App},
     audit::AuditLog,
     bus::Bus,
@@ -28,7 +28,7 @@ use crate::{
     identity::Identity,
     judge::Judge,
     media::Media,
-    offers,
+    nostr_work, offers,
     relays::Relays,
     resolve::{Events, Resolver},
     resources::Watcher,
@@ -38,6 +38,7 @@ use crate::{
     shift::{Foreman, ShiftFile},
     speeds::SpeedBook,
     store::{Reader, Store, StoreError},
+    templates,
     till::Till,
     wallets::{self, Testnet, WalletsError},
     workers::Workers,
@@ -48,6 +49,9 @@ const DRAIN: Duration = Duration::from_secs(25);
 
 /// How long a drained node stays for what it said last to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long relays may take to be told that nothing is sold here any more.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How much the embedded relay keeps, in bytes: a market's last minutes, in little memory.
 const RELAY_BYTES: usize = 16 << 20;
@@ -159,6 +163,9 @@ pub struct Node {
     wishes: watch::Receiver<bool>,
     testnet: Option<Testnet>,
     token: Arc<str>,
+    relays: Relays,
+    /// What is said of the provider, and taken back at the end.
+    stand: Option<Stand>,
     _lock: Lock,
 }
 
@@ -187,6 +194,8 @@ impl Node {
             wishes: started.wishes,
             testnet: started.testnet,
             token: started.token,
+            relays: started.relays,
+            stand: started.stand,
             _lock: lock,
         })
     }
@@ -233,7 +242,11 @@ impl Node {
     /// The disk refused.
     pub async fn shutdown(self) -> Result<(), StoreError> {
         self.driver.tell(Command::Drain).await;
+        if let Some(stand) = &self.stand {
+            stand.close();
+        }
         let _ = tokio::time::timeout(DRAIN, self.idle()).await;
+        self.relays.written(FAREWELL).await;
         self.driver.tell(Command::Stop).await;
         let thread = self.thread;
         let ended = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -299,6 +312,8 @@ struct Started {
     wishes: watch::Receiver<bool>,
     testnet: Option<Testnet>,
     token: Arc<str>,
+    relays: Relays,
+    stand: Option<Stand>,
 }
 
 impl Builder {
@@ -318,8 +333,7 @@ impl Builder {
         let (wallet, network) = self.wallet(budget.clone(), testnet.as_ref()).await?;
         let reader = Arc::new(Reader::open(&database)?);
         let selling = self.options.role == Role::Provider;
-        let backends =
-            if selling { offers::backends(&self.options.config).await? } else { offers::Table::new() };
+        let backends = if selling { self.backends(&relays).await? } else { offers::Table::new() };
         let escrow = wallets::holds(wallet.as_ref()).await;
         let mut engine = self.engine_config(&backends, network, escrow);
         let mut watcher = self.watcher();
@@ -336,6 +350,7 @@ impl Builder {
         let labels = offers::labels(&backends);
         let speeds = SpeedBook::open(&self.options.home);
         self.tasks.spawn(speeds.clone().keep_up(self.tasks.stop_token()));
+        let makers = offers::makers(&backends);
         let routes = Router::new(backends, &self.options.config, speeds);
         let workers = Workers::new(routes, media.clone(), resolver, gate.clone(), self.tasks.clone());
         let till = Till::new(wallet, network, self.tasks.clone());
@@ -369,11 +384,16 @@ impl Builder {
         let (foreman, wishes) = Foreman::new(ShiftFile::of(&self.options.home), handle.clone(), host_paused);
         let token = self.token()?;
         let up = self.up(embedded.as_ref(), provider.as_ref(), till.wallet().map(|_| network));
+        let stand = provider.clone().map(|provider| {
+            let goods = Goods { identity: identity.clone(), provider, makers };
+            Stand::new(&self.options.config, goods, relays.clone(), handle.clone())
+        });
         let counter = Counter {
+            stand: stand.clone(),
             up: up.clone(),
             home: self.options.home.clone(),
             started_at: clock::now(),
-            identity: identity.clone(),
+            identity,
             config: self.options.config.clone(),
             gate,
             network,
@@ -382,27 +402,33 @@ impl Builder {
             reader: reader.clone(),
             relays: relays.clone(),
             till,
-            provider: provider.clone(),
+            provider,
             foreman: foreman.clone(),
             machine: watcher.listen(),
             labels,
             testnet: testnet.clone(),
         };
-        if let Some(provider) = provider {
-            let ads = advertise::Advertiser::new(
-                &self.options.config,
-                identity,
-                provider,
-                relays,
-                handle.clone(),
-                foreman.listen(),
-            );
+        if let Some(stand) = stand.clone() {
+            let ads = Advertiser::new(stand, foreman.listen());
             self.tasks.spawn(ads.run(self.tasks.stop_token()));
             self.tasks.spawn(watcher.run(handle.clone(), foreman, self.tasks.stop_token()));
         }
         let router = self.router(counter, reader, bus, media, token.clone(), embedded);
         self.tasks.spawn(server::serve(listener, router, self.tasks.clone()));
-        Ok(Started { up, tasks: self.tasks, driver: handle, thread, wishes, testnet, token })
+        Ok(Started { up, tasks: self.tasks, driver: handle, thread, wishes, testnet, token, relays, stand })
+    }
+
+    /// What does the work.
+    async fn backends(&self, relays: &Relays) -> Result<offers::Table, NodeError> {
+        let config = &self.options.config;
+        let (mut own, schedule) = nostr_work::backends(&config.backend.nostr, &self.options.home, relays);
+        // What was sold by an earlier run is published, whether or not it is still sold.
+        self.tasks.spawn_until_stop(schedule.run());
+        let servers = config.backend.settings().openai;
+        let built =
+            templates::backends(&servers, &config.backend.templates).map_err(offers::OffersError::from)?;
+        own.extend(built);
+        Ok(offers::backends(config, own).await?)
     }
 
     /// What looks at this machine.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use openagents_backend::{Backend, BuildError, PriceHint};
+use openagents_backend::{Backend, BuildError, PriceHint, Rejection};
 use openagents_engine::{ModelOffer, Offer, bidding::PriceRule};
 use openagents_types::{JobKind, Millis};
 
@@ -42,11 +42,13 @@ pub(crate) struct Seat {
 /// The backends for each kind, in the order of the settings.
 pub(crate) type Table = HashMap<JobKind, Vec<Seat>>;
 
-/// The backends for each kind. A model server that does not answer, or a tool that is missing, sells nothing.
-pub(crate) async fn backends(config: &Config) -> Result<Table, OffersError> {
+/// The backends for each kind, with those of the node's `own`. A model server that does not answer, or a tool that is
+/// missing, sells nothing.
+pub(crate) async fn backends(config: &Config, own: Vec<Arc<dyn Backend>>) -> Result<Table, OffersError> {
     let mut table = Table::new();
     let built = openagents_backend::build_all(&config.backend.settings()).into_iter();
-    let built = built.collect::<Result<Vec<_>, _>>().map_err(OffersError::from)?;
+    let mut built = built.collect::<Result<Vec<_>, _>>().map_err(OffersError::from)?;
+    built.extend(own);
     let built = seats(built, config);
     // At once, because a scanner takes its time to load what it knows.
     let healths = futures::future::join_all(built.iter().map(|seat| seat.backend.probe())).await;
@@ -93,20 +95,45 @@ pub(crate) fn labels(backends: &Table) -> Labels {
     backends.iter().map(|(kind, seats)| (*kind, names(seats))).collect()
 }
 
+/// What does the work of each kind, for advertisements.
+pub(crate) fn makers(backends: &Table) -> HashMap<JobKind, String> {
+    backends.keys().map(|kind| (*kind, backend_word(*kind).into())).collect()
+}
+
+/// Whether a server calls a model by where it lies, which strangers need not know.
+fn is_path(model: &str) -> bool {
+    model.starts_with(['/', '\\', '~']) || model.get(1..3) == Some(":\\")
+}
+
 /// One offer for each kind that a backend does, at the configured price.
 pub(crate) fn offers(config: &Config, backends: &Table) -> Vec<Offer> {
     let mut kinds: Vec<JobKind> = backends.keys().copied().collect();
     kinds.sort_unstable();
-    let models = |kind| backends.get(&kind).map_or_else(Vec::new, |all| models(all, kind));
-    let proposed = |kind| backends.get(&kind).and_then(|all| all.first()?.backend.price(kind));
-    kinds.into_iter().map(|kind| offer(config, kind, proposed(kind), &models(kind))).collect()
+    let seats = |kind| backends.get(&kind).map_or(&[][..], Vec::as_slice);
+    let proposed = |kind| seats(kind).first()?.backend.price(kind);
+    let with_limit = |kind| {
+        let mut offer = offer(config, kind, proposed(kind), &models(seats(kind), kind));
+        offer.max_input_bytes = offer.max_input_bytes.min(largest(kind, seats(kind)));
+        offer
+    };
+    kinds.into_iter().map(with_limit).collect()
+}
+
+/// The largest input that any of these backends takes.
+fn largest(kind: JobKind, seats: &[Seat]) -> u64 {
+    let most = |seat: &Seat| match seat.backend.check(kind, &[], u64::MAX) {
+        Err(Rejection::TooLarge { most, .. }) => most,
+        // It has another objection to a job without parameters, or none.
+        _ => u64::MAX,
+    };
+    seats.iter().map(most).max().unwrap_or(u64::MAX)
 }
 
 /// The names of all models for a kind, each once.
 fn models(seats: &[Seat], kind: JobKind) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for model in seats.iter().flat_map(|seat| seat.backend.models(kind)) {
-        if !names.contains(&model.name) {
+        if !is_path(&model.name) && !names.contains(&model.name) {
             names.push(model.name);
         }
     }
@@ -140,6 +167,28 @@ pub(crate) fn backend_word(kind: JobKind) -> &'static str {
             "the operator's tool"
         }
         JobKind::CONTENT_MODERATION => "rules of the policy",
-        _ => "backend",
+        _ => match kind.get() {
+            5302 | 5303 => "search of the provider's relays",
+            5400 => "count on the provider's relays",
+            5905 => "scheduled publishing",
+            5970 => "proof of work",
+            6500..=6599 => "model server with a template",
+            _ => "backend",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_not_advertised_by_where_it_lies() {
+        assert!(
+            ["/home/ann/m.gguf", "~/m.gguf", r"C:\models\m.gguf", r"\\nas\m"]
+                .iter()
+                .all(|model| is_path(model))
+        );
+        assert!(!["qwen3:4b", "org/model", "m.gguf", "é"].iter().any(|model| is_path(model)));
     }
 }

@@ -74,6 +74,22 @@ impl Relays {
         }
     }
 
+    /// Waits until all that was said is written to the relays that are connected, for at most `patience`.
+    pub async fn written(&self, patience: Duration) {
+        let waits = || {
+            let states = self.states();
+            let connected = |url: &RelayUrl| states.get(url).is_some_and(|state| state.connected);
+            self.0.handles.iter().any(|handle| connected(handle.url()) && !handle.is_written())
+        };
+        let written = async {
+            while waits() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        // Whoever is slow hears of it by the expiry of what was said.
+        let _ = tokio::time::timeout(patience, written).await;
+    }
+
     /// Sends an answer to every relay of ours and to those that its customer named.
     pub fn answer(&self, event: Verified, named: &[String]) {
         if let Some(guests) = &self.0.guests {

@@ -160,7 +160,7 @@ impl SpeedBook {
 pub async fn measure(config: &Config, book: &SpeedBook) -> Result<(), OffersError> {
     const PROMPT: &str = "Write a short text about a river, from its spring to the sea.";
     let kind = JobKind::TEXT_GENERATION;
-    let table = offers::backends(config).await?;
+    let table = offers::backends(config, Vec::new()).await?;
     for seat in table.get(&kind).into_iter().flatten() {
         for model in seat.backend.models(kind) {
             let track = Track { backend: seat.label.to_string(), kind, model: Some(model.name.clone()) };

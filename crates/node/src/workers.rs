@@ -172,7 +172,9 @@ impl Inner {
     /// Something a backend can do? And how it reads the inputs.
     fn fit(&self, request: &JobRequest, mimes: &[&str], bytes: u64) -> Result<(InputSize, Reads), Why> {
         let routes = self.routes(request, mimes, bytes)?;
-        if wants_json(request) {
+        let makes_json =
+            |route: &Route| route.seat.backend.makes(request.kind).iter().any(|mime| mime == JSON);
+        if wants_json(request) && !routes.iter().any(makes_json) {
             return Err(unfit(
                 "this provider answers in plain text; ask for text/plain or name no output".into(),
             ));
@@ -378,13 +380,15 @@ fn content<'a>(request: &'a JobRequest, fetched: &'a [ResolvedInput]) -> Content
     Content { kind: request.kind, inputs: &request.inputs, params: &request.params, fetched }
 }
 
-/// Whether the answer would have to be JSON although its kind has a textual form: of both forms, every backend of
-/// today has the text.
+/// The MIME type of JSON.
+const JSON: &str = "application/json";
+
+/// Whether the answer would have to be JSON although its kind has a textual form: of both forms, a backend that does not
+/// say that it makes JSON has the text.
 fn wants_json(request: &JobRequest) -> bool {
-    let json = "application/json";
     let Ok(schema) = openagents_registry::find(request.kind) else { return false };
-    let has_text = schema.outputs.types.iter().any(|mime| mime != json);
-    has_text && schema.read_request(request).is_ok_and(|read| read.output() == Some(json))
+    let has_text = schema.outputs.types.iter().any(|mime| mime != JSON);
+    has_text && schema.read_request(request).is_ok_and(|read| read.output() == Some(JSON))
 }
 
 fn mimes(inputs: &[ResolvedInput]) -> Vec<&str> {

@@ -3,7 +3,7 @@
 use nostr::{Alphabet, Filter, Kind, SingleLetterTag, Timestamp as Seconds};
 use openagents_types::{EventId, JobId, JobKind, ProviderKey, Timestamp};
 
-use crate::{ecash, receipt, refund};
+use crate::{ad, ecash, heartbeat, message::public_key, profile, receipt, refund};
 
 /// How many countersignatures are fetched again with each subscription: those of a busy day that were missed
 /// while the node was down.
@@ -54,4 +54,17 @@ pub fn for_onlooker(job: JobId, kind: JobKind) -> Vec<Filter> {
 /// Whatever refers to a job.
 pub fn about(job: JobId) -> Vec<Filter> {
     vec![Filter::new().custom_tag(SingleLetterTag::lowercase(Alphabet::E), job.to_hex())]
+}
+
+/// What a key says of itself and its kinds: advertisements, profile, relay list, heartbeat.
+pub fn about_provider(provider: ProviderKey) -> Vec<Filter> {
+    let kinds = [ad::KIND, profile::PROFILE, profile::RELAY_LIST, heartbeat::KIND].map(Kind::from);
+    vec![Filter::new().kinds(kinds).authors(public_key(provider.as_bytes()))]
+}
+
+/// What others advertise for these kinds, at most `most`.
+pub fn advertised(kinds: &[JobKind], most: usize) -> Vec<Filter> {
+    let key = SingleLetterTag::lowercase(Alphabet::K);
+    let kinds = kinds.iter().map(ToString::to_string);
+    vec![Filter::new().kind(Kind::from(ad::KIND)).custom_tags(key, kinds).limit(most)]
 }

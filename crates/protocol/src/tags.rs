@@ -20,6 +20,12 @@ pub(crate) const BOLT11: &str = "bolt11";
 pub(crate) const DESCRIPTION: &str = "description";
 pub(crate) const LNURL: &str = "lnurl";
 pub(crate) const EXPIRATION: &str = "expiration";
+/// What an event is, in words (NIP-31).
+pub(crate) const ALT: &str = "alt";
+/// Which program wrote an event (NIP-89).
+pub(crate) const CLIENT: &str = "client";
+/// A relay that a key reads from or writes to (NIP-65).
+pub(crate) const RELAY: &str = "r";
 /// Ours: how long a quoted job will probably take, in milliseconds.
 pub(crate) const ETA: &str = "eta";
 /// Ours, in quotes: the ecash that is taken instead.

@@ -164,7 +164,13 @@ fn written() -> Vec<(String, Verified)> {
     };
     let countersigned = encode_customer(job, &countersign, &customer, NOW).unwrap();
     events.push(("countersignature".to_owned(), countersigned));
-    let beat = Heartbeat { kind: JobKind::SUMMARIZATION, queued: 2, free_slots: 1, eta: Millis(1_500) };
+    let beat = Heartbeat {
+        kind: JobKind::SUMMARIZATION,
+        others: vec![JobKind::TEXT_GENERATION],
+        queued: 2,
+        free_slots: 1,
+        eta: Millis(1_500),
+    };
     events.push(("heartbeat".to_owned(), heartbeat::encode(&beat, &seller, NOW)));
     let ad = Ad {
         kind: JobKind::SUMMARIZATION,
@@ -174,9 +180,17 @@ fn written() -> Vec<(String, Verified)> {
         per_kib: Msat::new(10),
         per_1000_output: Msat::ZERO,
         per_second: Msat::ZERO,
-        models: Vec::new(),
         max_input_bytes: 65_536,
         timeout: Millis(30_000),
+        picture: "https://picture.example/p.png".into(),
+        slots: 2,
+        queue_limit: 1_000,
+        models: vec![ad::ModelAd {
+            name: "lexrank".into(),
+            base: Msat::new(1_000),
+            ..ad::ModelAd::default()
+        }],
+        backend: "extractive summary (LexRank)".into(),
         params: serde_json::json!({ "length": { "required": false, "values": [], "description": "how long" } }),
         relays: vec!["wss://relay.example".into()],
     };

@@ -556,6 +556,10 @@ fn an_advertisement_lists_its_models_with_their_prices() {
         models: vec![model("small", 10), model("large", 90)],
         max_input_bytes: 9,
         timeout: Millis(1_000),
+        picture: String::new(),
+        slots: 1,
+        queue_limit: 2,
+        backend: "b".into(),
         params: serde_json::json!({}),
         relays: Vec::new(),
     };

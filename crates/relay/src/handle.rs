@@ -55,6 +55,10 @@ impl Unsent {
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
+    fn is_none(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+
     /// Counts one less.
     pub(crate) fn give_back(&self) {
         let _ = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
@@ -85,6 +89,14 @@ impl RelayHandle {
     /// The relay.
     pub fn url(&self) -> &RelayUrl {
         &self.url
+    }
+
+    /// Whether all that was published is written to the relay.
+    pub fn is_written(&self) -> bool {
+        match &self.to {
+            To::Local { .. } => true,
+            To::Remote { unsent, .. } => unsent.is_none(),
+        }
     }
 
     /// Sends an event. The relay's answer comes as [`crate::RelayNews::Ok`]; an event that was not

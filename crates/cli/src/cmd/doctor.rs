@@ -1,5 +1,7 @@
 //! `openagents doctor`: everything a node needs, checked in the order in which it is needed.
 
+mod found;
+
 use std::{net::TcpListener, path::Path, time::Duration};
 
 use clap::Args;
@@ -130,6 +132,7 @@ async fn examine(home: &Home, offline: bool) -> Vec<Check> {
     checks.push(limit(&config));
     if let Ok(node) = &node {
         checks.extend(connected_relays(node));
+        checks.extend(listed(home, node).await);
     } else if !offline {
         checks.extend(configured_relays(&config).await);
     }
@@ -141,9 +144,23 @@ async fn examine(home: &Home, offline: bool) -> Vec<Check> {
     for settings in &config.backend.command {
         checks.push(tool(settings).await);
     }
+    checks.extend(found::unsold_servers(&config).await);
     checks.extend(unused_recipes(&config));
     checks.extend(files(&config));
     checks
+}
+
+/// Whether a provider that works is seen.
+async fn listed(home: &Home, node: &NodeView) -> Option<Check> {
+    let provider = node.provider.as_ref()?;
+    let client = link::connect(home).ok()?;
+    match provider.shift.as_str() {
+        "open" | "" => Some(found::ads(&client).await),
+        shift => {
+            let told = format!("the provider is {shift}, so nothing is advertised");
+            Some(Check::warn("ads", told, "openagents provider resume"))
+        }
+    }
 }
 
 fn clock() -> Check {

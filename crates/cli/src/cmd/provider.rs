@@ -1,5 +1,6 @@
 //! `openagents provider`: what this node sells, and how busy it is.
 
+mod ads;
 mod price;
 
 use clap::Subcommand;
@@ -25,12 +26,15 @@ pub(crate) enum Provider {
     Price(price::Price),
     /// Stop all work now; payments of jobs in hand go back, and nothing is taken until you resume
     Kill,
+    /// See what is published of this provider, publish it anew, and check that others see it
+    #[command(subcommand)]
+    Ads(ads::Ads),
 }
 
 impl Provider {
     const fn order(&self) -> Option<ShiftOrder> {
         match self {
-            Self::Status | Self::Price(_) => None,
+            Self::Status | Self::Ads(_) | Self::Price(_) => None,
             Self::Pause => Some(ShiftOrder::Pause),
             Self::Resume => Some(ShiftOrder::Resume),
             Self::Drain => Some(ShiftOrder::Drain),
@@ -41,8 +45,10 @@ impl Provider {
 
 /// Shows it.
 pub(crate) fn run(global: &Global, command: &Provider) -> anyhow::Result<Exit> {
-    if let Provider::Price(command) = command {
-        return price::run(global, command);
+    match command {
+        Provider::Ads(ads) => return ads::run(global, ads),
+        Provider::Price(price) => return price::run(global, price),
+        _ => {}
     }
     let client = link::connect(&link::home(global)?)?;
     let node = super::wait(async {

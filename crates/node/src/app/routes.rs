@@ -67,7 +67,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/v1/node", get(node))
-        .route("/api/v1/market/ads", get(ads))
+        .route("/api/v1/market/ads", get(market_ads))
         .route("/api/v1/jobs", get(jobs).post(ask))
         .route("/api/v1/jobs/{id}", get(job).delete(cancel))
         .route("/api/v1/jobs/{id}/result", get(result))
@@ -84,6 +84,9 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/wallet/payments/{hash}", get(transfer))
         .route("/api/v1/wallet/lightning", post(lightning))
         .route("/api/v1/provider/{order}", post(shift))
+        .route("/api/v1/ads", get(ads))
+        .route("/api/v1/ads/publish", post(publish_ads))
+        .route("/api/v1/ads/verify", get(verify_ads))
         .route("/api/v1/wallet/ecash", post(ecash))
         .route("/api/v1/events", get(events))
         .route("/api/v1/policy/audit", get(audit).delete(clear_audit))
@@ -189,7 +192,7 @@ async fn node(State(app): State<App>) -> Json<openagents_api::NodeView> {
     Json(view::node(app.facts.node().await))
 }
 
-async fn ads(State(app): State<App>) -> Json<Vec<openagents_api::AdView>> {
+async fn market_ads(State(app): State<App>) -> Json<Vec<openagents_api::AdView>> {
     Json(app.facts.ads().await)
 }
 
@@ -329,6 +332,18 @@ async fn seeds(State(app): State<App>) -> Result<Json<SeedsView>, Failure> {
 
 async fn reconcile(State(app): State<App>) -> Result<Json<openagents_api::ReconcileView>, Failure> {
     Ok(Json(app.desk.reconcile().await?))
+}
+
+async fn ads(State(app): State<App>) -> Result<Json<openagents_api::AdsView>, Failure> {
+    Ok(Json(app.desk.ads().await?))
+}
+
+async fn publish_ads(State(app): State<App>) -> Result<Json<openagents_api::AdsReport>, Failure> {
+    Ok(Json(app.desk.ads_report(true).await?))
+}
+
+async fn verify_ads(State(app): State<App>) -> Result<Json<openagents_api::AdsReport>, Failure> {
+    Ok(Json(app.desk.ads_report(false).await?))
 }
 
 async fn shift(

@@ -122,6 +122,14 @@ impl Desk for Fake {
         Ok(())
     }
 
+    async fn ads(&self) -> Result<openagents_api::AdsView, Problem> {
+        unreachable!("no test asks for it")
+    }
+
+    async fn ads_report(&self, _: bool) -> Result<openagents_api::AdsReport, Problem> {
+        unreachable!("no test asks for it")
+    }
+
     async fn shift(&self, _: openagents_api::ShiftOrder) -> Result<NodeView, Problem> {
         Ok(self.node().await)
     }

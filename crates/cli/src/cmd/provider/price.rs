@@ -104,7 +104,7 @@ fn seen(home: &Home) -> (Vec<OfferView>, Vec<AdView>, bool) {
     let Ok(client) = link::connect(home) else { return (Vec::new(), Vec::new(), false) };
     let asked = super::super::wait(async {
         let offers = client.node().await?.provider.map_or_else(Vec::new, |provider| provider.offers);
-        let ads = client.ads().await?;
+        let ads = client.market_ads().await?;
         Ok((offers, ads))
     });
     asked.map_or((Vec::new(), Vec::new(), false), |(offers, ads)| (offers, ads, true))

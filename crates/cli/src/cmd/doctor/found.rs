@@ -1,0 +1,64 @@
+//! Whether all that could be sold is sold, and whether others see what is.
+
+use openagents_api::{AdsReport, Client};
+use openagents_node::{config::Config, detect};
+
+use super::Check;
+use crate::text::one_line;
+
+/// Model servers that answer on this machine and are not in the settings.
+pub(super) async fn unsold_servers(config: &Config) -> Vec<Check> {
+    let found = detect::model_servers(&detect::USUAL_PORTS).await;
+    let sold = |url: &str| config.backend.openai.iter().any(|server| is_at(&server.url, url));
+    let unsold = found.into_iter().filter(|server| !sold(&server.url));
+    let told = unsold.map(|server| {
+        let models = one_line(&server.models.join(", "), 120);
+        Check::warn(
+            "backend",
+            format!("{} answers at {} and is not sold ({models})", server.kind.name(), server.url),
+            format!("openagents config edit, and add [[backend.openai]] with url = \"{}\"", server.url),
+        )
+    });
+    told.collect()
+}
+
+/// Whether two addresses are one, `/v1` and the names of this machine aside.
+fn is_at(one: &str, other: &str) -> bool {
+    let plain = |url: &str| {
+        let url = url.trim_end_matches('/').trim_end_matches("/v1").replace("//localhost:", "//127.0.0.1:");
+        url.trim_end_matches('/').to_owned()
+    };
+    plain(one) == plain(other)
+}
+
+/// Whether what a running provider sells is seen.
+pub(super) async fn ads(client: &Client) -> Check {
+    match client.verify_ads().await {
+        Ok(report) if report.visible => Check::ok("ads", "every kind that is sold is seen"),
+        Ok(report) => Check::warn("ads", unseen(&report), "openagents provider ads verify"),
+        Err(error) => Check::warn("ads", one_line(&error.to_string(), 160), "openagents provider ads verify"),
+    }
+}
+
+fn unseen(report: &AdsReport) -> String {
+    let ads = || report.relays.iter().flat_map(|relay| &relay.ads).filter(|ad| ad.sold);
+    let mut kinds: Vec<_> = ads().map(|ad| ad.kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    kinds.retain(|kind| !ads().any(|ad| ad.kind == *kind && ad.visible));
+    let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
+    format!("not seen on any relay: {}", kinds.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_the_same_in_each_of_its_spellings() {
+        for other in ["http://127.0.0.1:8080", "http://localhost:8080/v1", "http://127.0.0.1:8080/v1/"] {
+            assert!(is_at("http://127.0.0.1:8080/", other), "{other}");
+        }
+        assert!(!is_at("http://127.0.0.1:8080", "http://127.0.0.1:8081"));
+    }
+}

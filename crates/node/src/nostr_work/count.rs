@@ -1,0 +1,199 @@
+//! Event count (kind 5400): how many events on the node's own relays match, in all or by group.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use nostr::{Alphabet, Event, SingleLetterTag};
+use openagents_backend::{Backend, BackendError, Health, Output, Rejection, Work};
+use openagents_protocol::Verified;
+use openagents_relay::Filter;
+use openagents_types::{JobKind, Param};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{check_relays, read, sized, texts, usage};
+use crate::relays::Relays;
+
+/// How many events are counted, at most. More is said to be too many, never a smaller number.
+const MOST: usize = 5_000;
+
+/// How long relays have to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Filters of one job, at most.
+const MOST_FILTERS: usize = 8;
+
+/// How deep groups nest.
+const DEEPEST: usize = 3;
+
+const NAME: &str = "relay-count";
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Count {
+    relays: Relays,
+}
+
+impl Count {
+    pub(super) const fn new(relays: Relays) -> Self {
+        Self { relays }
+    }
+}
+
+/// What is counted: the filters that the inputs are, or whatever carries one of the values as a hashtag.
+fn filters(texts: &[String]) -> Result<Vec<Filter>, BackendError> {
+    let (mut filters, mut tags) = (Vec::new(), Vec::new());
+    for text in texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
+        if text.starts_with(['{', '[']) {
+            let value: Value = serde_json::from_str(text).map_err(|error| no_filter(&error))?;
+            let values = value.as_array().cloned().unwrap_or_else(|| vec![value]);
+            for value in values {
+                let filter: Filter = serde_json::from_value(value).map_err(|error| no_filter(&error))?;
+                filters.push(filter);
+            }
+        } else {
+            tags.push(text.trim_start_matches('#').to_lowercase());
+        }
+    }
+    if !tags.is_empty() {
+        filters.push(Filter::new().custom_tags(SingleLetterTag::lowercase(Alphabet::T), tags));
+    }
+    if filters.is_empty() {
+        return Err(BackendError::BadInput("there is nothing to count: send a filter or a hashtag".into()));
+    }
+    if filters.len() > MOST_FILTERS {
+        return Err(BackendError::BadInput(format!(
+            "more than {MOST_FILTERS} filters are not counted at once"
+        )));
+    }
+    // A limit of the customer's would make a count of a page.
+    Ok(filters.into_iter().map(|filter| Filter { limit: Some(MOST + 1), ..filter }).collect())
+}
+
+fn no_filter(error: &serde_json::Error) -> BackendError {
+    BackendError::BadInput(format!("the input is no filter (NIP-01): {error}"))
+}
+
+/// What an event belongs to in a group.
+fn group_of(event: &Event, group: &str) -> String {
+    let tag = |name: &str, marker: Option<&str>| {
+        let mut tags = event.tags.iter().map(nostr::Tag::as_slice);
+        let found = tags.find(|tag| {
+            tag.first().is_some_and(|first| first == name)
+                && marker.is_none_or(|marker| tag.get(3).is_some_and(|it| it == marker))
+        });
+        found.and_then(|tag| tag.get(1)).cloned().unwrap_or_default()
+    };
+    match group {
+        "content" => event.content.chars().take(256).collect(),
+        "pubkey" => event.pubkey.to_hex(),
+        "reply" => tag("e", Some("reply")),
+        "root" => tag("e", Some("root")),
+        name => tag(name, None),
+    }
+}
+
+/// The number of events, or numbers by group, groups within groups.
+fn counted(events: &[&Verified], groups: &[&str]) -> Value {
+    let Some((group, rest)) = groups.split_first() else { return json!(events.len()) };
+    let mut by: BTreeMap<String, Vec<&Verified>> = BTreeMap::new();
+    for event in events {
+        by.entry(group_of(event.event(), group)).or_default().push(event);
+    }
+    by.into_iter()
+        .map(|(name, events)| (name, counted(&events, rest)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+#[async_trait]
+impl Backend for Count {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn kinds(&self) -> Vec<JobKind> {
+        JobKind::try_from(5400).into_iter().collect()
+    }
+
+    async fn probe(&self) -> Health {
+        Health::Ready
+    }
+
+    fn makes(&self, _: JobKind) -> Vec<String> {
+        ["application/json", "text/plain"].map(String::from).to_vec()
+    }
+
+    fn check(&self, _: JobKind, params: &[Param], input_bytes: u64) -> Result<(), Rejection> {
+        sized(input_bytes, 1)?;
+        check_relays(&self.relays, params, "relay")?;
+        let groups = super::values(params, "group").count();
+        if groups > DEEPEST {
+            return Err(super::bad_param("group", &groups.to_string(), format!("at most {DEEPEST} groups")));
+        }
+        Ok(())
+    }
+
+    async fn run(
+        &self,
+        work: Work,
+        _pieces: mpsc::Sender<String>,
+        stop: CancellationToken,
+    ) -> Result<Output, BackendError> {
+        let started = Instant::now();
+        let params = read(&work)?;
+        let filters = filters(&texts(&work)?)?;
+        let found = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(BackendError::Cancelled),
+            found = self.relays.query(&filters, MOST + 1, PATIENCE) => found,
+        };
+        if found.len() > MOST {
+            return Err(BackendError::BadInput(format!("more than {MOST} events match; ask for fewer")));
+        }
+        let content = counted(&found.iter().collect::<Vec<_>>(), &params.list("group")).to_string();
+        Ok(Output::text(content, usage(NAME, found.len(), found.len(), started)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+    use nostr::{Keys, Tag};
+
+    use super::*;
+
+    #[test]
+    fn values_are_hashtags_and_json_is_a_filter() {
+        let read = |texts: &[&str]| filters(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        let found = read(&["#Nostr", "bitcoin"]).unwrap();
+        let expected = Filter::new()
+            .custom_tags(SingleLetterTag::lowercase(Alphabet::T), ["nostr", "bitcoin"])
+            .limit(MOST + 1);
+        assert_eq!(found, [expected]);
+        assert_eq!(read(&[r#"[{"kinds":[1],"limit":3},{"kinds":[7]}]"#]).unwrap().len(), 2);
+        for bad in [&[" "][..], &["{\"kinds\":\"x\"}"], &["[1"], &["[{},{},{},{},{},{},{},{},{}]"]] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn events_are_counted_by_group_within_group() {
+        let keys = [Keys::generate(), Keys::generate()];
+        let sign = |by: usize, content: &str| {
+            let tags = vec![Tag::parse(["e", "x", "", "root"]).unwrap()];
+            Verified::sign(&keys[by], 7, tags, content.into(), 1)
+        };
+        let events = [sign(0, "+"), sign(1, "+"), sign(1, "-")];
+        let events: Vec<&Verified> = events.iter().collect();
+        assert_eq!(counted(&events, &[]), json!(3));
+        assert_eq!(counted(&events, &["content"]), json!({ "+": 2, "-": 1 }));
+        assert_eq!(counted(&events, &["root"]), json!({ "x": 3 }));
+        let nested = counted(&events, &["content", "pubkey"]);
+        assert_eq!(nested["-"], json!({ keys[1].public_key().to_hex(): 1 }));
+    }
+}
