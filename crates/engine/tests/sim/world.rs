@@ -13,9 +13,9 @@ use openagents_engine::{
     receipt::Received,
 };
 use openagents_types::{
-    Cancel, ContentHash, CustomerKey, Draft, EcashAsk, EcashPayment, EcashToken, Encryption, EventId,
-    Feedback, JobId, JobInput, JobKind, JobRequest, JobResult, JobSpec, Millis, Msat, Network, Notice,
-    PaymentHash, ProviderKey, Quote, Receipt, Status, Terms, Timestamp, Usage,
+    Cancel, ContentHash, CustomerKey, Draft, EcashAsk, EcashPayment, EcashRelease, EcashToken, Encryption,
+    EventId, Feedback, JobId, JobInput, JobKind, JobRequest, JobResult, JobSpec, Millis, Msat, Network,
+    Notice, PaymentHash, ProviderKey, Quote, Receipt, ReleasedEcash, Status, Terms, Timestamp, Usage,
 };
 
 use crate::{
@@ -40,6 +40,7 @@ enum Word {
     Cancel(Cancel),
     Claim { job: JobId, by: CustomerKey, to: ProviderKey, hash: PaymentHash },
     Ecash { to: ProviderKey, payment: EcashPayment },
+    Release(ReleasedEcash),
     Quote(Quote),
     Feedback(Feedback),
     Result(JobResult),
@@ -428,6 +429,19 @@ impl World {
             }
             Action::LockEcash { ask, amount, first, .. } => self.lock(node, &ask, amount, first),
             Action::AcceptEcash { hash, token } => self.accept(node, hash, &token),
+            Action::ReleaseEcash { preimage } => {
+                let hash = preimage.hash();
+                if self.bank.release(hash) {
+                    self.report.released += 1;
+                    return Some(Input::Released { hash, release: EcashRelease::new("away".into()) });
+                }
+                self.bank.cancel(hash);
+                Some(self.word_on_incoming(hash))
+            }
+            Action::TakeBackEcash { hash, .. } => {
+                self.bank.take_back(hash);
+                Some(self.word_on_outgoing(node, hash))
+            }
             other => panic!("not a wallet's business: {other:?}"),
         }
     }
@@ -512,7 +526,8 @@ impl World {
         );
     }
 
-    /// The customer of a job that somebody else paid as well claims that money.
+    /// The customer of a job that somebody else paid as well claims that money, unless it claims by itself: word of a
+    /// debt makes it give up on the provider, and claim what it paid with ecash.
     fn claim_by_hand(&mut self, node: usize, job: JobId, amount: Msat) {
         let owner = self.owners[&job];
         let by_another = |bill: &&Bill| {
@@ -526,7 +541,7 @@ impl World {
             return;
         };
         let purpose = InvoiceFor::Refund { job, paid };
-        let wanted = Wanted { amount, lifetime: Millis::from_secs(3_600), hold: None, purpose };
+        let wanted = Wanted { amount, lifetime: Millis::from_secs(1_200), hold: None, purpose };
         let time = self.time();
         let invoice = self.bank.make(&mut self.rng, time, owner, wanted);
         let hash = invoice.payment_hash;
@@ -623,6 +638,9 @@ impl World {
                 Input::RefundClaim { job, by, invoice }
             }
             Word::Ecash { to, payment } if selling && to == provider_key(node) => Input::Token(payment),
+            Word::Release(released) if self.owners.get(&released.job) == Some(&node) => {
+                Input::Release(released)
+            }
             Word::Quote(quote) if self.owners.get(&quote.job) == Some(&node) => {
                 if self.nodes[node].disk.payments.contains_key(&quote.invoice.payment_hash) {
                     return;
@@ -659,6 +677,10 @@ impl World {
                 terms: *terms,
                 ecash: ecash.clone(),
             }),
+            Draft::Release { hash, release } => {
+                let (hash, release) = (*hash, release.clone());
+                Word::Release(ReleasedEcash { job, provider, hash, release })
+            }
             Draft::Ecash { provider, hash, token } => {
                 if self.trouble(8) {
                     self.pay_the_other_way(*provider, job);
