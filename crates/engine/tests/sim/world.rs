@@ -547,11 +547,11 @@ impl World {
         let hash = invoice.payment_hash;
         let transfer = Transfer::new(invoice, Direction::In, "a refund".into(), time);
         let input = Box::new(Input::Transfer(Box::new(transfer)));
-        // Its owner writes down what is coming before anybody can pay it.
-        self.at(CALM_FROM.saturating_sub(self.now) + 1, Event::Hear { node: owner, life: None, input });
+        // Its owner writes down what is coming before anybody can pay it, once no process dies any more.
+        self.at(CALM_FROM.saturating_sub(self.now) + 25_000, Event::Hear { node: owner, life: None, input });
         let by = self.requests[&job].customer;
         self.at(
-            CALM_FROM.saturating_sub(self.now) + 30_000,
+            CALM_FROM.saturating_sub(self.now) + 40_000,
             Event::Say { node: owner, word: Box::new(Word::Claim { job, by, to: provider_key(node), hash }) },
         );
         self.report.paid_twice += 1;
