@@ -180,7 +180,7 @@ fuzz_target!(|case: Case| {
                 let author = case.event.event().pubkey.to_bytes();
                 assert_eq!(received.receipt.provider.as_bytes(), &author, "a receipt by somebody else");
             }
-            Message::Cancels(_) | Message::RefundClaim(_) | Message::Ecash(_) | Message::Countersignature(_) | Message::Other => {
+            Message::Cancels(_) | Message::RefundClaim(_) | Message::Ecash(_) | Message::Release(_) | Message::Countersignature(_) | Message::Other => {
             }
         }
     }

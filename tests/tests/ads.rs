@@ -119,6 +119,8 @@ async fn what_an_earlier_run_left_is_taken_back_and_all_of_it_at_the_end() {
         picture: String::new(),
         base: Msat::new(5),
         per_kib: Msat::ZERO,
+        per_1000_output: Msat::ZERO,
+        per_second: Msat::ZERO,
         max_input_bytes: 1,
         timeout: Millis(1_000),
         slots: 1,

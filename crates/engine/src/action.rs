@@ -1,8 +1,8 @@
 //! Everything an engine can ask of its driver.
 
 use openagents_types::{
-    Draft, EcashAsk, EcashToken, Invoice, JobId, JobKind, Millis, Msat, PaymentHash, Preimage, ProviderKey,
-    Timestamp,
+    Draft, EcashAsk, EcashRelease, EcashToken, Invoice, JobId, JobKind, Millis, Msat, PaymentHash, Preimage,
+    ProviderKey, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +75,19 @@ pub enum Action {
         hash: PaymentHash,
         /// The ecash.
         token: EcashToken,
+    },
+    /// Give up ecash that is held, and report what its customer can take it back with in [`crate::Input::Released`];
+    /// a wallet that cannot say that gives it up as [`Self::CancelHold`] does.
+    ReleaseEcash {
+        /// What opens it.
+        preimage: Preimage,
+    },
+    /// Take back ecash that its receiver has given up. Report how the payment then stands.
+    TakeBackEcash {
+        /// The payment.
+        hash: PaymentHash,
+        /// What it is taken back with.
+        release: EcashRelease,
     },
     /// Take the money of a held payment. Report how it then stands.
     SettleHold {

@@ -11,7 +11,8 @@
 //! by [`EcashAsk::deadline`] is not begun.
 
 use openagents_types::{
-    Draft, EcashAsk, EcashPayment, EcashToken, JobId, Millis, Msat, Notice, PaymentHash, Terms, Timestamp,
+    Draft, EcashAsk, EcashPayment, EcashRelease, EcashToken, JobId, Millis, Msat, Notice, PaymentHash, Terms,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -248,7 +249,7 @@ impl ProviderDesk {
                 self.watch_beside(id, out);
             }
             // Nothing was told to take it, so it stays the customer's.
-            Incoming::Held { .. } => out.push(Action::CancelHold(hash)),
+            Incoming::Held { .. } => out.push(self.give_up_action(id, hash)),
             // This wallet took what it was to hold.
             Incoming::Settled { amount } if takes => {
                 self.earn(now, id, hash, amount, out);
@@ -269,6 +270,31 @@ impl ProviderDesk {
             | Incoming::Expired
             | Incoming::Open
             | Incoming::Unknown => {}
+        }
+    }
+
+    /// Gives up what is held for a job: ecash with what its customer can take it back with at once.
+    pub(crate) fn give_up_action(&self, id: JobId, hash: PaymentHash) -> Action {
+        let preimage = self.config.seed.ecash_preimage(id);
+        if preimage.hash() == hash { Action::ReleaseEcash { preimage } } else { Action::CancelHold(hash) }
+    }
+
+    /// The wallet has given up ecash: its customer is told what it can be taken back with.
+    pub(crate) fn released(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        hash: PaymentHash,
+        release: EcashRelease,
+        out: &mut Actions,
+    ) {
+        let Some(job) = self.jobs.get(&id).filter(|job| job.ecash_hash() == Some(hash)) else { return };
+        let state = job.state.clone();
+        out.publish(id, Draft::Release { hash, release });
+        if let State::Returning { hash: given_up, why } = state
+            && given_up == hash
+        {
+            self.returned(now, id, hash, why, out);
         }
     }
 

@@ -1,8 +1,8 @@
 //! Everything that can happen to an engine.
 
 use openagents_types::{
-    Cancel, CustomerKey, EcashAsk, EcashPayment, EcashToken, Feedback, Invoice, JobId, JobRequest, JobResult,
-    Msat, PaymentHash, Preimage, Quote, Usage,
+    Cancel, CustomerKey, EcashAsk, EcashPayment, EcashRelease, EcashToken, Feedback, Invoice, JobId,
+    JobRequest, JobResult, Msat, PaymentHash, Preimage, Quote, ReleasedEcash, Usage,
 };
 
 use crate::{Ask, HeldPayment, Host, InvoiceFor, Record, Sent, Shift, Transfer, job::Why, receipt::Received};
@@ -39,6 +39,15 @@ pub enum Input {
         /// Why, fit for the customer.
         reason: String,
     },
+    /// To the provider: its wallet has given up ecash, and says what it can be taken back with.
+    Released {
+        /// The payment.
+        hash: PaymentHash,
+        /// For the job's customer.
+        release: EcashRelease,
+    },
+    /// To the customer: a provider gives up ecash.
+    Release(ReleasedEcash),
     /// To the customer: its wallet has locked ecash.
     Locked {
         /// The payment.

@@ -143,6 +143,7 @@ impl Engine {
                 self.customer.locked(now, hash, token, out);
                 self.dismiss();
             }
+            Input::Release(released) => self.customer.take_back(&released, out),
             Input::TakenBack { hash, fee } => {
                 self.customer.book_lock(now, hash, fee, out);
                 let reason = String::from("its ecash was taken back");
@@ -168,6 +169,7 @@ impl Engine {
             | Input::Held(_)
             | Input::EcashRequested { .. }
             | Input::Token(_)
+            | Input::Released { .. }
             | Input::TokenRefused { .. }
             | Input::Shift(_)
             | Input::Host(_) => {

@@ -263,7 +263,7 @@ impl ProviderDesk {
             }
             (_, Incoming::Held { .. }) => {
                 self.move_to(now, id, State::Returning { hash, why }, out);
-                out.push(Action::CancelHold(hash));
+                out.push(self.give_up_action(id, hash));
             }
             (_, Incoming::Open | Incoming::Cancelled | Incoming::Expired | Incoming::Unknown) => {
                 self.dismiss(id)

@@ -62,6 +62,11 @@ impl ProviderDesk {
             Input::Shift(shift) => self.shift(now, shift, out),
             Input::EcashRequested { job, outcome } => self.ecash_requested(job, outcome, out),
             Input::Token(payment) => self.token(now, payment, out),
+            Input::Released { hash, release } => {
+                if let Some(id) = self.job_for(hash) {
+                    self.released(now, id, hash, release, out);
+                }
+            }
             Input::TokenRefused { hash, reason } => {
                 if let Some(id) = self.job_for(hash) {
                     self.token_refused(id, hash, &reason, out);
@@ -140,7 +145,10 @@ impl ProviderDesk {
                 let action = self.settle_action(id, *hash, *amount);
                 out.push(action);
             }
-            State::Returning { hash, .. } => out.push(Action::CancelHold(*hash)),
+            State::Returning { hash, .. } => {
+                let action = self.give_up_action(id, *hash);
+                out.push(action);
+            }
             State::Refunding { claim, .. } => out.push(Action::LookUpOutgoing(claim.payment_hash)),
             State::RefundOwed { .. } | State::Closed { .. } => {}
         }

@@ -22,7 +22,7 @@ impl ProviderDesk {
             Funds::Held { hash, .. } => {
                 out.publish(id, Draft::Notice(refusal(&why)));
                 self.move_to(now, id, State::Returning { hash, why }, out);
-                out.push(Action::CancelHold(hash));
+                out.push(self.give_up_action(id, hash));
             }
             Funds::Paid { hash, amount } => self.owe(now, id, hash, amount, why, out),
         }

@@ -9,9 +9,9 @@ use openagents_engine::{
     job::{Outcome, State},
 };
 use openagents_types::{
-    CustomerKey, Draft, EcashAsk, EcashPayment, EcashToken, EventId, Invoice, JobId, JobInput, JobKind,
-    JobRequest, JobSpec, Millis, Msat, Network, Notice, PaymentHash, Preimage, ProviderKey, Quote, Rail,
-    Terms, Timestamp, Usage,
+    CustomerKey, Draft, EcashAsk, EcashPayment, EcashRelease, EcashToken, EventId, Invoice, JobId, JobInput,
+    JobKind, JobRequest, JobSpec, Millis, Msat, Network, Notice, PaymentHash, Preimage, ProviderKey, Quote,
+    Rail, ReleasedEcash, Terms, Timestamp, Usage,
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -141,6 +141,11 @@ impl Seller {
         self.done.contains(wanted)
     }
 
+    /// Whether the ecash is given up.
+    fn gives_up(&self) -> bool {
+        self.does(&Action::ReleaseEcash { preimage: PreimageSeed::new(SEED).ecash_preimage(JOB) })
+    }
+
     fn accepts(&self) -> bool {
         self.does(&Action::AcceptEcash { hash: ecash_hash(), token: token("good") })
     }
@@ -238,7 +243,7 @@ fn a_token_that_is_not_what_was_asked_is_refused_with_the_reason() {
     assert!(seller.accepts(), "and so can a good token");
     // One that its wallet called good and that is short all the same.
     seller.ecash(at(2), Incoming::Held { amount: Msat::new(999) });
-    assert!(seller.does(&Action::CancelHold(ecash_hash())) && seller.word() == "returning");
+    assert!(seller.gives_up() && seller.word() == "returning");
 }
 
 #[test]
@@ -355,7 +360,7 @@ fn ecash_for_a_job_that_its_invoice_has_paid_is_left_alone() {
         assert!(!seller.accepts() && seller.refuses().is_none(), "{:?}", seller.done);
         // Accepted just before the invoice was paid.
         seller.ecash(at(1), HELD);
-        assert!(seller.does(&Action::CancelHold(ecash_hash())) && seller.word() == "running");
+        assert!(seller.gives_up() && seller.word() == "running");
     }
 }
 
@@ -372,7 +377,7 @@ fn work_that_cannot_end_before_the_lock_does_is_not_begun() {
     let mut seller = Seller::offering(true);
     seller.hand_over(at(80), CUSTOMER, "good");
     seller.ecash(at(1_830), HELD);
-    assert!(seller.does(&Action::CancelHold(ecash_hash())) && seller.refuses().unwrap().0 == "late");
+    assert!(seller.gives_up() && seller.refuses().unwrap().0 == "late");
 }
 
 #[test]
@@ -382,8 +387,13 @@ fn a_failed_job_leaves_the_ecash_to_its_customer() {
     seller.ecash(at(1), HELD);
     let fault = openagents_engine::RunFault { code: "failed".into(), message: "no".into(), retryable: false };
     seller.hear(at(2), Input::RunFailed { job: JOB, fault });
-    assert!(seller.does(&Action::CancelHold(ecash_hash())) && seller.word() == "returning");
-    seller.ecash(at(2), Incoming::Cancelled);
+    assert!(seller.gives_up() && seller.word() == "returning");
+    seller.restart(at(3));
+    assert!(seller.gives_up(), "until the wallet says so");
+    let (hash, release) = (ecash_hash(), EcashRelease::new("sign here".into()));
+    seller.hear(at(4), Input::Released { hash, release: release.clone() });
+    let said = Action::Publish { job: JOB, draft: Draft::Release { hash, release } };
+    assert!(seller.does(&said), "{:?}", seller.done);
     assert_eq!((seller.word(), seller.entries.len()), ("failed", 0));
 }
 
@@ -642,4 +652,27 @@ fn ecash_that_is_locked_too_late_is_not_handed_over() {
     }
     assert!(buyer.entries.contains(&(Movement::Fee, Msat::new(2))), "what the mint kept is booked");
     assert_eq!((buyer.ask().attempts[0].money.clone(), buyer.ask().paid()), (Money::Returned, Msat::ZERO));
+}
+
+#[test]
+fn ecash_that_its_provider_gives_up_is_taken_back_at_once() {
+    let mut buyer = Buyer::new();
+    buyer.choose(&[quote(1, Terms::Prepaid, Some(ecash(at(1_890), MINT)))]);
+    buyer.locked(at(1));
+    let release = |n: u8, hash| {
+        let (provider, release) = (ProviderKey::from_bytes([n; 32]), EcashRelease::new("sign here".into()));
+        Input::Release(ReleasedEcash { job: JOB, provider, hash, release })
+    };
+    buyer.hear(at(2), release(3, PLAIN.hash()));
+    assert!(buyer.done.is_empty(), "somebody else's word: {:?}", buyer.done);
+    buyer.hear(at(2), release(1, PaymentHash::from_bytes([1; 32])));
+    assert!(buyer.done.is_empty(), "nothing is locked for that: {:?}", buyer.done);
+    buyer.hear(at(2), release(1, PLAIN.hash()));
+    let takes =
+        |action: &Action| matches!(action, Action::TakeBackEcash { hash, .. } if *hash == PLAIN.hash());
+    assert!(buyer.done.iter().any(takes), "{:?}", buyer.done);
+    for seconds in [3, 8] {
+        buyer.outgoing(at(seconds), Outgoing::Failed { reason: "taken back".into() });
+    }
+    assert_eq!(buyer.ask().attempts[0].money, Money::Returned);
 }

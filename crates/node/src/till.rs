@@ -117,6 +117,7 @@ enum Question {
     Pay(PaymentHash),
     RequestEcash(PaymentHash),
     AcceptEcash(PaymentHash),
+    TakeBackEcash(PaymentHash),
 }
 
 impl Question {
@@ -133,6 +134,8 @@ impl Question {
             Action::LockEcash { ask, .. } => Self::Pay(ask.hash),
             Action::RequestEcash { hash, .. } => Self::RequestEcash(*hash),
             Action::AcceptEcash { hash, .. } => Self::AcceptEcash(*hash),
+            Action::ReleaseEcash { preimage } => Self::Cancel(preimage.hash()),
+            Action::TakeBackEcash { hash, .. } => Self::TakeBackEcash(*hash),
             _ => return None,
         })
     }
@@ -194,6 +197,8 @@ impl Inner {
                 ecash::lock(wallet, ecash::Lock { ask, amount, max_fee, first }).await
             }
             Action::AcceptEcash { hash, token } => ecash::accept(wallet, hash, &token).await,
+            Action::ReleaseEcash { preimage } => ecash::release(wallet, preimage).await,
+            Action::TakeBackEcash { hash, release } => ecash::take_back(wallet, hash, &release).await,
             _ => None,
         }
     }

@@ -1,14 +1,18 @@
-//! Ecash handed over: kind 7013, ours. A customer gives a provider the token that it asked for in its quote; only the
-//! provider can read it. And the tag of a quote that asks for it.
+//! Ecash between two: kind 7013, ours. A customer gives a provider the token that it asked for in its quote, and a
+//! provider that gives it up gives the customer what it can be taken back with; only the other one can read either.
+//! And the tag of a quote that asks for it.
 
 use nostr::Keys;
-use openagents_types::{EcashAsk, EcashPayment, EcashToken, JobId, PaymentHash, ProviderKey, Timestamp};
+use openagents_types::{
+    EcashAsk, EcashPayment, EcashRelease, EcashToken, JobId, JobRequest, PaymentHash, ProviderKey,
+    ReleasedEcash, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DecodeError, EncodeError, Keyring, Verified,
+    DecodeError, EncodeError, Keyring, Message, Verified,
     feedback::{job_of, opened},
-    message::{customer, public_key, sendable},
+    message::{customer, provider, public_key, sendable},
     tags::{self, Raw, make},
 };
 
@@ -25,7 +29,10 @@ const LONGEST_TOKEN: usize = 60_000;
 
 #[derive(Serialize, Deserialize)]
 struct Body {
-    token: EcashToken,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<EcashToken>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    release: Option<EcashRelease>,
     payment_hash: PaymentHash,
 }
 
@@ -58,27 +65,54 @@ pub(crate) fn encode(
     now: Timestamp,
 ) -> Result<Verified, EncodeError> {
     let (payment_hash, token) = payment;
-    let body = Body { token: token.clone(), payment_hash };
-    let body = serde_json::to_string(&body).map_err(|_| EncodeError::Seal)?;
-    let peer = public_key(provider.as_bytes())?;
+    let body = Body { token: Some(token.clone()), release: None, payment_hash };
+    write(job, provider.as_bytes(), &body, keys, now)
+}
+
+pub(crate) fn encode_release(
+    request: &JobRequest,
+    payment: (PaymentHash, &EcashRelease),
+    keys: &Keys,
+    now: Timestamp,
+) -> Result<Verified, EncodeError> {
+    let (payment_hash, release) = payment;
+    let body = Body { token: None, release: Some(release.clone()), payment_hash };
+    write(request.id, request.customer.as_bytes(), &body, keys, now)
+}
+
+fn write(
+    job: JobId,
+    to: &[u8; 32],
+    body: &Body,
+    keys: &Keys,
+    now: Timestamp,
+) -> Result<Verified, EncodeError> {
+    let body = serde_json::to_string(body).map_err(|_| EncodeError::Seal)?;
+    let peer = public_key(to)?;
     let content = Keyring::new(keys.clone()).seal(&keys.public_key(), &peer, &body)?;
     let raw = vec![
         make([tags::EVENT, &job.to_hex()]),
-        make([tags::KEY, &provider.to_hex()]),
+        make([tags::KEY, &hex::encode(to)]),
         make([tags::ENCRYPTED]),
     ];
     sendable(Verified::sign(keys, KIND, tags::to_tags(raw), content, now.secs()))
 }
 
-pub(crate) fn decode(event: &Verified, keys: &mut Keyring) -> Result<EcashPayment, DecodeError> {
+pub(crate) fn decode(event: &Verified, keys: &mut Keyring) -> Result<Message, DecodeError> {
     let (found, text) = opened(event, keys)?;
     if tags::all(&found, tags::ENCRYPTED).next().is_none() {
         return Err(DecodeError::Missing(tags::ENCRYPTED));
     }
     let body: Body = serde_json::from_str(&text).map_err(|_| DecodeError::Content("ecash handed over"))?;
-    if body.token.expose().len() > LONGEST_TOKEN {
-        return Err(DecodeError::Content("a token of reasonable length"));
-    }
     let job = job_of(&found).ok_or(DecodeError::Missing(tags::EVENT))?;
-    Ok(EcashPayment { job, by: customer(event), hash: body.payment_hash, token: body.token })
+    let hash = body.payment_hash;
+    match (body.token, body.release) {
+        (Some(token), None) if token.expose().len() <= LONGEST_TOKEN => {
+            Ok(Message::Ecash(EcashPayment { job, by: customer(event), hash, token }))
+        }
+        (None, Some(release)) if release.expose().len() <= LONGEST_TOKEN => {
+            Ok(Message::Release(ReleasedEcash { job, provider: provider(event), hash, release }))
+        }
+        _ => Err(DecodeError::Content("a token, or what one can be taken back with")),
+    }
 }

@@ -84,6 +84,7 @@ fn words(draft: &Draft) -> Option<Words> {
         | Draft::Cancel { .. }
         | Draft::RefundClaim { .. }
         | Draft::Ecash { .. }
+        | Draft::Release { .. }
         | Draft::Receipt(_)
         | Draft::Countersign { .. } => return None,
     })

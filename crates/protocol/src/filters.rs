@@ -27,7 +27,8 @@ pub fn for_provider(kinds: &[JobKind], provider: ProviderKey, since: Timestamp) 
 
 /// What a customer needs to hear about one of its jobs.
 pub fn for_customer(job: JobId, kind: JobKind) -> Vec<Filter> {
-    let kinds = [Kind::JobFeedback, Kind::from(kind.result()), Kind::from(receipt::RECEIPT)];
+    let ours = [receipt::RECEIPT, ecash::KIND].map(Kind::from);
+    let kinds = [Kind::JobFeedback, Kind::from(kind.result())].into_iter().chain(ours);
     let about = SingleLetterTag::lowercase(Alphabet::E);
     vec![Filter::new().kinds(kinds).custom_tag(about, job.to_hex())]
 }

@@ -3,7 +3,7 @@
 use nostr::{Keys, PublicKey};
 use openagents_types::{
     Cancel, CustomerKey, Draft, EcashPayment, Encryption, Feedback, JobId, JobRequest, JobResult,
-    ProviderKey, RefundClaim, Timestamp,
+    ProviderKey, RefundClaim, ReleasedEcash, Timestamp,
 };
 
 use crate::{
@@ -31,6 +31,8 @@ pub enum Message {
     RefundClaim(RefundClaim),
     /// Ecash handed over (kind 7013).
     Ecash(EcashPayment),
+    /// Ecash given up (kind 7013).
+    Release(ReleasedEcash),
     /// A work receipt (kind 7010).
     Receipt(Box<ReceivedReceipt>),
     /// A customer's word that a receipt is right (kind 7011).
@@ -135,7 +137,7 @@ pub fn decode(event: &Verified, keys: &mut Keyring) -> Result<Message, DecodeErr
         6000..=6999 | 7500..=7599 => result::decode(event, keys).map(Message::Result),
         7000 => feedback::decode(event, keys).map(Message::Feedback),
         refund::KIND => refund::decode(event, keys).map(Message::RefundClaim),
-        ecash::KIND => ecash::decode(event, keys).map(Message::Ecash),
+        ecash::KIND => ecash::decode(event, keys),
         receipt::RECEIPT => receipt::decode(event, keys).map(|receipt| Message::Receipt(Box::new(receipt))),
         receipt::COUNTERSIGNATURE => receipt::decode_countersignature(event).map(Message::Countersignature),
         heartbeat::KIND => Ok(Message::Heartbeat(heartbeat::decode(event))),
@@ -163,6 +165,7 @@ pub fn encode_provider(
         Draft::Quote { .. } | Draft::Notice(_) | Draft::Partial { .. } => {
             feedback::encode(request, draft, keys, ring, now)
         }
+        Draft::Release { hash, release } => ecash::encode_release(request, (*hash, release), keys, now),
         Draft::Receipt(said) => receipt::encode(request, said, keys, ring, now),
         Draft::Cancel { .. }
         | Draft::RefundClaim { .. }
@@ -190,6 +193,7 @@ pub fn encode_customer(
         | Draft::Notice(_)
         | Draft::Partial { .. }
         | Draft::Result { .. }
+        | Draft::Release { .. }
         | Draft::Receipt(_) => Err(EncodeError::WrongSide),
     }
 }

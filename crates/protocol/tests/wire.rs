@@ -7,9 +7,9 @@ use openagents_protocol::{
     request,
 };
 use openagents_types::{
-    CustomerKey, Draft, EcashAsk, EcashPayment, EcashToken, Encryption, InputType, Invoice, JobInput,
-    JobKind, JobSpec, MadeBy, Millis, Msat, Network, Notice, Param, PaymentHash, ProviderKey, Status, Terms,
-    Timestamp,
+    CustomerKey, Draft, EcashAsk, EcashPayment, EcashRelease, EcashToken, Encryption, InputType, Invoice,
+    JobInput, JobKind, JobSpec, MadeBy, Millis, Msat, Network, Notice, Param, PaymentHash, ProviderKey,
+    ReleasedEcash, Status, Terms, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -235,6 +235,14 @@ fn customers_words_read_back() {
     let Ok(Message::Ecash(read)) = decode(&said, &mut ring(2)) else { panic!() };
     let by = CustomerKey::from_bytes(keys(1).public_key().to_bytes());
     assert_eq!(read, EcashPayment { job, by, hash, token });
+    assert!(decode(&said, &mut ring(3)).is_err());
+    let asked = read_request(&event, &mut ring(2));
+    let release = EcashRelease::new("sign here".into());
+    let gives_up = Draft::Release { hash, release: release.clone() };
+    let said = encode_provider(&asked, &gives_up, &keys(2), &mut ring(2), NOW).unwrap();
+    assert!(!said.json().contains("sign here"), "only the customer reads what opens its ecash");
+    let Ok(Message::Release(read)) = decode(&said, &mut ring(1)) else { panic!() };
+    assert_eq!(read, ReleasedEcash { job, provider: provider_key(), hash, release });
     assert!(decode(&said, &mut ring(3)).is_err());
     let long = Draft::Ecash { provider: provider_key(), hash, token: EcashToken::new("x".repeat(70_000)) };
     assert!(encode_customer(job, &long, &keys(1), NOW).is_err(), "no relay would carry it");

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ContentHash, EcashAsk, EcashToken, EventId, Invoice, MadeBy, Millis, Msat, PaymentHash, ProviderKey,
-    Receipt, Terms, Timestamp,
+    ContentHash, EcashAsk, EcashRelease, EcashToken, EventId, Invoice, MadeBy, Millis, Msat, PaymentHash,
+    ProviderKey, Receipt, Terms, Timestamp,
 };
 
 /// Something to say about one job. `openagents-protocol` knows how to write each on the wire.
@@ -64,6 +64,13 @@ pub enum Draft {
         hash: PaymentHash,
         /// The ecash.
         token: EcashToken,
+    },
+    /// Provider: I give up the ecash that I held; take it back.
+    Release {
+        /// What the payment is called.
+        hash: PaymentHash,
+        /// What it can be taken back with.
+        release: EcashRelease,
     },
     /// Provider: this is what I did and what I got for it.
     Receipt(Box<Receipt>),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CustomerKey, JobId, Millis, PaymentHash, Timestamp};
+use crate::{CustomerKey, JobId, Millis, PaymentHash, ProviderKey, Timestamp};
 
 /// How near the end of its lock ecash is no longer good for work: whoever takes it needs a minute to do so.
 pub const LOCK_MARGIN: Millis = Millis::from_secs(60);
@@ -71,6 +71,42 @@ impl fmt::Debug for EcashToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("EcashToken(…)")
     }
+}
+
+/// What a customer's wallet can take locked ecash back with before its lock ends: for that customer's eyes alone.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EcashRelease(String);
+
+impl EcashRelease {
+    /// A release as the provider's wallet wrote it.
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// What it says, for the wallet that has locked the ecash.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for EcashRelease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EcashRelease(…)")
+    }
+}
+
+/// A provider gives up ecash that it holds for a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleasedEcash {
+    /// The job.
+    pub job: JobId,
+    /// Who gives it up.
+    pub provider: ProviderKey,
+    /// What the payment is called.
+    pub hash: PaymentHash,
+    /// What it can be taken back with.
+    pub release: EcashRelease,
 }
 
 /// A customer hands over the ecash that it has locked for a job.

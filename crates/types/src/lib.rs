@@ -22,7 +22,7 @@ mod time;
 
 pub use budget::{DayBudget, OverBudget};
 pub use draft::{Draft, Notice};
-pub use ecash::{EcashAsk, EcashPayment, EcashToken, LOCK_MARGIN, Rail};
+pub use ecash::{EcashAsk, EcashPayment, EcashRelease, EcashToken, LOCK_MARGIN, Rail, ReleasedEcash};
 pub use id::{
     ContentHash, CustomerKey, EventId, HexError, JobId, PaymentHash, Preimage, ProviderKey, ReceiptSalt,
 };

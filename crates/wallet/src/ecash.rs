@@ -6,7 +6,7 @@
 //! the look-ups take its hash.
 
 use async_trait::async_trait;
-use openagents_types::{EcashAsk, EcashToken, Msat, PaymentHash, Timestamp};
+use openagents_types::{EcashAsk, EcashRelease, EcashToken, Msat, PaymentHash, Preimage, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
@@ -34,6 +34,18 @@ pub trait Ecash: Send + Sync {
     /// # Errors
     /// It is not what was asked for ([`WalletError::is_definitive`]), or no answer came.
     async fn accept(&self, hash: PaymentHash, token: &EcashToken) -> Result<Incoming, WalletError>;
+
+    /// Gives up what is held, and says what the payer can take it back with before the lock ends.
+    ///
+    /// # Errors
+    /// It cannot ([`WalletError::is_definitive`]: give it up with [`Wallet::cancel_hold`]), or no answer came.
+    async fn release(&self, preimage: Preimage) -> Result<EcashRelease, WalletError>;
+
+    /// Takes back what was locked, with what its receiver gave up. Safe to repeat.
+    ///
+    /// # Errors
+    /// It cannot, or no answer came; a look-up says how the payment stands.
+    async fn take_back(&self, hash: PaymentHash, release: &EcashRelease) -> Result<(), WalletError>;
 
     /// What the mints have kept of a payment by us so far: of one that came back, for locking it and taking it back.
     ///
@@ -115,6 +127,17 @@ impl<T: Speaks> Ecash for T {
     async fn accept(&self, hash: PaymentHash, token: &EcashToken) -> Result<Incoming, WalletError> {
         let params = json!({ "payment_hash": hash.to_hex(), "token": token.expose() });
         Ok(words::incoming(&self.call("accept_ecash", params).await?))
+    }
+
+    async fn release(&self, preimage: Preimage) -> Result<EcashRelease, WalletError> {
+        let params = json!({ "payment_hash": preimage.hash().to_hex(), "preimage": preimage.to_hex() });
+        Ok(EcashRelease::new(text(&self.call("release_ecash", params).await?, "release")?))
+    }
+
+    async fn take_back(&self, hash: PaymentHash, release: &EcashRelease) -> Result<(), WalletError> {
+        let params = json!({ "payment_hash": hash.to_hex(), "release": release.expose() });
+        // It asks the mint, which takes as long as a payment.
+        self.ask(None, "take_back_ecash", params, self.desk().patience().pay).await.map(drop)
     }
 
     async fn cost(&self, hash: PaymentHash) -> Result<Msat, WalletError> {

@@ -62,6 +62,10 @@ impl Desk {
         self.patience = patience;
     }
 
+    pub(crate) const fn patience(&self) -> Patience {
+        self.patience
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         (self.clock)()
     }

@@ -277,6 +277,9 @@ async fn ecash_is_requested_locked_and_accepted_in_the_programs_words() {
     assert_eq!(accept("cashuBgood").await, Ok(Incoming::Held { amount: Msat::new(7_000) }));
     assert!(accept("cashuBshort").await.is_err_and(|error| error.is_definitive()));
     assert!(accept("cashuBaway").await.is_err_and(|error| !error.is_definitive()), "asked again");
+    let release = ecash.release(fake::PREIMAGE).await.unwrap();
+    ecash.take_back(hash(), &release).await.unwrap();
+    assert_eq!(kept.noted(&format!("for {}", fake::PREIMAGE.to_hex())), 1);
 }
 
 #[tokio::test]

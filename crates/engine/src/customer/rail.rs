@@ -6,7 +6,7 @@
 //! asked for the same hash, so a crash between locking and handing over is made up for by asking again.
 
 use openagents_types::{
-    Draft, EcashAsk, EcashToken, LOCK_MARGIN, Msat, PaymentHash, Quote, Rail, Terms, Timestamp,
+    Draft, EcashAsk, EcashToken, LOCK_MARGIN, Msat, PaymentHash, Quote, Rail, ReleasedEcash, Terms, Timestamp,
 };
 
 use super::{Ask, Attempt, CustomerDesk, Money, Phase, money::wants_payment};
@@ -64,6 +64,21 @@ impl CustomerDesk {
         ask.attempts[index].handed_over = true;
         ask.attempts[index].money = Money::Pending;
         self.keep(now, ask, out);
+    }
+
+    /// A provider gives up the ecash that it was handed: it is taken back at once.
+    pub(crate) fn take_back(&self, released: &ReleasedEcash, out: &mut Actions) {
+        let Some(ask) = self.payments.get(&released.hash).and_then(|id| self.asks.get(id)) else { return };
+        let is_it = |attempt: &Attempt| {
+            attempt.hash() == released.hash
+                && attempt.rail == Rail::Cashu
+                && attempt.quote.provider == released.provider
+                && matches!(attempt.money, Money::Pending | Money::Doubtful)
+        };
+        if ask.attempts.iter().any(is_it) {
+            let (hash, release) = (released.hash, released.release.clone());
+            out.push(Action::TakeBackEcash { hash, release });
+        }
     }
 
     /// Books what it cost to lock ecash that came back. What is paid has its fee with the proof.

@@ -49,6 +49,8 @@ pub(crate) struct Lock {
     pub(crate) accepted: bool,
     /// Whether the payee's wallet was told to leave it alone.
     left_alone: bool,
+    /// Whether it has said what it can be taken back with.
+    released: bool,
 }
 
 impl Bill {
@@ -128,7 +130,7 @@ impl Bank {
     ) -> Option<EcashAsk> {
         let invoice = self.make(rng, now, payee, wanted);
         let bill = self.bills.get_mut(&invoice.payment_hash)?;
-        let locked = Lock { locktime, accepted: false, left_alone: false };
+        let locked = Lock { locktime, accepted: false, left_alone: false, released: false };
         let locktime = bill.ecash.get_or_insert(locked).locktime;
         Some(EcashAsk {
             request: format!("creqA{}", invoice.payment_hash),
@@ -163,6 +165,25 @@ impl Bank {
         }
         let locked = bill.payer == Some(payer) && bill.stage == Stage::Held;
         locked.then(|| EcashToken::new(format!("cashuB{}", ask.hash)))
+    }
+
+    /// Gives ecash up for good, and says what it can be taken back with, if it is in hand.
+    pub(crate) fn release(&mut self, hash: PaymentHash) -> bool {
+        let Some(bill) = self.bills.get_mut(&hash) else { return false };
+        let Some(lock) = bill.ecash.as_mut().filter(|_| bill.stage != Stage::Settled) else { return false };
+        lock.left_alone = true;
+        lock.released |= lock.accepted;
+        lock.released
+    }
+
+    /// The payer's wallet takes back what was given up.
+    pub(crate) fn take_back(&mut self, hash: PaymentHash) {
+        let Some(bill) = self.bills.get_mut(&hash) else { return };
+        let released = bill.ecash.as_ref().is_some_and(|lock| lock.released);
+        if released && bill.stage == Stage::Held {
+            bill.stage = Stage::Cancelled;
+            self.balances[bill.payer.unwrap()] += bill.invoice.amount.get();
+        }
     }
 
     /// What the payee's wallet says to a token: whether it holds it now, or why it does not take it.

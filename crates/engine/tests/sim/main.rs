@@ -97,6 +97,7 @@ fn no_second_rail_loses_money_or_work() {
         sum.add(&outcome.unwrap_or_else(|_| panic!("seed {seed}: ecash broke the market")));
     }
     assert!(sum.by_ecash > 100 && sum.locked > sum.by_ecash && sum.delivered > sum.by_ecash, "{sum:?}");
+    assert!(sum.released > 20, "{sum:?}");
     assert!(sum.tokens_refused > 5 && sum.paid_twice > 5 && sum.second_attempts > 5, "{sum:?}");
 }
 

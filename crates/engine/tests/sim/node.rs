@@ -162,6 +162,7 @@ impl Node {
             | Input::Outgoing { hash, .. }
             | Input::Locked { hash, .. }
             | Input::TakenBack { hash, .. }
+            | Input::Released { hash, .. }
             | Input::TokenRefused { hash, .. } => Some(*hash),
             Input::Token(payment) => Some(payment.hash),
             _ => None,
@@ -246,6 +247,7 @@ fn slot(job: JobId, draft: &Draft) -> String {
         Draft::Result { .. } => format!("{job}/result"),
         Draft::Quote { .. } => format!("{job}/quote"),
         Draft::Ecash { hash, .. } => format!("{job}/ecash-{hash}"),
+        Draft::Release { hash, .. } => format!("{job}/release-{hash}"),
         Draft::Receipt(_) => format!("{job}/receipt"),
         Draft::Countersign { .. } => format!("{job}/countersignature"),
         other => format!("{job}/{}", serde_json::to_string(other).unwrap()),

@@ -31,6 +31,7 @@ pub(crate) struct Report {
     /// paid both ways.
     pub(crate) locked: u64,
     pub(crate) by_ecash: u64,
+    pub(crate) released: u64,
     pub(crate) tokens_refused: u64,
     pub(crate) paid_twice: u64,
 }
@@ -59,6 +60,7 @@ impl Report {
         self.returned += other.returned;
         self.locked += other.locked;
         self.by_ecash += other.by_ecash;
+        self.released += other.released;
         self.tokens_refused += other.tokens_refused;
         self.paid_twice += other.paid_twice;
     }

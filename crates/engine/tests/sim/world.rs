@@ -1,25 +1,26 @@
 //! Nodes, relay, bank and clock, and the laws that hold after every step.
 
+mod laws;
+mod rails;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, HashMap},
 };
 
 use openagents_engine::{
-    Action, Ask, AskOptions, Config, CustomerConfig, Direction, Incoming, Input, InputSize, InvoiceFor,
-    Movement, Offer, Outgoing, PreimageSeed, ProviderConfig, RunFault, Sent, Shift, Transfer, TransferState,
-    customer::{AskOutcome, Phase},
-    job::State,
+    Action, Ask, AskOptions, Config, CustomerConfig, Direction, Input, InputSize, InvoiceFor, Offer,
+    Outgoing, PreimageSeed, ProviderConfig, RunFault, Sent, Shift, Transfer, customer::Phase,
     receipt::Received,
 };
 use openagents_types::{
-    Cancel, ContentHash, CustomerKey, Draft, EcashAsk, EcashPayment, EcashToken, Encryption, EventId,
+    Cancel, ContentHash, CustomerKey, Draft, EcashPayment, EcashRelease, EcashToken, Encryption, EventId,
     Feedback, JobId, JobInput, JobKind, JobRequest, JobResult, JobSpec, Millis, Msat, Network, Notice,
-    PaymentHash, ProviderKey, Quote, Receipt, Status, Terms, Timestamp, Usage,
+    PaymentHash, ProviderKey, Quote, Receipt, ReleasedEcash, Status, Terms, Timestamp, Usage,
 };
 
 use crate::{
-    bank::{Bank, Bill, MINT, Stage, Wanted},
+    bank::{Bank, Bill, Stage, Wanted},
     node::Node,
     report::Report,
     rng::Rng,
@@ -40,6 +41,7 @@ enum Word {
     Cancel(Cancel),
     Claim { job: JobId, by: CustomerKey, to: ProviderKey, hash: PaymentHash },
     Ecash { to: ProviderKey, payment: EcashPayment },
+    Release(ReleasedEcash),
     Quote(Quote),
     Feedback(Feedback),
     Result(JobResult),
@@ -114,7 +116,7 @@ impl World {
         let limit = if limited { day_limit(seed) } else { None };
         let nodes: Vec<Node> =
             (0..providers + customers).map(|i| new_node(&mut rng, i, providers, limit)).collect();
-        let nodes = if weather.has_ecash() { with_ecash(nodes, seed) } else { nodes };
+        let nodes = if weather.has_ecash() { rails::with_ecash(nodes, seed) } else { nodes };
         let mut world = Self {
             weather,
             now: START,
@@ -428,6 +430,19 @@ impl World {
             }
             Action::LockEcash { ask, amount, first, .. } => self.lock(node, &ask, amount, first),
             Action::AcceptEcash { hash, token } => self.accept(node, hash, &token),
+            Action::ReleaseEcash { preimage } => {
+                let hash = preimage.hash();
+                if self.bank.release(hash) {
+                    self.report.released += 1;
+                    return Some(Input::Released { hash, release: EcashRelease::new("away".into()) });
+                }
+                self.bank.cancel(hash);
+                Some(self.word_on_incoming(hash))
+            }
+            Action::TakeBackEcash { hash, .. } => {
+                self.bank.take_back(hash);
+                Some(self.word_on_outgoing(node, hash))
+            }
             other => panic!("not a wallet's business: {other:?}"),
         }
     }
@@ -459,87 +474,6 @@ impl World {
             });
         }
         Some(Input::Outgoing { hash, state: Outgoing::Pending })
-    }
-
-    fn lock(&mut self, node: usize, ask: &EcashAsk, amount: Msat, first: bool) -> Option<Input> {
-        let hash = ask.hash;
-        let known = self.bank.outgoing(node, hash) != Outgoing::Unknown;
-        assert!(!(first && known && !self.nodes[node].restored), "ecash was locked unasked");
-        // A mint that does not answer, or has too little of ours.
-        let time = self.time();
-        let locked = if !known && self.trouble(10) { None } else { self.bank.lock(time, node, ask, amount) };
-        let Some(token) = locked else {
-            if known {
-                return Some(self.word_on_outgoing(node, hash));
-            }
-            return Some(Input::Outgoing {
-                hash,
-                state: Outgoing::Failed { reason: "too little there".into() },
-            });
-        };
-        if !known {
-            *self.sent.entry(hash).or_default() += 1;
-            self.report.locked += 1;
-            self.assert_only_payment(node, hash);
-        }
-        Some(Input::Locked { hash, token })
-    }
-
-    fn accept(&mut self, node: usize, hash: PaymentHash, token: &EcashToken) -> Option<Input> {
-        match self.bank.accept(self.time(), node, hash, token) {
-            Ok(()) => Some(self.word_on_incoming(hash)),
-            Err(reason) => {
-                self.report.tokens_refused += 1;
-                Some(Input::TokenRefused { hash, reason: reason.into() })
-            }
-        }
-    }
-
-    /// Somebody pays the invoice of a job for which ecash is on its way: the other way of the same offer.
-    fn pay_the_other_way(&mut self, by: ProviderKey, job: JobId) {
-        let owner = self.owners.get(&job).copied();
-        let others = |node: &usize| provider_key(*node) != by && Some(*node) != owner;
-        let offered = self.words.iter().find_map(|(_, word)| match word {
-            Word::Quote(quote) if (quote.job, quote.provider) == (job, by) => Some(quote.invoice.clone()),
-            _ => None,
-        });
-        let (Some(invoice), Some(payer)) = (offered, (0..self.nodes.len()).find(others)) else { return };
-        let transfer = Transfer::new(invoice, Direction::Out, "the other way".into(), self.time());
-        let delay = self.rng.between(1, 5_000);
-        self.at(
-            delay,
-            Event::Hear { node: payer, life: None, input: Box::new(Input::Transfer(Box::new(transfer))) },
-        );
-    }
-
-    /// The customer of a job that somebody else paid as well claims that money.
-    fn claim_by_hand(&mut self, node: usize, job: JobId, amount: Msat) {
-        let owner = self.owners[&job];
-        let by_another = |bill: &&Bill| {
-            bill.purpose == InvoiceFor::Quote(job)
-                && bill.payee == node
-                && bill.stage == Stage::Settled
-                && bill.payer != Some(owner)
-        };
-        let Some(paid) = self.bank.bills.values().find(by_another).map(|bill| bill.invoice.payment_hash)
-        else {
-            return;
-        };
-        let purpose = InvoiceFor::Refund { job, paid };
-        let wanted = Wanted { amount, lifetime: Millis::from_secs(3_600), hold: None, purpose };
-        let time = self.time();
-        let invoice = self.bank.make(&mut self.rng, time, owner, wanted);
-        let hash = invoice.payment_hash;
-        let transfer = Transfer::new(invoice, Direction::In, "a refund".into(), time);
-        let input = Box::new(Input::Transfer(Box::new(transfer)));
-        // Its owner writes down what is coming before anybody can pay it.
-        self.at(CALM_FROM.saturating_sub(self.now) + 1, Event::Hear { node: owner, life: None, input });
-        let by = self.requests[&job].customer;
-        self.at(
-            CALM_FROM.saturating_sub(self.now) + 30_000,
-            Event::Say { node: owner, word: Box::new(Word::Claim { job, by, to: provider_key(node), hash }) },
-        );
-        self.report.paid_twice += 1;
     }
 
     /// Nothing is paid for a job, and nothing paid back, while an earlier payment for the same may have
@@ -623,6 +557,9 @@ impl World {
                 Input::RefundClaim { job, by, invoice }
             }
             Word::Ecash { to, payment } if selling && to == provider_key(node) => Input::Token(payment),
+            Word::Release(released) if self.owners.get(&released.job) == Some(&node) => {
+                Input::Release(released)
+            }
             Word::Quote(quote) if self.owners.get(&quote.job) == Some(&node) => {
                 if self.nodes[node].disk.payments.contains_key(&quote.invoice.payment_hash) {
                     return;
@@ -659,6 +596,10 @@ impl World {
                 terms: *terms,
                 ecash: ecash.clone(),
             }),
+            Draft::Release { hash, release } => {
+                let (hash, release) = (*hash, release.clone());
+                Word::Release(ReleasedEcash { job, provider, hash, release })
+            }
             Draft::Ecash { provider, hash, token } => {
                 if self.trouble(8) {
                     self.pay_the_other_way(*provider, job);
@@ -802,164 +743,6 @@ impl World {
             plan(self, payer, Direction::Out, made + paid + again);
         }
     }
-
-    /// The laws, after everything has come to rest.
-    fn assert_all_is_well(&mut self) {
-        for (hash, times) in &self.sent {
-            assert_eq!(*times, 1, "payment {hash} was sent {times} times");
-        }
-        assert_eq!(self.bank.in_flight(), 0, "money is still locked or under way");
-        if self.weather.restores() {
-            return self.assert_books_are_true();
-        }
-        for (index, node) in self.nodes.iter().enumerate() {
-            let moved = i64::try_from(self.bank.balances[index]).unwrap() - i64::try_from(FUNDS).unwrap();
-            assert_eq!(
-                node.disk.net(),
-                moved,
-                "node {index}: its books do not say what its wallet holds: {:#?} {:#?}",
-                node.disk,
-                self.bank
-            );
-            for job in node.disk.jobs.values() {
-                assert!(job.is_over(), "provider {index} never finished with {job:#?}");
-            }
-            for ask in node.disk.asks.values() {
-                assert!(ask.is_over(), "customer {index} never finished with {ask:#?}");
-                assert!(ask.paid() <= ask.spec.bid || ask.attempts.len() > 1, "more was paid than bid");
-                self.report.second_attempts += u64::from(ask.attempts.len() > 1);
-                if matches!(ask.phase, Phase::Closed { outcome: AskOutcome::Delivered }) {
-                    self.report.delivered += 1;
-                    assert!(node.disk.contents.contains_key(&ask.id), "delivered, but there is no content");
-                } else {
-                    assert_eq!(
-                        ask.paid(),
-                        Msat::ZERO,
-                        "an orphan: paid, not delivered, not refunded: {ask:#?}"
-                    );
-                }
-            }
-            for transfer in node.disk.transfers.values() {
-                assert!(transfer.state.is_final(), "node {index} never finished with {transfer:#?}");
-                let bill = &self.bank.bills[&transfer.hash()];
-                let arrived = bill.stage == Stage::Settled
-                    && (transfer.direction == Direction::In || bill.payer == Some(index));
-                let says = matches!(transfer.state, TransferState::Settled { .. });
-                assert_eq!(says, arrived, "node {index}: {transfer:#?} {bill:#?}");
-                self.report.returned += u64::from(matches!(transfer.state, TransferState::Returned { .. }));
-            }
-            self.report.sent += node.disk.count(Movement::Sent);
-            self.report.refunds += node.disk.count(Movement::RefundPaid);
-        }
-        let by_ecash = |bill: &&Bill| bill.ecash.is_some() && bill.stage == Stage::Settled;
-        self.report.by_ecash = self.bank.bills.values().filter(by_ecash).count() as u64;
-        self.assert_sellers_were_paid();
-        self.assert_limits_held();
-        self.assert_receipts_are_true();
-    }
-
-    /// Every receipt is of a settled job and says what the books say; what a customer agreed to is what it
-    /// knows, and it disputes nothing that is so.
-    fn assert_receipts_are_true(&mut self) {
-        for (index, node) in self.nodes.iter().enumerate() {
-            self.report.receipts += node.disk.issued.len() as u64;
-            for (id, receipt) in &node.disk.issued {
-                let job = &node.disk.jobs[id];
-                let settled = matches!(
-                    &job.state,
-                    State::Closed { outcome: openagents_engine::job::Outcome::Settled { paid }, hash }
-                        if *paid == receipt.price && *hash == receipt.payment_hash
-                );
-                assert!(settled, "provider {index} gave a receipt for {job:#?}: {receipt:#?}");
-                let earned = |entry: &&openagents_engine::Entry| {
-                    // What came over another rail besides went back.
-                    entry.job == *id
-                        && entry.movement == Movement::Earned
-                        && Some(entry.hash) == receipt.payment_hash
-                };
-                let earned: Msat = node.disk.entries.iter().filter(earned).map(|entry| entry.amount).sum();
-                assert_eq!(earned, receipt.price, "a receipt for more or less than was earned");
-                assert_eq!(receipt.fault(), None);
-                assert_eq!(receipt.result_sha256, ContentHash::of(format!("done by {index}").as_bytes()));
-                assert_eq!(receipt.customer, self.requests[id].customer);
-            }
-            for (id, (receipt, dispute)) in &node.disk.received {
-                let said = self
-                    .receipts
-                    .get(&(*id, receipt.provider))
-                    .is_some_and(|all| all.iter().any(|(_, said)| said == receipt));
-                assert_eq!(dispute.is_none(), said, "customer {index}: {dispute:?} of {receipt:#?}");
-                self.report.disputed += u64::from(dispute.is_some());
-                if dispute.is_none() {
-                    self.report.countersigned += 1;
-                    assert_eq!(node.disk.asks[id].paid(), receipt.price);
-                }
-            }
-            let delivered =
-                |ask: &&Ask| matches!(ask.phase, Phase::Closed { outcome: AskOutcome::Delivered });
-            let asks = node.disk.asks.values().filter(delivered);
-            self.report.paid += asks.filter(|ask| !ask.paid().is_zero()).count() as u64;
-        }
-    }
-
-    /// Books that lost a part of their history cannot say all that the wallet holds. What they say is true
-    /// all the same, and whoever lost nothing knows everything.
-    fn assert_books_are_true(&mut self) {
-        self.report.lapses += self.bank.lapses;
-        for (index, node) in self.nodes.iter().enumerate() {
-            self.report.doubted +=
-                node.disk.asks.values().filter(|ask| !ask.doubts.is_empty()).count() as u64;
-            self.report.doubted +=
-                node.disk.jobs.values().filter(|job| !job.doubts.is_empty()).count() as u64;
-            self.report.delivered += node.disk.contents.len() as u64;
-            for entry in &node.disk.entries {
-                let bill = &self.bank.bills[&entry.hash];
-                assert_eq!((bill.stage, bill.invoice.amount), (Stage::Settled, entry.amount), "{entry:?}");
-                let ours = if entry.movement.adds() { Some(bill.payee) } else { bill.payer };
-                assert_eq!(ours, Some(index), "{entry:?}");
-            }
-            let moved = i64::try_from(self.bank.balances[index]).unwrap() - i64::try_from(FUNDS).unwrap();
-            let (knows, disk, bank) = (node.disk.net(), &node.disk, &self.bank);
-            assert!(
-                node.restored || knows == moved,
-                "node {index} lost nothing and knows less: {knows} of {moved}, {disk:#?} {bank:#?}"
-            );
-        }
-        self.assert_nothing_is_both_paid_back_and_delivered();
-    }
-
-    /// A provider that delivered and was paid pays nothing back, and nobody is paid back more than came.
-    fn assert_nothing_is_both_paid_back_and_delivered(&self) {
-        for refund in self.bank.bills.values().filter(|bill| bill.stage == Stage::Settled) {
-            let InvoiceFor::Refund { job, paid } = refund.purpose else { continue };
-            assert_eq!(self.bank.bills[&paid].stage, Stage::Settled, "{job} was paid back and never paid");
-        }
-    }
-
-    /// No customer spent more than its day allows; a world ends on the day it began.
-    fn assert_limits_held(&self) {
-        for (index, node) in self.nodes.iter().enumerate() {
-            let Some(limit) = node.day_limit else { continue };
-            let paid = |bill: &&Bill| bill.payer == Some(index) && bill.stage == Stage::Settled;
-            let spent: Msat = self.bank.bills.values().filter(paid).map(|bill| bill.invoice.amount).sum();
-            assert!(spent <= limit, "customer {index} spent {spent} of {limit}");
-        }
-    }
-
-    /// A provider that delivered has its money, unless the hold lapsed while it was down.
-    fn assert_sellers_were_paid(&self) {
-        for (index, node) in self.nodes.iter().enumerate().take(self.providers) {
-            for job in node.disk.jobs.values() {
-                if let State::Closed { outcome: openagents_engine::job::Outcome::Settled { paid }, hash } =
-                    &job.state
-                {
-                    let earned = hash.map(|hash| self.bank.incoming(self.time(), hash));
-                    let expected = (!paid.is_zero()).then_some(Incoming::Settled { amount: *paid });
-                    assert_eq!(earned, expected, "provider {index} believes it was paid for {}", job.id());
-                }
-            }
-        }
-    }
 }
 
 fn provider_key(node: usize) -> ProviderKey {
@@ -983,23 +766,6 @@ fn new_node(rng: &mut Rng, index: usize, providers: usize, limit: Option<Msat>) 
     });
     let day_limit = limit.filter(|_| provider.is_none());
     Node::new(Config { provider, customer: CustomerConfig::new(Network::Regtest) }, day_limit)
-}
-
-/// Gives some of the nodes ecash: providers that take it, mostly such as cannot lock invoices, and customers that
-/// have some.
-fn with_ecash(mut nodes: Vec<Node>, seed: u64) -> Vec<Node> {
-    let mut rng = Rng(seed ^ 0xeca5);
-    for node in &mut nodes {
-        if let Some(provider) = &mut node.config.provider {
-            provider.escrow &= rng.chance(40);
-            let lock = Millis(rng.between(150_000, 900_000));
-            provider.ecash_lock = rng.chance(70).then_some(lock);
-        }
-        if rng.chance(70) {
-            node.config.customer.mints = vec![format!("{MINT}/")];
-        }
-    }
-    nodes
 }
 
 fn feedback(job: JobId, provider: ProviderKey, event: EventId, notice: &Notice, now: Timestamp) -> Feedback {

@@ -124,6 +124,7 @@ impl Driver {
             | Draft::Notice(_)
             | Draft::Partial { .. }
             | Draft::Result { .. }
+            | Draft::Release { .. }
             | Draft::Receipt(_) => {
                 pending.jobs.get(&job).or_else(|| self.engine.job(job)).map(|job| &job.request)
             }
@@ -149,6 +150,7 @@ impl Driver {
             | Draft::Notice(_)
             | Draft::Partial { .. }
             | Draft::Result { .. }
+            | Draft::Release { .. }
             | Draft::Receipt(_) => {
                 let job = pending.jobs.get(&job).or_else(|| self.engine.job(job))?;
                 say::by_provider(&job.request, draft, &self.keys, &mut self.keyring, now)

@@ -24,6 +24,7 @@ impl Driver {
             Ok(Message::Cancels(cancels)) => self.cancels(now, cancels, pending),
             Ok(Message::RefundClaim(claim)) => self.claim(now, &claim, pending),
             Ok(Message::Ecash(payment)) => self.input(now, Input::Token(payment), pending),
+            Ok(Message::Release(released)) => self.input(now, Input::Release(released), pending),
             Ok(Message::Receipt(received)) => self.receipt(now, event, *received, pending),
             Ok(Message::Countersignature(signed)) => self.countersigned(event, &signed, pending),
             Ok(_) => {}

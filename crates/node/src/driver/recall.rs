@@ -13,6 +13,7 @@ pub(super) const fn payment(input: &Input) -> Option<&PaymentHash> {
         | Input::Outgoing { hash, .. }
         | Input::Locked { hash, .. }
         | Input::TakenBack { hash, .. }
+        | Input::Released { hash, .. }
         | Input::TokenRefused { hash, .. } => Some(hash),
         Input::Token(payment) => Some(&payment.hash),
         _ => None,

@@ -28,6 +28,7 @@ pub(super) fn slot(draft: &Draft) -> String {
         },
         Draft::RefundClaim { invoice, .. } => format!("claim-{}", invoice.payment_hash),
         Draft::Ecash { hash, .. } => format!("ecash-{hash}"),
+        Draft::Release { hash, .. } => format!("release-{hash}"),
         Draft::Receipt(_) => RECEIPT.into(),
         Draft::Countersign { .. } => COUNTERSIGNATURE.into(),
         Draft::Notice(notice) => match notice {

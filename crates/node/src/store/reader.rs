@@ -102,7 +102,7 @@ impl Reader {
         page: Page,
         read: fn(&Row<'_>) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
-        let open = if page.open { "open = 1" } else { "TRUE" };
+        let open = if page.open { rows::OPEN } else { "TRUE" };
         let older = format!("({at}, id) < ((SELECT {at} FROM {table} WHERE id = ?2), ?2)");
         let older = if page.after.is_some() { older.as_str() } else { "?2 IS NULL" };
         let sql = format!("{select} WHERE {open} AND {older} ORDER BY {at} DESC, id DESC LIMIT ?1");

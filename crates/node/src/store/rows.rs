@@ -21,6 +21,11 @@ pub(super) const SOLD: &str =
 /// Selects rows for [`bought`].
 pub(super) const BOUGHT: &str = "SELECT body FROM asks";
 
+/// What is open for a person. A sold job that has ended is still kept at hand while another payment for it may come;
+/// nobody waits for that.
+pub(super) const OPEN: &str = "open = 1 AND word NOT IN \
+    ('settled', 'unpaid', 'refused', 'expired', 'cancelled', 'failed', 'refunded')";
+
 /// How a job stands.
 #[derive(Serialize, Deserialize)]
 struct Standing<'a> {

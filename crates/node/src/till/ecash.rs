@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use openagents_engine::{Input, Outgoing};
-use openagents_types::{EcashAsk, EcashToken, JobId, Msat, PaymentHash};
+use openagents_types::{EcashAsk, EcashRelease, EcashToken, JobId, Msat, PaymentHash, Preimage};
 use openagents_wallet::{
     Wallet, WalletError,
     ecash::{LockEcash, RequestEcash},
 };
 
-use super::{incoming, is_unknown, outgoing};
+use super::{cancel, incoming, is_unknown, outgoing};
 
 /// What a wallet without ecash is asked for nothing of.
 const NONE: &str = "this wallet has no ecash";
@@ -93,6 +93,34 @@ pub(super) async fn accept(wallet: &Arc<dyn Wallet>, hash: PaymentHash, token: &
             Some(Input::TokenRefused { hash, reason: words(error) })
         }
     }
+}
+
+/// Gives up ecash, with what it can be taken back with if the wallet can say that.
+pub(super) async fn release(wallet: &Arc<dyn Wallet>, preimage: Preimage) -> Option<Input> {
+    let hash = preimage.hash();
+    crate::failpoint::hit("wallet.ecash.release.before");
+    let released = match wallet.ecash() {
+        Some(ecash) => ecash.release(preimage).await,
+        None => return cancel(wallet, hash).await,
+    };
+    crate::failpoint::hit("wallet.ecash.release.after");
+    match released {
+        Ok(release) => Some(Input::Released { hash, release }),
+        Err(error) if is_unknown(&error) => None,
+        Err(_) => cancel(wallet, hash).await,
+    }
+}
+
+/// Takes back what was given up, and says how the payment then stands.
+pub(super) async fn take_back(
+    wallet: &Arc<dyn Wallet>,
+    hash: PaymentHash,
+    release: &EcashRelease,
+) -> Option<Input> {
+    if let Err(error) = wallet.ecash()?.take_back(hash, release).await {
+        tracing::warn!(%error, %hash, "ecash that was given up is not back yet");
+    }
+    Some(with_cost(wallet, outgoing(hash, wallet.lookup_outgoing(hash).await)?).await)
 }
 
 /// What is wrong with a token, for whoever sent it: the program's words, without whose wallet they are.

@@ -115,7 +115,8 @@ impl Fake {
         let mut methods = vec!["settle_hold_invoice", "cancel_hold_invoice"];
         methods.extend(match self.fault {
             Fault::Ecash | Fault::OtherRequest => {
-                ["make_ecash_request", "read_ecash_request", "lock_ecash", "accept_ecash"].as_slice()
+                ["make_ecash_request", "read_ecash_request", "lock_ecash", "accept_ecash", "release_ecash"]
+                    .as_slice()
             }
             _ => &["make_hold_invoice"],
         });
@@ -138,6 +139,13 @@ impl Fake {
             "lock_ecash" => {
                 self.note(&format!("locked {} for at most {}", params["amount"], params["max_fee"]));
                 Ok(json!({ "token": "cashuBgood", "mint": "https://mint.example", "fees_paid": 2000 }))
+            }
+            "release_ecash" => {
+                Ok(json!({ "release": format!("for {}", params["preimage"].as_str().unwrap()) }))
+            }
+            "take_back_ecash" => {
+                self.note(params["release"].as_str().unwrap());
+                Ok(json!({ "state": "failed", "type": "outgoing" }))
             }
             _ => match params["token"].as_str().unwrap() {
                 "cashuBgood" => Ok(json!({ "state": "accepted", "amount": 7000, "type": "incoming" })),
@@ -187,9 +195,8 @@ impl Fake {
                 }
                 Ok(self.proof())
             }
-            "make_ecash_request" | "read_ecash_request" | "lock_ecash" | "accept_ecash" => {
-                self.ecash(method, params)
-            }
+            "make_ecash_request" | "read_ecash_request" | "lock_ecash" | "accept_ecash" | "release_ecash"
+            | "take_back_ecash" => self.ecash(method, params),
             _ => Err("NOT_IMPLEMENTED"),
         }
     }

@@ -1,0 +1,171 @@
+//! The laws that hold in every world, once everything has come to rest.
+
+use openagents_engine::{
+    Ask, Direction, Incoming, InvoiceFor, Movement, TransferState,
+    customer::{AskOutcome, Phase},
+    job::State,
+};
+use openagents_types::{ContentHash, Msat};
+
+use super::{FUNDS, World};
+use crate::bank::{Bill, Stage};
+
+impl World {
+    /// The laws, after everything has come to rest.
+    pub(super) fn assert_all_is_well(&mut self) {
+        for (hash, times) in &self.sent {
+            assert_eq!(*times, 1, "payment {hash} was sent {times} times");
+        }
+        assert_eq!(self.bank.in_flight(), 0, "money is still locked or under way");
+        if self.weather.restores() {
+            return self.assert_books_are_true();
+        }
+        for (index, node) in self.nodes.iter().enumerate() {
+            let moved = i64::try_from(self.bank.balances[index]).unwrap() - i64::try_from(FUNDS).unwrap();
+            assert_eq!(
+                node.disk.net(),
+                moved,
+                "node {index}: its books do not say what its wallet holds: {:#?} {:#?}",
+                node.disk,
+                self.bank
+            );
+            for job in node.disk.jobs.values() {
+                assert!(job.is_over(), "provider {index} never finished with {job:#?}");
+            }
+            for ask in node.disk.asks.values() {
+                assert!(ask.is_over(), "customer {index} never finished with {ask:#?}");
+                assert!(ask.paid() <= ask.spec.bid || ask.attempts.len() > 1, "more was paid than bid");
+                self.report.second_attempts += u64::from(ask.attempts.len() > 1);
+                if matches!(ask.phase, Phase::Closed { outcome: AskOutcome::Delivered }) {
+                    self.report.delivered += 1;
+                    assert!(node.disk.contents.contains_key(&ask.id), "delivered, but there is no content");
+                } else {
+                    assert_eq!(
+                        ask.paid(),
+                        Msat::ZERO,
+                        "an orphan: paid, not delivered, not refunded: {ask:#?}"
+                    );
+                }
+            }
+            for transfer in node.disk.transfers.values() {
+                assert!(transfer.state.is_final(), "node {index} never finished with {transfer:#?}");
+                let bill = &self.bank.bills[&transfer.hash()];
+                let arrived = bill.stage == Stage::Settled
+                    && (transfer.direction == Direction::In || bill.payer == Some(index));
+                let says = matches!(transfer.state, TransferState::Settled { .. });
+                assert_eq!(says, arrived, "node {index}: {transfer:#?} {bill:#?}");
+                self.report.returned += u64::from(matches!(transfer.state, TransferState::Returned { .. }));
+            }
+            self.report.sent += node.disk.count(Movement::Sent);
+            self.report.refunds += node.disk.count(Movement::RefundPaid);
+        }
+        let by_ecash = |bill: &&Bill| bill.ecash.is_some() && bill.stage == Stage::Settled;
+        self.report.by_ecash = self.bank.bills.values().filter(by_ecash).count() as u64;
+        self.assert_sellers_were_paid();
+        self.assert_limits_held();
+        self.assert_receipts_are_true();
+    }
+
+    /// Every receipt is of a settled job and says what the books say; what a customer agreed to is what it
+    /// knows, and it disputes nothing that is so.
+    fn assert_receipts_are_true(&mut self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            self.report.receipts += node.disk.issued.len() as u64;
+            for (id, receipt) in &node.disk.issued {
+                let job = &node.disk.jobs[id];
+                let settled = matches!(
+                    &job.state,
+                    State::Closed { outcome: openagents_engine::job::Outcome::Settled { paid }, hash }
+                        if *paid == receipt.price && *hash == receipt.payment_hash
+                );
+                assert!(settled, "provider {index} gave a receipt for {job:#?}: {receipt:#?}");
+                let earned = |entry: &&openagents_engine::Entry| {
+                    // What came over another rail besides went back.
+                    entry.job == *id
+                        && entry.movement == Movement::Earned
+                        && Some(entry.hash) == receipt.payment_hash
+                };
+                let earned: Msat = node.disk.entries.iter().filter(earned).map(|entry| entry.amount).sum();
+                assert_eq!(earned, receipt.price, "a receipt for more or less than was earned");
+                assert_eq!(receipt.fault(), None);
+                assert_eq!(receipt.result_sha256, ContentHash::of(format!("done by {index}").as_bytes()));
+                assert_eq!(receipt.customer, self.requests[id].customer);
+            }
+            for (id, (receipt, dispute)) in &node.disk.received {
+                let said = self
+                    .receipts
+                    .get(&(*id, receipt.provider))
+                    .is_some_and(|all| all.iter().any(|(_, said)| said == receipt));
+                assert_eq!(dispute.is_none(), said, "customer {index}: {dispute:?} of {receipt:#?}");
+                self.report.disputed += u64::from(dispute.is_some());
+                if dispute.is_none() {
+                    self.report.countersigned += 1;
+                    assert_eq!(node.disk.asks[id].paid(), receipt.price);
+                }
+            }
+            let delivered =
+                |ask: &&Ask| matches!(ask.phase, Phase::Closed { outcome: AskOutcome::Delivered });
+            let asks = node.disk.asks.values().filter(delivered);
+            self.report.paid += asks.filter(|ask| !ask.paid().is_zero()).count() as u64;
+        }
+    }
+
+    /// Books that lost a part of their history cannot say all that the wallet holds. What they say is true
+    /// all the same, and whoever lost nothing knows everything.
+    fn assert_books_are_true(&mut self) {
+        self.report.lapses += self.bank.lapses;
+        for (index, node) in self.nodes.iter().enumerate() {
+            self.report.doubted +=
+                node.disk.asks.values().filter(|ask| !ask.doubts.is_empty()).count() as u64;
+            self.report.doubted +=
+                node.disk.jobs.values().filter(|job| !job.doubts.is_empty()).count() as u64;
+            self.report.delivered += node.disk.contents.len() as u64;
+            for entry in &node.disk.entries {
+                let bill = &self.bank.bills[&entry.hash];
+                assert_eq!((bill.stage, bill.invoice.amount), (Stage::Settled, entry.amount), "{entry:?}");
+                let ours = if entry.movement.adds() { Some(bill.payee) } else { bill.payer };
+                assert_eq!(ours, Some(index), "{entry:?}");
+            }
+            let moved = i64::try_from(self.bank.balances[index]).unwrap() - i64::try_from(FUNDS).unwrap();
+            let (knows, disk, bank) = (node.disk.net(), &node.disk, &self.bank);
+            assert!(
+                node.restored || knows == moved,
+                "node {index} lost nothing and knows less: {knows} of {moved}, {disk:#?} {bank:#?}"
+            );
+        }
+        self.assert_nothing_is_both_paid_back_and_delivered();
+    }
+
+    /// A provider that delivered and was paid pays nothing back, and nobody is paid back more than came.
+    fn assert_nothing_is_both_paid_back_and_delivered(&self) {
+        for refund in self.bank.bills.values().filter(|bill| bill.stage == Stage::Settled) {
+            let InvoiceFor::Refund { job, paid } = refund.purpose else { continue };
+            assert_eq!(self.bank.bills[&paid].stage, Stage::Settled, "{job} was paid back and never paid");
+        }
+    }
+
+    /// No customer spent more than its day allows; a world ends on the day it began.
+    fn assert_limits_held(&self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let Some(limit) = node.day_limit else { continue };
+            let paid = |bill: &&Bill| bill.payer == Some(index) && bill.stage == Stage::Settled;
+            let spent: Msat = self.bank.bills.values().filter(paid).map(|bill| bill.invoice.amount).sum();
+            assert!(spent <= limit, "customer {index} spent {spent} of {limit}");
+        }
+    }
+
+    /// A provider that delivered has its money, unless the hold lapsed while it was down.
+    fn assert_sellers_were_paid(&self) {
+        for (index, node) in self.nodes.iter().enumerate().take(self.providers) {
+            for job in node.disk.jobs.values() {
+                if let State::Closed { outcome: openagents_engine::job::Outcome::Settled { paid }, hash } =
+                    &job.state
+                {
+                    let earned = hash.map(|hash| self.bank.incoming(self.time(), hash));
+                    let expected = (!paid.is_zero()).then_some(Incoming::Settled { amount: *paid });
+                    assert_eq!(earned, expected, "provider {index} believes it was paid for {}", job.id());
+                }
+            }
+        }
+    }
+}
