@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use openagents_engine::{ModelOffer, Offer, ProviderConfig, Shift};
 use openagents_protocol::{ad, heartbeat};
+use openagents_types::{Millis, Timestamp};
 use tokio::{sync::watch, time::interval};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,8 @@ pub(crate) struct Advertiser {
     relays: Relays,
     driver: DriverHandle,
     shift: watch::Receiver<Shift>,
+    /// When advertisements were last taken back.
+    taken_back: Option<Timestamp>,
 }
 
 impl Advertiser {
@@ -43,6 +46,7 @@ impl Advertiser {
             relays,
             driver,
             shift,
+            taken_back: None,
         }
     }
 
@@ -80,6 +84,9 @@ impl Advertiser {
     }
 
     fn advertise(&self) {
+        // A deletion covers what is dated in the same second as itself.
+        let after = self.taken_back.map_or(clock::now(), |at| at.after(Millis::from_secs(1)));
+        let now = clock::now().max(after);
         for offer in &self.provider.offers {
             let ad = ad::Ad {
                 kind: offer.kind,
@@ -95,7 +102,7 @@ impl Advertiser {
                 params: params(offer),
                 relays: self.relays_tag.clone(),
             };
-            match ad::encode(&ad, self.identity.keys(), clock::now()) {
+            match ad::encode(&ad, self.identity.keys(), now) {
                 Ok(event) => self.relays.publish(event),
                 Err(error) => tracing::error!(%error, "an advertisement cannot be written"),
             }
@@ -117,9 +124,11 @@ impl Advertiser {
         }
     }
 
-    fn take_back(&self) {
+    fn take_back(&mut self) {
+        let now = clock::now();
+        self.taken_back = Some(now);
         let kinds: Vec<_> = self.provider.offers.iter().map(|offer| offer.kind).collect();
-        self.relays.publish(ad::encode_deletion(&kinds, self.identity.keys(), clock::now()));
+        self.relays.publish(ad::encode_deletion(&kinds, self.identity.keys(), now));
     }
 }
 
