@@ -130,10 +130,9 @@ impl ResourceSettings {
         range("resources.pause_heat", self.pause_heat.into(), 1, 5, heat)?;
         range("resources.ease_heat", self.ease_heat.into(), 1, 5, heat)?;
         range("resources.cpu_most_percent", self.cpu_most_percent.into(), 0, 100, "it must be at most 100")?;
-        let slots = self.backend.iter().filter_map(|limit| limit.slots);
-        slots
-            .map(|slots| range("resources.backend.slots", slots as u64, 1, u64::MAX, "it must be at least 1"))
-            .collect::<Result<(), _>>()?;
+        for slots in self.backend.iter().filter_map(|limit| limit.slots) {
+            range("resources.backend.slots", slots as u64, 1, u64::MAX, "it must be at least 1")?;
+        }
         range("resources.look_every_ms", self.look_every_ms, 50, 600_000, "it must be from 50 to 600000")
     }
 }
