@@ -249,31 +249,52 @@ fn a_kill_between_any_two_steps_changes_nothing() {
 
 #[test]
 fn a_wallet_that_is_killed_while_it_locks_or_takes_does_it_once() {
+    // New wallets for each half: one that dies often is started again ever later.
+    for moments in MOMENTS.chunks(5) {
+        on_a_deal(1, async |deal| killed_at(&deal, moments).await);
+    }
+}
+
+async fn killed_at(deal: &Deal, moments: &[u64]) {
+    let mut moved = Msat::ZERO;
+    for &moment in moments {
+        let asked = deal.ask(LATER).await;
+        let (wallet, params) = (deal.payer.wallet.clone(), asked.params());
+        let locking = tokio::spawn(async move { wallet.extension("lock_ecash", params).await });
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        deal.payer.kill();
+        let early = locking.await.unwrap().ok();
+        deal.payer.until_back().await;
+        let locked = insist("it is locked", async || deal.try_lock(asked.params()).await).await;
+        assert!(early.is_none_or(|early| early == locked));
+        moved = moved.checked_add(PRICE).unwrap();
+        deal.payer.until_has(FUNDS.saturating_sub(moved)).await;
+
+        deal.accept(&asked, &locked["token"]).await.unwrap();
+        let (wallet, preimage) = (deal.payee.wallet.clone(), asked.preimage.clone());
+        let taking = tokio::spawn(async move { wallet.settle_hold(preimage).await });
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        deal.payee.kill();
+        let _ = taking.await.unwrap();
+        deal.payee.until_back().await;
+        insist("it is taken", async || deal.payee.wallet.settle_hold(asked.preimage.clone()).await).await;
+        deal.until_paid(&asked).await;
+        deal.assert_moved(moved, Msat::ZERO).await;
+    }
+}
+
+#[test]
+fn a_wallet_that_is_killed_while_it_takes_ecash_back_has_it_once() {
     on_a_deal(1, async |deal| {
-        let mut moved = Msat::ZERO;
-        for moment in MOMENTS {
-            let asked = deal.ask(LATER).await;
-            let (wallet, params) = (deal.payer.wallet.clone(), asked.params());
-            let locking = tokio::spawn(async move { wallet.extension("lock_ecash", params).await });
+        for moment in [0, 40, 120] {
+            let asked = deal.ask(SOON).await;
+            deal.lock(&asked).await;
+            until_time(asked.locktime + 2).await;
             tokio::time::sleep(Duration::from_millis(moment)).await;
             deal.payer.kill();
-            let early = locking.await.unwrap().ok();
             deal.payer.until_back().await;
-            let locked = insist("it is locked", async || deal.try_lock(asked.params()).await).await;
-            assert!(early.is_none_or(|early| early == locked));
-            moved = moved.checked_add(PRICE).unwrap();
-            deal.payer.until_has(FUNDS.saturating_sub(moved)).await;
-
-            deal.accept(&asked, &locked["token"]).await.unwrap();
-            let (wallet, preimage) = (deal.payee.wallet.clone(), asked.preimage.clone());
-            let taking = tokio::spawn(async move { wallet.settle_hold(preimage).await });
-            tokio::time::sleep(Duration::from_millis(moment)).await;
-            deal.payee.kill();
-            let _ = taking.await.unwrap();
-            deal.payee.until_back().await;
-            insist("it is taken", async || deal.payee.wallet.settle_hold(asked.preimage.clone()).await).await;
-            deal.until_paid(&asked).await;
-            deal.assert_moved(moved, Msat::ZERO).await;
+            deal.until_back(&asked).await;
+            deal.assert_nothing_moved().await;
         }
     });
 }
