@@ -748,6 +748,33 @@ fn what_cannot_be_or_was_not_asked_for_is_not_locked() {
 }
 
 #[test]
+fn it_is_locked_at_a_mint_that_both_trust_and_that_holds_enough() {
+    with_mints(3, async |mints| {
+        let payee = mints.purse("payee", &[0, 1]).await;
+        // The first of the payer's that both trust holds nothing; another that holds something is the payer's alone.
+        let rich = mints.purse_with("payer", &[2], [3; 32], NO_LIMIT).await;
+        rich.fill(&mints, FUNDS).await;
+        rich.stop().await;
+        let payer = mints.purse_with("payer", &[2, 0, 1], [3; 32], NO_LIMIT).await;
+        payer.until_has(FUNDS).await;
+        let asked = ask_for(&payee, in_seconds(LATER)).await;
+        let poor = refused(payer.wallet.extension("lock_ecash", asked.params()).await);
+        assert!(poor.contains("both sides trust"), "{poor}");
+        payer.stop().await;
+        let payer = mints.purse_with("payer", &[1, 0, 2], [3; 32], NO_LIMIT).await;
+        let before = payer.wallet.balance().await.unwrap();
+        payer.fill(&mints, FUNDS).await;
+        let locked = payer.ask("lock_ecash", asked.params()).await;
+        assert_eq!(locked["mint"], mints.url(1));
+        accept(&payee, &asked, &locked["token"]).await.unwrap();
+        payee.wallet.settle_hold(asked.preimage.clone()).await.unwrap();
+        payee.until_has(PRICE).await;
+        payer.until_has(before.checked_add(FUNDS).unwrap().saturating_sub(PRICE)).await;
+        assert_eq!((mints.outstanding(0), mints.outstanding(1)), (Msat::ZERO, FUNDS));
+    });
+}
+
+#[test]
 fn a_hash_serves_one_payment_on_either_rail() {
     on_a_deal(1, async |deal| {
         let invoice = deal.payee.wallet.make_invoice(plain(PRICE)).await.unwrap();
