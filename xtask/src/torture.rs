@@ -184,7 +184,7 @@ async fn settle(world: &World, nodes: &mut [Node]) -> anyhow::Result<Report> {
     loop {
         let open = open_jobs(nodes).await?;
         let audit = world.audit().await?;
-        if open.is_empty() && audit["in_flight_msat"] == 0 {
+        if open.is_empty() && audit["in_flight_msat"] == 0 && is_unlocked(world, nodes).await? {
             break;
         }
         if start.elapsed() > world.mint().map_or(REST, |_| REST_OF_ECASH) {
@@ -198,6 +198,16 @@ async fn settle(world: &World, nodes: &mut [Node]) -> anyhow::Result<Report> {
         node.check_database()?;
     }
     Ok(report)
+}
+
+/// Whether no ecash is locked: what was locked for a job that ended meanwhile comes back only with the lock's end.
+async fn is_unlocked(world: &World, nodes: &[Node]) -> anyhow::Result<bool> {
+    let Some(mint) = world.mint() else { return Ok(true) };
+    let mut held = 0;
+    for node in nodes {
+        held += i64::try_from(node.holds().await?.unwrap_or_default())?;
+    }
+    Ok(held == mint.owes()?)
 }
 
 /// Jobs that somebody waits for. An offer that is over and unpaid waits for nobody, though a plain invoice

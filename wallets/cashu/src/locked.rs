@@ -287,6 +287,19 @@ impl Wallet {
         }
     }
 
+    /// Sets ecash aside again for what is being locked: looking for the ecash of a seed (NUT-13) finds that too,
+    /// unspent as it is, and puts it with what can be spent.
+    pub(crate) async fn set_aside_again(&self, mint: &Mint) -> Result<(), Refusal> {
+        let open = self.book().open_escrows(&mint.name())?;
+        for escrow in open.into_iter().filter(|escrow| escrow.stage == Stage::Sent) {
+            let written = self.book().swaps(escrow.hash, Purpose::Lock)?;
+            for swap in written.iter().map(|text| Swap::read(text)) {
+                mint.reserve(&swap?, escrow.operation()).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Has ecash locked, or finds out that it is, or makes sure that it never will be. Safe to repeat.
     pub(crate) async fn pursue_lock(&self, mint: &Mint, escrow: Escrow) -> Result<(), Refusal> {
         let written = self.book().swaps(escrow.hash, Purpose::Lock)?.pop();

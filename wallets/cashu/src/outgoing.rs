@@ -186,6 +186,7 @@ impl Wallet {
             mint.kit.check_melt_quote_status(&payment.quote).await.map_err(|error| unclear(&error))?;
         if quote.state == MeltQuoteState::Paid {
             let fee = mint.account_for(operation).await.map_err(|error| unclear(&error))?;
+            self.set_aside_again(mint).await?;
             return self.paid(payment, quote.payment_proof.as_deref(), fee);
         }
         if mint.store.get_saga(&operation).await.map_err(store)?.is_some() {

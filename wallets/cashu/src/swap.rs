@@ -21,6 +21,7 @@ use cdk::{
 };
 use cdk_common::wallet::{KeysetLoadPolicy, ProofInfo};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{
     book::Book,
@@ -295,6 +296,17 @@ impl Mint {
             return Ok(Vec::new());
         }
         self.store.get_proofs_by_ys(ys.to_vec()).await.map_err(Refusal::fault)
+    }
+
+    /// Sets the inputs of an exchange aside, as far as they could be spent.
+    pub(crate) async fn reserve(&self, swap: &Swap, operation: Uuid) -> Result<(), Refusal> {
+        let mut free = self.known(&swap.ys()?).await?;
+        free.retain(|info| info.state == ProofIs::Unspent);
+        if free.is_empty() {
+            return Ok(());
+        }
+        let ys = free.iter().map(|info| info.y).collect();
+        self.store.reserve_proofs(ys, &operation).await.map_err(Refusal::fault)
     }
 
     /// Marks as spent what the mint calls spent, and frees what it does not.

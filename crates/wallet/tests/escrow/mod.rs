@@ -249,31 +249,52 @@ fn a_kill_between_any_two_steps_changes_nothing() {
 
 #[test]
 fn a_wallet_that_is_killed_while_it_locks_or_takes_does_it_once() {
+    // New wallets for each half: one that dies often is started again ever later.
+    for moments in MOMENTS.chunks(5) {
+        on_a_deal(1, async |deal| killed_at(&deal, moments).await);
+    }
+}
+
+async fn killed_at(deal: &Deal, moments: &[u64]) {
+    let mut moved = Msat::ZERO;
+    for &moment in moments {
+        let asked = deal.ask(LATER).await;
+        let (wallet, params) = (deal.payer.wallet.clone(), asked.params());
+        let locking = tokio::spawn(async move { wallet.extension("lock_ecash", params).await });
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        deal.payer.kill();
+        let early = locking.await.unwrap().ok();
+        deal.payer.until_back().await;
+        let locked = insist("it is locked", async || deal.try_lock(asked.params()).await).await;
+        assert!(early.is_none_or(|early| early == locked));
+        moved = moved.checked_add(PRICE).unwrap();
+        deal.payer.until_has(FUNDS.saturating_sub(moved)).await;
+
+        deal.accept(&asked, &locked["token"]).await.unwrap();
+        let (wallet, preimage) = (deal.payee.wallet.clone(), asked.preimage.clone());
+        let taking = tokio::spawn(async move { wallet.settle_hold(preimage).await });
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        deal.payee.kill();
+        let _ = taking.await.unwrap();
+        deal.payee.until_back().await;
+        insist("it is taken", async || deal.payee.wallet.settle_hold(asked.preimage.clone()).await).await;
+        deal.until_paid(&asked).await;
+        deal.assert_moved(moved, Msat::ZERO).await;
+    }
+}
+
+#[test]
+fn a_wallet_that_is_killed_while_it_takes_ecash_back_has_it_once() {
     on_a_deal(1, async |deal| {
-        let mut moved = Msat::ZERO;
-        for moment in MOMENTS {
-            let asked = deal.ask(LATER).await;
-            let (wallet, params) = (deal.payer.wallet.clone(), asked.params());
-            let locking = tokio::spawn(async move { wallet.extension("lock_ecash", params).await });
+        for moment in [0, 40, 120] {
+            let asked = deal.ask(SOON).await;
+            deal.lock(&asked).await;
+            until_time(asked.locktime + 2).await;
             tokio::time::sleep(Duration::from_millis(moment)).await;
             deal.payer.kill();
-            let early = locking.await.unwrap().ok();
             deal.payer.until_back().await;
-            let locked = insist("it is locked", async || deal.try_lock(asked.params()).await).await;
-            assert!(early.is_none_or(|early| early == locked));
-            moved = moved.checked_add(PRICE).unwrap();
-            deal.payer.until_has(FUNDS.saturating_sub(moved)).await;
-
-            deal.accept(&asked, &locked["token"]).await.unwrap();
-            let (wallet, preimage) = (deal.payee.wallet.clone(), asked.preimage.clone());
-            let taking = tokio::spawn(async move { wallet.settle_hold(preimage).await });
-            tokio::time::sleep(Duration::from_millis(moment)).await;
-            deal.payee.kill();
-            let _ = taking.await.unwrap();
-            deal.payee.until_back().await;
-            insist("it is taken", async || deal.payee.wallet.settle_hold(asked.preimage.clone()).await).await;
-            deal.until_paid(&asked).await;
-            deal.assert_moved(moved, Msat::ZERO).await;
+            deal.until_back(&asked).await;
+            deal.assert_nothing_moved().await;
         }
     });
 }
@@ -723,6 +744,33 @@ fn what_cannot_be_or_was_not_asked_for_is_not_locked() {
         });
         let changed = refused(deal.payee.wallet.extension("make_ecash_request", params).await);
         assert!(changed.contains("something else"), "{changed}");
+    });
+}
+
+#[test]
+fn it_is_locked_at_a_mint_that_both_trust_and_that_holds_enough() {
+    with_mints(3, async |mints| {
+        let payee = mints.purse("payee", &[0, 1]).await;
+        // The first of the payer's that both trust holds nothing; another that holds something is the payer's alone.
+        let rich = mints.purse_with("payer", &[2], [3; 32], NO_LIMIT).await;
+        rich.fill(&mints, FUNDS).await;
+        rich.stop().await;
+        let payer = mints.purse_with("payer", &[2, 0, 1], [3; 32], NO_LIMIT).await;
+        payer.until_has(FUNDS).await;
+        let asked = ask_for(&payee, in_seconds(LATER)).await;
+        let poor = refused(payer.wallet.extension("lock_ecash", asked.params()).await);
+        assert!(poor.contains("both sides trust"), "{poor}");
+        payer.stop().await;
+        let payer = mints.purse_with("payer", &[1, 0, 2], [3; 32], NO_LIMIT).await;
+        let before = payer.wallet.balance().await.unwrap();
+        payer.fill(&mints, FUNDS).await;
+        let locked = payer.ask("lock_ecash", asked.params()).await;
+        assert_eq!(locked["mint"], mints.url(1));
+        accept(&payee, &asked, &locked["token"]).await.unwrap();
+        payee.wallet.settle_hold(asked.preimage.clone()).await.unwrap();
+        payee.until_has(PRICE).await;
+        payer.until_has(before.checked_add(FUNDS).unwrap().saturating_sub(PRICE)).await;
+        assert_eq!((mints.outstanding(0), mints.outstanding(1)), (Msat::ZERO, FUNDS));
     });
 }
 
