@@ -94,11 +94,11 @@ async fn every_kind_that_is_sold_is_seen_and_what_is_published_is_what_was_shown
     assert_eq!(beats.len(), 1, "a relay keeps one heartbeat a key");
     for event in of_kind(&found, ad::KIND) {
         assert_eq!(listing::check(event, &beats, now()), []);
-        let was_shown = |shown: &&serde_json::Value| {
+        let was_shown = |shown: &serde_json::Value| {
             shown["content"] == event.event().content
                 && shown["tags"][0] == json!(event.event().tags.as_slice()[0])
         };
-        assert!(shown.events.iter().find(was_shown).is_some(), "{}", event.json());
+        assert!(shown.events.iter().any(was_shown), "{}", event.json());
     }
     assert!(shown.events.iter().all(|event| event.get("sig").is_none()));
     node.shutdown().await.unwrap();

@@ -84,9 +84,10 @@ fn relays(args: &UpArgs) -> Vec<String> {
 }
 
 fn named(server: &FoundServer) -> String {
-    let version = server.version.as_deref().map_or_else(String::new, |version| format!(" {version}"));
+    let version =
+        server.version.as_deref().map_or_else(String::new, |version| format!(" {}", one_line(version, 40)));
     let models = one_line(&server.models.join(", "), 120);
-    format!("found {}{} at {}: {models}", server.kind.name(), one_line(&version, 40), server.url)
+    format!("found {}{version} at {}: {models}", server.kind.name(), server.url)
 }
 
 /// Whether whoever is at the terminal says yes.

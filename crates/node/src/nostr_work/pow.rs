@@ -90,7 +90,7 @@ fn search(event: Unsigned, bits: u32, stop: &CancellationToken) -> Result<(Value
     let (before, after) = event.around(bits)?;
     let begun = Sha256::new_with_prefix(&before);
     for nonce in 0..MOST_HASHES {
-        if nonce % LOOK == 0 && stop.is_cancelled() {
+        if nonce.is_multiple_of(LOOK) && stop.is_cancelled() {
             return Err(BackendError::Cancelled);
         }
         let mut hash = begun.clone();
