@@ -65,6 +65,7 @@ pub fn summary(text: &str, bid_msat: u64) -> AskBody {
         window_ms: None,
         deadline_ms: Some(20_000),
         patience_ms: None,
+        refund_to: None,
     }
 }
 

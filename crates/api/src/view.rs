@@ -421,6 +421,10 @@ pub struct AskBody {
     /// How long a chosen provider has before the next is tried, in milliseconds.
     #[serde(default)]
     pub patience_ms: Option<u64>,
+    /// Where a refund goes that the node does not claim itself, a Lightning address or an LNURL; the node's setting
+    /// `customer.refund_to` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund_to: Option<String>,
 }
 
 /// The answer to [`AskBody`].

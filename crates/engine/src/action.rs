@@ -75,6 +75,15 @@ pub enum Action {
         /// asked before it is told.
         first: bool,
     },
+    /// Ask the address that a job's request names for an invoice; report [`crate::Input::AddressAnswered`].
+    AskAddress {
+        /// The job.
+        job: JobId,
+        /// The address, in the customer's words: a Lightning address or an LNURL.
+        to: String,
+        /// What the invoice has to ask, to the millisatoshi.
+        amount: Msat,
+    },
     /// Do the work; report [`crate::Input::Progress`] and one of `Finished` or `RunFailed`.
     Run {
         /// The job.

@@ -9,6 +9,7 @@ use crate::{
     Action, Actions, Direction, InputSize, InvoiceFor, Job, PaymentRow, Record,
     bidding::priority,
     job::{Funds, Outcome, State, Why},
+    payback::Payback,
     provider::ProviderDesk,
 };
 
@@ -45,6 +46,7 @@ impl ProviderDesk {
             state,
             steps: Vec::new(),
             doubts: Vec::new(),
+            payback: Payback::default(),
         };
         self.open(now, job, out);
         if admitted {

@@ -56,6 +56,8 @@ pub struct ProviderConfig {
     pub resolving_silence: Millis,
     /// Which jobs get a receipt.
     pub receipts: ReceiptRule,
+    /// How long a refund waits for its customer's claim before the address that the request names is asked.
+    pub claim_time: Millis,
 }
 
 impl ProviderConfig {
@@ -81,6 +83,8 @@ impl ProviderConfig {
             // Most pages and answers are there by then.
             resolving_silence: Millis::from_secs(3),
             receipts: ReceiptRule::Paid,
+            // A customer that is there claims at once; one that lost its relay has the time to come back.
+            claim_time: Millis::from_secs(60),
         }
     }
 

@@ -9,6 +9,7 @@
 mod advance;
 mod budget;
 mod desk;
+mod elsewhere;
 mod money;
 
 use std::sync::Arc;
@@ -58,6 +59,9 @@ pub struct Ask {
     /// while there are any, no offer is chosen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubts: Vec<PaymentHash>,
+    /// Providers that say they have paid our money back to the address that the request names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paid_back_by: Vec<ProviderKey>,
     /// Where it has stood, oldest first.
     pub steps: Vec<Step>,
 }
@@ -188,6 +192,8 @@ pub enum Reclaim {
     },
     /// It came back.
     Done,
+    /// The provider says that it has paid it to the address that the request names. Our wallet cannot tell.
+    Elsewhere,
 }
 
 impl Ask {
@@ -215,6 +221,7 @@ impl Ask {
             delivery: None,
             phase: Phase::Collecting { until: now },
             doubts: Vec::new(),
+            paid_back_by: Vec::new(),
             steps: Vec::new(),
         }
     }
@@ -260,7 +267,7 @@ impl Ask {
     /// What providers have of our money and keep, without fees.
     pub fn paid(&self) -> Msat {
         let kept =
-            |money: &Money| matches!(money, Money::Settled { reclaim, .. } if *reclaim != Reclaim::Done);
+            |money: &Money| matches!(money, Money::Settled { reclaim, .. } if !reclaim.is_back());
         self.attempts.iter().filter(|a| kept(&a.money)).map(|a| a.quote.price).sum()
     }
 
@@ -276,7 +283,9 @@ impl Money {
         match self {
             Self::Pending | Self::Doubtful => false,
             Self::Returned => true,
-            Self::Settled { reclaim, .. } => matches!(reclaim, Reclaim::No | Reclaim::Done),
+            Self::Settled { reclaim, .. } => {
+                matches!(reclaim, Reclaim::No | Reclaim::Done | Reclaim::Elsewhere)
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use std::{borrow::Cow, sync::Arc};
 use openagents_types::{Invoice, JobId, JobRequest, Msat, PaymentHash, Terms, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::receipt::Work;
+use crate::{payback::Payback, receipt::Work};
 
 /// A job as its provider knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,9 @@ pub struct Job {
     /// while there are any, no other refund is paid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubts: Vec<PaymentHash>,
+    /// How far its money is on its way to the address that the request names.
+    #[serde(default, skip_serializing_if = "Payback::is_unused")]
+    pub payback: Payback,
 }
 
 /// A state that a job entered.

@@ -12,7 +12,7 @@
 //!
 //! The provider's half: [`admission`] decides what may come in, [`bidding`] what it costs,
 //! [`payment`] what money that arrived means, [`queue`] who is next, [`delivery`] what happens to
-//! the work and [`refund`] how money goes back; [`job`] has the states. [`reconcile`] is what comes first
+//! the work and [`refund`] how money goes back, [`payback`] where to if nobody claims it; [`job`] has the states. [`reconcile`] is what comes first
 //! after a start, [`stray`] what comes a while later; [`shift`] is the
 //! operator's word. The customer's half is [`customer`], with [`choice`] between offers. [`receipt`] has what both say
 //! afterwards. [`transfer`] is what the node's owner pays and is paid by hand, outside of any job.
@@ -29,6 +29,7 @@ pub mod delivery;
 mod input;
 pub mod job;
 mod ledger;
+pub mod payback;
 pub mod payment;
 mod provider;
 pub mod queue;
@@ -149,6 +150,7 @@ impl Engine {
             Input::Request(_)
             | Input::Cancel(_)
             | Input::RefundClaim { .. }
+            | Input::AddressAnswered { .. }
             | Input::Resolved { .. }
             | Input::Progress { .. }
             | Input::Finished { .. }
@@ -172,7 +174,8 @@ impl Engine {
         match input {
             Input::Quote(quote) => taken(quote.invoice.payment_hash),
             Input::Result { invoice: Some(invoice), .. } => taken(invoice.payment_hash),
-            Input::RefundClaim { invoice, .. } => {
+            Input::RefundClaim { invoice, .. }
+            | Input::AddressAnswered { outcome: Ok(invoice), .. } => {
                 let hash = invoice.payment_hash;
                 self.customer.has_in_hand(hash) || self.transfers.knows(hash)
             }

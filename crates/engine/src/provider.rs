@@ -25,6 +25,8 @@ pub(crate) struct ProviderDesk {
     pub(crate) restored: HashSet<JobId>,
     /// When to ask the wallet for payments that it holds and no record names.
     pub(crate) strays: Option<Timestamp>,
+    /// Jobs from before the start, until the wallet has said what it paid lately.
+    pub(crate) unreconciled: BTreeSet<JobId>,
 }
 
 impl ProviderDesk {
@@ -39,6 +41,7 @@ impl ProviderDesk {
             schedule: Schedule::default(),
             restored: HashSet::new(),
             strays: None,
+            unreconciled: BTreeSet::new(),
         }
     }
 
@@ -48,6 +51,7 @@ impl ProviderDesk {
             Input::Resolved { job, outcome } => self.resolved(now, job, outcome, out),
             Input::Cancel(cancel) => self.cancel(now, &cancel, out),
             Input::RefundClaim { job, by, invoice } => self.claim(now, job, by, invoice, out),
+            Input::AddressAnswered { job, outcome } => self.address_answered(now, job, outcome, out),
             Input::Progress { job, text } => self.progress(now, job, text, out),
             Input::Finished { job, content, usage } => self.finished(now, job, content, usage, out),
             Input::RunFailed { job, fault } => self.run_failed(now, job, fault, out),
@@ -116,7 +120,8 @@ impl ProviderDesk {
             }
             State::Returning { hash, .. } => out.push(Action::CancelHold(*hash)),
             State::Refunding { claim, .. } => out.push(Action::LookUpOutgoing(claim.payment_hash)),
-            State::RefundOwed { .. } | State::Closed { .. } => {}
+            State::RefundOwed { .. } => self.ask_address(now, id, out),
+            State::Closed { .. } => {}
         }
         self.reschedule(now, id);
     }
@@ -191,7 +196,8 @@ impl ProviderDesk {
             }
             State::Running { since, .. } => since.after(self.run_limit(job.id(), *since)),
             State::Delivered { .. } | State::Returning { .. } | State::Refunding { .. } => again,
-            State::RefundOwed { .. } | State::Closed { .. } => Timestamp::NEVER,
+            State::RefundOwed { .. } => self.asks_address_at(job),
+            State::Closed { .. } => Timestamp::NEVER,
         }
     }
 

@@ -8,6 +8,7 @@ use openagents_engine::{
     PreimageSeed, ProviderConfig, Record,
     customer::{AskOutcome, Attempt, Money, Phase, Reclaim},
     job::{Outcome, State},
+    payback::Payback,
 };
 use openagents_types::{
     CustomerKey, DayBudget, EventId, Feedback, InputType, Invoice, JobId, JobInput, JobKind, JobRequest,
@@ -106,6 +107,7 @@ fn a_sold_job_that_is_closed_leaves_memory_again_after_its_refund_was_heard_of_t
         state,
         steps: Vec::new(),
         doubts: Vec::new(),
+        payback: Payback::default(),
     };
     for input in [
         Input::Outgoing { hash: PREIMAGE.hash(), state: Outgoing::Pending },
@@ -133,6 +135,7 @@ fn debtor() -> Engine {
         state: owed,
         steps: Vec::new(),
         doubts: Vec::new(),
+        payback: Payback::default(),
     };
     engine.handle(NOW, Input::Recall(Box::new(Record::Job(Box::new(job)))));
     engine.handle(NOW, Input::Ask(Box::new(ask(2))));

@@ -7,6 +7,7 @@ use openagents_engine::{
     Action, Ask, AskOptions, Config, CustomerConfig, Engine, Incoming, Input, Job, Outgoing, PreimageSeed,
     ProviderConfig, Record,
     job::{Outcome, State, Step},
+    payback::Payback,
     receipt::{AWAITED, Dispute, PATIENCE, ReceiptRecord, Received, Work},
 };
 use openagents_types::{
@@ -49,6 +50,7 @@ fn delivered(work: bool) -> Job {
         changed_at: NOW,
         state,
         doubts: Vec::new(),
+        payback: Payback::default(),
         steps,
     }
 }

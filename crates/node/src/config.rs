@@ -17,6 +17,7 @@ use openagents_backend::CommandSettings;
 use openagents_engine::bidding::PriceRule;
 use openagents_policy::{Mode, PolicyConfig};
 use openagents_types::{JobKind, Millis, Msat, ReceiptRule};
+use openagents_wallet::destination::{DestinationError, check_refund};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -124,6 +125,8 @@ pub struct Provider {
     /// How many relays that customers name are answered on at once, and how many are asked for inputs,
     /// besides ours; 0 speaks to ours alone.
     pub customer_relays: usize,
+    /// How long a refund waits for its customer's claim before it is paid to the address that the job names.
+    pub claim_time_s: u64,
 }
 
 /// The price of one kind.
@@ -159,6 +162,7 @@ impl Default for Provider {
             quote_lifetime_s: 90,
             recheck_ms: 5_000,
             customer_relays: 16,
+            claim_time_s: 60,
         }
     }
 }
@@ -167,6 +171,11 @@ impl Provider {
     /// How long a quote stands.
     pub const fn quote_lifetime(&self) -> Millis {
         Millis::from_secs(self.quote_lifetime_s)
+    }
+
+    /// How long a refund waits for a claim.
+    pub const fn claim_time(&self) -> Millis {
+        Millis::from_secs(self.claim_time_s)
     }
 
     /// How long a job may run.
@@ -216,6 +225,9 @@ pub struct Customer {
     pub advance_most_msat: u64,
     /// How long to wait before a silent wallet is asked again, in milliseconds.
     pub recheck_ms: u64,
+    /// Where refunds go that this node does not claim itself: a Lightning address or an LNURL; empty: nowhere else.
+    /// Every job then names it to its providers, so that jobs can be told to be of one customer.
+    pub refund_to: String,
 }
 
 impl Default for Customer {
@@ -229,11 +241,17 @@ impl Default for Customer {
             advance_newcomer_msat: 1_000_000,
             advance_most_msat: 20_000_000,
             recheck_ms: 5_000,
+            refund_to: String::new(),
         }
     }
 }
 
 impl Customer {
+    /// Where refunds go that are not claimed, if anywhere.
+    pub fn refund_to(&self) -> Option<String> {
+        Some(self.refund_to.trim().to_owned()).filter(|to| !to.is_empty())
+    }
+
     /// How long offers are collected.
     pub const fn window(&self) -> Millis {
         Millis(self.window_ms)
@@ -445,6 +463,14 @@ pub enum ConfigError {
     /// No address under which files could be got.
     #[error("media.public_url is {0:?}; it must be https://name or http://name, without a path")]
     PublicUrl(String),
+    /// No refund can be paid there.
+    #[error("customer.refund_to is {to:?}: {reason}")]
+    RefundTo {
+        /// What it is.
+        to: String,
+        /// What is wrong with it.
+        reason: DestinationError,
+    },
     /// An entry of `allow_private_urls` is nothing that can be allowed.
     #[error("allow_private_urls: {0}; correct it with `openagents config edit`")]
     Allow(#[from] AllowError),
@@ -500,6 +526,9 @@ impl Config {
         };
         self.judge()?;
         self.media.check()?;
+        if let Some(to) = self.customer.refund_to() {
+            check_refund(&to).map_err(|reason| ConfigError::RefundTo { to, reason })?;
+        }
         least("policy.judge_timeout_s", self.policy.judge_timeout_s)?;
         least("provider.slots", provider.slots as u64)?;
         least("provider.job_timeout_s", provider.job_timeout_s)?;
@@ -600,6 +629,10 @@ mod tests {
             (
                 "[media]\npublic_url = \"media.example\"\n",
                 &["media.public_url", "media.example", "https://name"],
+            ),
+            (
+                "[customer]\nrefund_to = \"bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq\"\n",
+                &["customer.refund_to", "on-chain"],
             ),
             ("[[backend.command]]\nrecipee = \"ffmpeg\"\n", &["line 2", "recipee"]),
             ("allow_private_urls = [\"10.0.0.0/99\"]\n", &["allow_private_urls", "10.0.0.0/99"]),

@@ -43,6 +43,7 @@ use crate::{
     bus::Bus,
     clock,
     identity::Identity,
+    payback::Payback,
     relays::Relays,
     store::{Batch, Store, StoreError},
     till::Till,
@@ -233,6 +234,8 @@ pub struct Parts {
     pub audit: AuditLog,
     /// How many requests one key may make.
     pub allowance: Allowance,
+    /// Whoever asks the addresses that refunds go to.
+    pub payback: Payback,
 }
 
 /// A driver that is about to run.
@@ -260,6 +263,7 @@ pub struct Driver {
     bus: Bus,
     audit: AuditLog,
     allowance: Allowance,
+    payback: Payback,
     inbox: mpsc::Receiver<Command>,
     gauges: Arc<Gauges>,
     wake: watch::Sender<Option<Timestamp>>,
@@ -309,6 +313,7 @@ impl Driver {
             bus: parts.bus,
             audit: parts.audit,
             allowance: parts.allowance,
+            payback: parts.payback,
             inbox,
             gauges: gauges.clone(),
             wake,
@@ -450,6 +455,7 @@ impl Driver {
         }
         let Some(input) = self.unnamed(input) else { return };
         let input = self.strays(now, input, pending);
+        let input = self.unused(input, pending);
         let input = self.deliverable(now, input, pending);
         let actions = self.engine.handle(now, input);
         self.sort(now, actions, pending);

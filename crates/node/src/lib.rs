@@ -23,6 +23,8 @@ pub mod driver;
 pub mod failpoint;
 pub mod guests;
 mod hand;
+mod lnurl;
+mod payback;
 pub mod home;
 pub mod identity;
 pub mod judge;

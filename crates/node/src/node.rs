@@ -29,6 +29,7 @@ use crate::{
     judge::Judge,
     media::Media,
     offers,
+    payback::Payback,
     relays::Relays,
     resolve::{Events, Resolver},
     runtime::Tasks,
@@ -321,6 +322,7 @@ impl Builder {
         let mut engine = self.engine_config(&backends, network, escrow);
         engine.customer.budget = budget;
         let pages = resolver.clone();
+        let payback = Payback::new(resolver.clone(), network, self.tasks.clone());
         let resolver = resolver.with_events(self.events(&relays, &reader));
         let audit = AuditLog::default();
         let gate = self.gate(audit.clone())?;
@@ -340,11 +342,13 @@ impl Builder {
             bus: bus.clone(),
             audit,
             allowance: self.options.config.limits.allowance(),
+            payback: payback.clone(),
         };
         let Restored { driver, handle, wake, owed } = Driver::restore(parts)?;
         relays.attach(handle.clone());
         workers.attach(handle.clone());
         till.attach(handle.clone());
+        payback.attach(handle.clone());
         let thread = std::thread::Builder::new()
             .name("driver".into())
             .spawn(move || driver.run(owed))
@@ -507,6 +511,7 @@ impl Builder {
                 job_timeout: settings.job_timeout(),
                 recheck: settings.recheck(),
                 receipts: self.options.config.receipts.send,
+                claim_time: settings.claim_time(),
                 ..ProviderConfig::new(key, seed)
             }
         });

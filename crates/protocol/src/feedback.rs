@@ -3,6 +3,7 @@
 use nostr::{Keys, PublicKey};
 use openagents_types::{
     Draft, Encryption, Feedback, JobId, JobRequest, Millis, Msat, Notice, Status, Terms, Timestamp,
+    refusal,
 };
 
 use crate::{
@@ -119,6 +120,13 @@ fn notice_words(notice: &Notice) -> Words {
             message: format!("{amount} were paid back"),
             amount: Some((*amount, None)),
             extra: code("refunded"),
+            ..Words::default()
+        },
+        Notice::RefundedTo { amount, to } => Words {
+            status: "error",
+            message: format!("{amount} were paid back to {to}"),
+            amount: Some((*amount, None)),
+            extra: code(refusal::REFUNDED_TO),
             ..Words::default()
         },
     }

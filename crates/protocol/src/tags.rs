@@ -26,6 +26,8 @@ pub(crate) const ETA: &str = "eta";
 pub(crate) const TERMS: &str = "terms";
 /// Ours: a machine-readable reason.
 pub(crate) const CODE: &str = "code";
+/// Ours, in requests: where a refund goes that nobody claims, a Lightning address or an LNURL.
+pub(crate) const REFUND: &str = "refund";
 /// Ours, in heartbeats: waiting jobs.
 pub(crate) const QUEUED: &str = "queued";
 /// Ours, in heartbeats: free slots.

@@ -94,4 +94,11 @@ pub enum Notice {
         /// What was paid back.
         amount: Msat,
     },
+    /// The refund was paid to the address that the request names, because nobody claimed it.
+    RefundedTo {
+        /// What was paid back.
+        amount: Msat,
+        /// The address, as the request names it.
+        to: String,
+    },
 }

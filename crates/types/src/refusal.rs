@@ -19,6 +19,9 @@ pub const DAILY_LIMIT: &str = "daily-limit";
 /// The code of an offer that wants more in advance than its provider is trusted with.
 pub const IN_ADVANCE: &str = "in-advance";
 
+/// The code of a provider's word that it has paid a refund to the address that the request names.
+pub const REFUNDED_TO: &str = "refunded-to-address";
+
 /// Whether a refusal is about the job itself, so that asking again as it is brings the same.
 pub fn is_about_the_job(code: &str) -> bool {
     ABOUT_THE_JOB.contains(&code)

@@ -9,7 +9,9 @@ use openagents_types::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal, advance::Advanced};
+use super::{
+    Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal, advance::Advanced, elsewhere::note_paid_back,
+};
 use crate::{
     Action, Actions, CustomerConfig, Direction, PaymentRow, Record, Standing, choice::score, job::note_step,
     receipt::Waiting, schedule::Schedule,
@@ -208,6 +210,10 @@ impl CustomerDesk {
     /// A word from a provider other than a price.
     pub(crate) fn feedback(&mut self, now: Timestamp, feedback: &Feedback, out: &mut Actions) {
         let Some(mut ask) = self.take(feedback.job) else { return };
+        let is_paid_back = note_paid_back(&mut ask, feedback);
+        if is_paid_back {
+            self.settle_up(now, &mut ask, out);
+        }
         match (feedback.status, &ask.phase) {
             (Status::Partial, Phase::Collecting { .. } | Phase::Waiting)
                 if is_heard(&ask, feedback.provider) =>
@@ -236,7 +242,7 @@ impl CustomerDesk {
             }
             _ => {}
         }
-        self.put(ask);
+        if is_paid_back { self.keep(now, ask, out) } else { self.put(ask) }
     }
 
     /// The chosen provider will not deliver: wait for the money, then try the next.
@@ -328,7 +334,7 @@ impl CustomerDesk {
                 && match &attempt.money {
                     Money::Pending | Money::Doubtful => true,
                     Money::Returned => false,
-                    Money::Settled { reclaim, .. } => *reclaim != Reclaim::Done,
+                    Money::Settled { reclaim, .. } => !reclaim.is_back(),
                 }
         })
     }
@@ -364,7 +370,7 @@ impl CustomerDesk {
                 if let Reclaim::Claimed { claim } = &reclaim {
                     self.claims.remove(&claim.payment_hash);
                 }
-                if *reclaim != Reclaim::Done {
+                if !reclaim.is_back() {
                     *reclaim = Reclaim::No;
                 }
             }

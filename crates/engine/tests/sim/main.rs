@@ -97,6 +97,7 @@ fn storms_really_happen() {
     assert!(sum.delivered > 0 && sum.deaths > 100 && sum.refunds > 0 && sum.timeouts > 100, "{sum:?}");
     assert!(sum.receipts > sum.countersigned && sum.countersigned > 50 && sum.disputed > 5, "{sum:?}");
     assert!(sum.second_attempts > 0 && sum.flips > 0 && sum.releases > 0, "{sum:?}");
+    assert!(sum.to_address > 5 && sum.refunds > sum.to_address, "{sum:?}");
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(crate) struct Report {
     /// Payments by hand that arrived, and that came back or were never sent.
     pub(crate) sent: u64,
     pub(crate) returned: u64,
+    /// Refunds that were paid to an address.
+    pub(crate) to_address: u64,
 }
 
 impl Report {
@@ -51,5 +53,6 @@ impl Report {
         self.disputed += other.disputed;
         self.sent += other.sent;
         self.returned += other.returned;
+        self.to_address += other.to_address;
     }
 }

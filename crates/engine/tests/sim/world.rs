@@ -8,14 +8,14 @@ use std::{
 use openagents_engine::{
     Action, Ask, AskOptions, Config, CustomerConfig, Direction, Incoming, Input, InputSize, InvoiceFor,
     Movement, Offer, Outgoing, PreimageSeed, ProviderConfig, RunFault, Sent, Shift, Transfer, TransferState,
-    customer::{AskOutcome, Phase},
+    customer::{AskOutcome, Money, Phase, Reclaim},
     job::State,
     receipt::Received,
 };
 use openagents_types::{
     Cancel, ContentHash, CustomerKey, Draft, Encryption, EventId, Feedback, JobId, JobInput, JobKind,
     JobRequest, JobResult, JobSpec, Millis, Msat, Network, Notice, PaymentHash, ProviderKey, Quote, Receipt,
-    Status, Terms, Timestamp, Usage,
+    Status, Terms, Timestamp, Usage, refusal,
 };
 
 use crate::{
@@ -115,7 +115,8 @@ impl World {
             queue: BinaryHeap::new(),
             events: HashMap::new(),
             providers,
-            bank: Bank::new(nodes.len(), FUNDS),
+            // One account more: where refunds go that are paid to an address.
+            bank: Bank::new(nodes.len() + 1, FUNDS),
             words: Vec::new(),
             owners: HashMap::new(),
             requests: BTreeMap::new(),
@@ -348,6 +349,7 @@ impl World {
                 self.answer(node, delay, Input::Resolved { job, outcome });
             }
             Action::Run { job, .. } => self.work(node, job),
+            Action::AskAddress { job, amount, .. } => self.ask_address(node, delay, job, amount),
             Action::Stop(_) | Action::Show { .. } | Action::Hear { .. } | Action::Unfollow(_) => {}
             wallet => self.wallet(node, delay, wallet),
         }
@@ -363,6 +365,24 @@ impl World {
             let content = format!("done by {node}");
             self.answer(node, delay, Input::Finished { job, content, usage: Usage::default() });
         }
+    }
+
+    /// The server of an address: it may be silent, refuse, or make another invoice than it was asked for.
+    fn ask_address(&mut self, node: usize, delay: u64, job: JobId, amount: Msat) {
+        if self.trouble(20) {
+            return;
+        }
+        let outcome = if self.trouble(20) {
+            Err("no answer".into())
+        } else {
+            let amount = if self.trouble(20) { Msat::new(amount.get() + 1) } else { amount };
+            let paid = self.nodes[node].disk.jobs[&job].state.hash().unwrap();
+            let purpose = InvoiceFor::Refund { job, paid };
+            let wanted = Wanted { amount, lifetime: Millis(60_000), hold: None, purpose };
+            let (time, payee) = (self.time(), self.nodes.len());
+            Ok(self.bank.make(&mut self.rng, time, payee, wanted))
+        };
+        self.answer(node, delay, Input::AddressAnswered { job, outcome });
     }
 
     /// A call to a wallet: it may be lost on the way there or on the way back.
@@ -470,7 +490,7 @@ impl World {
     fn notify(&mut self, hash: PaymentHash) {
         let Some(bill) = self.bank.bills.get(&hash) else { return };
         let (payee, payer) = (bill.payee, bill.payer);
-        if !self.trouble(20) {
+        if payee < self.nodes.len() && !self.trouble(20) {
             let input = self.word_on_incoming(hash);
             self.at(5, Event::Hear { node: payee, life: None, input: Box::new(input) });
         }
@@ -632,6 +652,8 @@ impl World {
             encrypt: false,
             relays: Vec::new(),
             expires_at,
+            // Not drawn, so that every seed still makes the world it always made.
+            refund_to: id.as_bytes()[0].is_multiple_of(3).then(|| "ann@wallet.example".into()),
         };
         let request = JobRequest {
             id,
@@ -646,6 +668,7 @@ impl World {
             relays: Vec::new(),
             created_at: asked_at,
             expires_at: Some(expires_at),
+            refund_to: spec.refund_to.clone(),
             raw: "".into(),
         };
         let hasty = self.weather == Weather::Storm && self.rng.chance(60);
@@ -735,6 +758,7 @@ impl World {
             }
             self.report.sent += node.disk.count(Movement::Sent);
             self.report.refunds += node.disk.count(Movement::RefundPaid);
+            self.report.to_address += node.disk.asks.values().filter(|ask| went_elsewhere(ask)).count() as u64;
         }
         self.assert_sellers_were_paid();
         self.assert_limits_held();
@@ -855,6 +879,7 @@ fn new_node(rng: &mut Rng, index: usize, providers: usize, limit: Option<Msat>) 
         config.offers = vec![Offer::flat(JobKind::SUMMARIZATION, price)];
         config.escrow = rng.chance(60);
         config.slots = rng.between(1, 2) as usize;
+        config.claim_time = Millis(3_000);
         config
     });
     let day_limit = limit.filter(|_| provider.is_none());
@@ -870,6 +895,9 @@ fn feedback(job: JobId, provider: ProviderKey, event: EventId, notice: &Notice, 
         }
         Notice::RefundOwed { amount, message } => {
             (Status::Error, Some("refund-owed".into()), message.clone(), Some(*amount))
+        }
+        Notice::RefundedTo { amount, .. } => {
+            (Status::Error, Some(refusal::REFUNDED_TO.into()), String::new(), Some(*amount))
         }
         Notice::Refunded { amount } => (Status::Error, Some("refunded".into()), String::new(), Some(*amount)),
     };
@@ -888,4 +916,9 @@ fn feedback(job: JobId, provider: ProviderKey, event: EventId, notice: &Notice, 
         code,
         created_at: now,
     }
+}
+
+fn went_elsewhere(ask: &Ask) -> bool {
+    let elsewhere = |money: &Money| matches!(money, Money::Settled { reclaim: Reclaim::Elsewhere, .. });
+    ask.attempts.iter().any(|attempt| elsewhere(&attempt.money))
 }

@@ -18,7 +18,7 @@ pub(super) fn sold(job: &Job, provider: Option<openagents_types::ProviderKey>) -
         side: Side::Sold,
         kind: job.request.kind,
         state: job.state.word().into(),
-        explanation: doubted_refund(job).unwrap_or_else(|| sold_explanation(&job.state)),
+        explanation: doubted_refund(job).or_else(|| refund_to_address(job)).unwrap_or_else(|| sold_explanation(&job.state)),
         open: !job.state.is_closed(),
         customer: job.request.customer.to_hex(),
         provider,
@@ -89,6 +89,18 @@ fn doubted_refund(job: &Job) -> Option<String> {
     let now = format!("It was not delivered, and its refund may have been paid already, as payment {doubt}.");
     let money = format!("{amount} are held back, so that they are not paid twice.");
     Some(told(now, money, "Look at that payment in the wallet; if it was another, pay the customer by hand."))
+}
+
+/// A refund that goes to the address its customer named, unless a claim comes first.
+fn refund_to_address(job: &Job) -> Option<String> {
+    let State::RefundOwed { amount, why, .. } = &job.state else { return None };
+    let to = clean(job.request.refund_to.as_ref()?, 100);
+    let now = format!("It will not be delivered: {}.", because(&why.message));
+    let next = match &job.payback.trouble {
+        None => format!("Without a claim they are paid to {to}."),
+        Some(trouble) => format!("They are to go to {to}, and could not yet: {}. It is tried again.", because(trouble)),
+    };
+    Some(told(now, format!("{amount} came in and are owed back."), next))
 }
 
 fn sold_explanation(state: &State) -> String {
@@ -285,6 +297,9 @@ fn attempt_sentence(attempt: &Attempt) -> String {
             Reclaim::No => format!("{price} were paid."),
             Reclaim::Due | Reclaim::Claimed { .. } => format!("{price} were paid and are claimed back."),
             Reclaim::Done => format!("{price} were paid and came back."),
+            Reclaim::Elsewhere => {
+                format!("{price} were paid; the provider says they were paid back to the job's refund address.")
+            }
         },
     }
 }

@@ -212,6 +212,7 @@ impl Driver {
                 }
             }
             Action::Stop(job) => self.workers.stop(job),
+            Action::AskAddress { job, to, amount } => self.payback.ask(job, to, amount),
             Action::Show { job, text } => self.bus.tell(News::Piece { job, text }),
             Action::Hear { job, provider, message } => {
                 self.bus.tell(News::Word { job, provider, message });

@@ -85,6 +85,13 @@ impl Driver {
         self.input(now, Input::Result { result, invoice }, pending);
     }
 
+    /// An address may give an invoice that was used before: by anybody, also by us. That one is not paid.
+    pub(super) fn unused(&self, input: Input, pending: &Pending) -> Input {
+        let Input::AddressAnswered { job, outcome: Ok(invoice) } = input else { return input };
+        let fresh = self.new_invoice(job, &invoice.bolt11, pending).filter(|fresh| *fresh == invoice);
+        Input::AddressAnswered { job, outcome: fresh.ok_or_else(|| "its invoice was used before".into()) }
+    }
+
     /// Decodes an invoice that a stranger wants paid. One that we ever meant to pay, for this job or
     /// another, is not looked at again, nor is one of our own that belongs to something else.
     fn new_invoice(&self, job: JobId, bolt11: &str, pending: &Pending) -> Option<Invoice> {

@@ -34,7 +34,7 @@ pub(super) fn slot(draft: &Draft) -> String {
             Notice::Success => "success".into(),
             Notice::Refused { code, .. } => format!("refused-{code}"),
             Notice::RefundOwed { .. } => "refund-owed".into(),
-            Notice::Refunded { .. } => "refunded".into(),
+            Notice::Refunded { .. } | Notice::RefundedTo { .. } => "refunded".into(),
         },
     }
 }

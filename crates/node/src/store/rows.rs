@@ -6,6 +6,7 @@ use std::{borrow::Cow, sync::Arc};
 use openagents_engine::{
     Ask, Job,
     job::{State, Step},
+    payback::Payback,
 };
 use openagents_types::{JobId, PaymentHash, Timestamp};
 use rusqlite::{Connection, Row, Transaction, params};
@@ -29,12 +30,18 @@ struct Standing<'a> {
     steps: Cow<'a, [Step]>,
     #[serde(default, skip_serializing_if = "<[PaymentHash]>::is_empty")]
     doubts: Cow<'a, [PaymentHash]>,
+    #[serde(default, skip_serializing_if = "is_unused")]
+    payback: Cow<'a, Payback>,
+}
+
+fn is_unused(payback: &Payback) -> bool {
+    payback.is_unused()
 }
 
 /// The job in a row of [`SOLD`].
 pub(super) fn sold(row: &Row<'_>) -> Result<Job, StoreError> {
     let (request, standing): (String, String) = (row.get(0)?, row.get(1)?);
-    let Standing { received_at, changed_at, state, steps, doubts } = serde_json::from_str(&standing)?;
+    let Standing { received_at, changed_at, state, steps, doubts, payback } = serde_json::from_str(&standing)?;
     let request = Arc::new(serde_json::from_str(&request)?);
     Ok(Job {
         request,
@@ -43,6 +50,7 @@ pub(super) fn sold(row: &Row<'_>) -> Result<Job, StoreError> {
         state: state.into_owned(),
         steps: steps.into_owned(),
         doubts: doubts.into_owned(),
+        payback: payback.into_owned(),
     })
 }
 
@@ -71,6 +79,7 @@ pub(super) fn write_sold(tx: &Transaction<'_>, job: &Job) -> Result<(), StoreErr
         state: Cow::Borrowed(&job.state),
         steps: Cow::Borrowed(&job.steps),
         doubts: Cow::Borrowed(&job.doubts),
+        payback: Cow::Borrowed(&job.payback),
     })?;
     let (word, open) = (job.state.word(), !job.state.is_closed());
     let sql = "UPDATE jobs SET word = ?2, open = ?3, changed_at = ?4, body = ?5 WHERE id = ?1";

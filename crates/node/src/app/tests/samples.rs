@@ -116,6 +116,7 @@ pub(super) fn sold(n: u8, state: State) -> Job {
         relays: vec![],
         created_at: THEN,
         expires_at: None,
+        refund_to: None,
         raw: "{}".into(),
     };
     let steps = steps(&["resolving", "invoicing", "offered", "queued", "running", state.word()]);
@@ -126,6 +127,7 @@ pub(super) fn sold(n: u8, state: State) -> Job {
         state,
         steps,
         doubts: vec![],
+        payback: Default::default(),
     }
 }
 
@@ -168,6 +170,7 @@ pub(super) fn bought(n: u8, phase: Phase, monies: Vec<Money>) -> Ask {
         }),
         phase,
         doubts: vec![],
+        paid_back_by: Vec::new(),
         steps: vec![],
     };
     ask.steps = steps(&["collecting", "paying", ask.word()]);
@@ -185,6 +188,7 @@ fn spec() -> JobSpec {
         encrypt: false,
         relays: vec![],
         expires_at: Timestamp::NEVER,
+        refund_to: None,
     }
 }
 
