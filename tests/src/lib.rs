@@ -7,6 +7,7 @@
 
 mod chat;
 mod program;
+mod shop;
 mod slow;
 
 use std::{path::Path, time::Duration};
@@ -18,6 +19,7 @@ use openagents_types::{JobId, JobInput, JobKind, Param};
 
 pub use chat::{ChatServer, Judgement};
 pub use program::programs;
+pub use shop::Shop;
 pub use slow::slow_model;
 
 /// How long anything in these tests may take before it counts as never.

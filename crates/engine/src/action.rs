@@ -5,7 +5,7 @@ use openagents_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Ask, Entry, Job, PaymentRow, Standing, Transfer, receipt::ReceiptRecord};
+use crate::{Ask, BalanceEntry, Entry, Job, PaymentRow, Standing, Transfer, receipt::ReceiptRecord};
 
 /// Something to do. `Save` and `Publish` are committed together first; the rest follows.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,6 +144,8 @@ pub enum Record {
     Entry(Entry),
     /// A payment by hand; replaces the earlier record of that payment.
     Transfer(Box<Transfer>),
+    /// A change of a customer's balance with us; the sum of all is the balance.
+    Balance(BalanceEntry),
     /// How a provider did so far; replaces the earlier record of that provider.
     Standing(Standing),
     /// The payload of a result we bought.

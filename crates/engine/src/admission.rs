@@ -142,6 +142,9 @@ impl ProviderDesk {
     }
 
     fn priced(&mut self, now: Timestamp, id: JobId, price: Msat, size: InputSize, out: &mut Actions) {
+        if self.begin_from_balance(now, id, price, out) {
+            return;
+        }
         if price.is_zero() {
             let rank = self.jobs.get(&id).map_or(0, |job| rank(&job.request, price));
             self.enqueue(now, id, Funds::Free, rank, 0, out);

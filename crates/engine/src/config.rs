@@ -58,6 +58,9 @@ pub struct ProviderConfig {
     pub receipts: ReceiptRule,
     /// How long a refund waits for its customer's claim before the address that the request names is asked.
     pub claim_time: Millis,
+    /// How long a refund without an address waits for a claim before it becomes the customer's balance; `None` keeps
+    /// no balances, and what nobody claims stays owed.
+    pub credit_after: Option<Millis>,
 }
 
 impl ProviderConfig {
@@ -85,6 +88,8 @@ impl ProviderConfig {
             receipts: ReceiptRule::Paid,
             // A customer that is there claims at once; one that lost its relay has the time to come back.
             claim_time: Millis::from_secs(60),
+            // A customer that is away comes back within the day, and a claim is paid all the same.
+            credit_after: Some(Millis::from_secs(86_400)),
         }
     }
 

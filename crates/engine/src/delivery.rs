@@ -48,7 +48,9 @@ impl ProviderDesk {
         }
         let result_sha256 = ContentHash::of(content.as_bytes());
         let work = Some(Box::new(Work { usage, result_sha256, delivered_at: now }));
-        out.publish(id, Draft::Result { content, price: funds.amount() });
+        // What a balance has paid is not asked for again.
+        let price = if matches!(funds, Funds::Balance { .. }) { Msat::ZERO } else { funds.amount() };
+        out.publish(id, Draft::Result { content, price });
         out.push(Action::Announce { job: id, draft: Draft::Notice(Notice::Success) });
         match funds {
             Funds::Held { hash, amount } => {
@@ -56,6 +58,8 @@ impl ProviderDesk {
                 out.push(self.settle_action(id, amount));
             }
             Funds::Free | Funds::Paid { .. } => self.settle(now, id, funds.amount(), work, out),
+            // A receipt names a payment, and the one that this was paid with belongs to another job.
+            Funds::Balance { amount } => self.settle(now, id, amount, None, out),
         }
     }
 

@@ -4,7 +4,8 @@
 //! Resolving ─ Invoicing ─ Offered ─┬─ Queued ─ Running ─ Delivered ─ Closed(Settled)
 //!     │           │          │     │     │        │
 //!     └───────────┴─ Closed ─┘     └─────┴────────┴─ Returning ─ Closed   (money was only held)
-//!                                                 └─ RefundOwed ─ Refunding ─ Closed(Refunded)
+//!                                                 └─ RefundOwed ─┬─ Refunding ─ Closed(Refunded)
+//!                                                               └─ Closed(Credited)
 //! ```
 //! An offer with a plain invoice goes through `Lapsing` when it is over, because its invoice cannot be
 //! voided: a slow payment may still arrive. Free work goes from `Resolving` straight to `Queued`. Work that is running always carries the
@@ -190,13 +191,18 @@ pub enum Funds {
         /// How much.
         amount: Msat,
     },
+    /// The customer's balance with us.
+    Balance {
+        /// How much.
+        amount: Msat,
+    },
 }
 
 impl Funds {
     /// The payment's name, if there is one.
     pub const fn hash(self) -> Option<PaymentHash> {
         match self {
-            Self::Free => None,
+            Self::Free | Self::Balance { .. } => None,
             Self::Held { hash, .. } | Self::Paid { hash, .. } => Some(hash),
         }
     }
@@ -205,7 +211,7 @@ impl Funds {
     pub const fn amount(self) -> Msat {
         match self {
             Self::Free => Msat::ZERO,
-            Self::Held { amount, .. } | Self::Paid { amount, .. } => amount,
+            Self::Held { amount, .. } | Self::Paid { amount, .. } | Self::Balance { amount } => amount,
         }
     }
 }
@@ -257,6 +263,13 @@ pub enum Outcome {
     /// Failed after it was paid; the refund was paid.
     Refunded {
         /// How much went back.
+        amount: Msat,
+        /// Why.
+        why: Why,
+    },
+    /// Failed after it was paid; nobody claimed the refund, and it became the customer's balance.
+    Credited {
+        /// How much.
         amount: Msat,
         /// Why.
         why: Why,
@@ -314,8 +327,8 @@ impl State {
             | Self::Delivered { amount, .. } => Some(*amount),
             Self::Resolving
             | Self::Invoicing { .. }
-            | Self::Queued { funds: Funds::Free | Funds::Paid { .. }, .. }
-            | Self::Running { funds: Funds::Free | Funds::Paid { .. }, .. }
+            | Self::Queued { funds: Funds::Free | Funds::Paid { .. } | Funds::Balance { .. }, .. }
+            | Self::Running { funds: Funds::Free | Funds::Paid { .. } | Funds::Balance { .. }, .. }
             | Self::Returning { .. }
             | Self::RefundOwed { .. }
             | Self::Refunding { .. }
@@ -364,6 +377,7 @@ impl Outcome {
             Self::Cancelled => "cancelled",
             Self::Failed(_) => "failed",
             Self::Refunded { .. } => "refunded",
+            Self::Credited { .. } => "credited",
         }
     }
 }

@@ -12,7 +12,7 @@
 //!
 //! The provider's half: [`admission`] decides what may come in, [`bidding`] what it costs,
 //! [`payment`] what money that arrived means, [`queue`] who is next, [`delivery`] what happens to
-//! the work and [`refund`] how money goes back, [`payback`] where to if nobody claims it; [`job`] has the states. [`reconcile`] is what comes first
+//! the work and [`refund`] how money goes back, [`payback`] where to if nobody claims it, [`balance`] what is kept for a customer's next jobs; [`job`] has the states. [`reconcile`] is what comes first
 //! after a start, [`stray`] what comes a while later; [`shift`] is the
 //! operator's word. The customer's half is [`customer`], with [`choice`] between offers. [`receipt`] has what both say
 //! afterwards. [`transfer`] is what the node's owner pays and is paid by hand, outside of any job.
@@ -21,6 +21,7 @@
 
 mod action;
 pub mod admission;
+pub mod balance;
 pub mod bidding;
 pub mod choice;
 mod config;
@@ -44,6 +45,7 @@ pub mod transfer;
 use openagents_types::{DayBudget, PaymentHash, Timestamp};
 
 pub use action::{Action, Actions, InvoiceFor, Record};
+pub use balance::{BalanceEntry, Change};
 pub use choice::Standing;
 pub use config::{Config, CustomerConfig, Offer, PreimageSeed, ProviderConfig};
 pub use customer::{AdvanceLimit, Ask, AskOptions};
@@ -101,6 +103,11 @@ impl Engine {
                 Record::Ask(ask) if ask.is_over() => engine.customer.part(now, &ask, &mut out),
                 Record::Ask(ask) => engine.customer.recall(*ask),
                 Record::Standing(standing) => engine.customer.recall_standing(standing),
+                Record::Balance(entry) => {
+                    if let Some(desk) = &mut engine.provider {
+                        desk.balances.count(&entry);
+                    }
+                }
                 Record::Transfer(transfer) => engine.transfers.recall(*transfer),
                 Record::Payment(_) | Record::Entry(_) | Record::Content { .. } | Record::Receipt(_) => {}
             }
@@ -157,8 +164,12 @@ impl Engine {
             | Input::RunFailed { .. }
             | Input::Held(_)
             | Input::Shift(_) => {
+                let claims = matches!(input, Input::RefundClaim { .. });
                 if let Some(desk) = &mut self.provider {
                     desk.handle(now, input, out);
+                }
+                if claims {
+                    self.dismiss();
                 }
             }
         }
@@ -174,8 +185,7 @@ impl Engine {
         match input {
             Input::Quote(quote) => taken(quote.invoice.payment_hash),
             Input::Result { invoice: Some(invoice), .. } => taken(invoice.payment_hash),
-            Input::RefundClaim { invoice, .. }
-            | Input::AddressAnswered { outcome: Ok(invoice), .. } => {
+            Input::RefundClaim { invoice, .. } | Input::AddressAnswered { outcome: Ok(invoice), .. } => {
                 let hash = invoice.payment_hash;
                 self.customer.has_in_hand(hash) || self.transfers.knows(hash)
             }
@@ -288,6 +298,11 @@ impl Engine {
         let reconciling = self.reconciling.as_ref().map(Reconciling::wake);
         let wakes = [provider, self.customer.next_wake(), self.transfers.next_wake(), reconciling];
         wakes.into_iter().flatten().min()
+    }
+
+    /// What the provider keeps for a customer's next jobs.
+    pub fn balance(&self, customer: openagents_types::CustomerKey) -> openagents_types::Msat {
+        self.provider.as_ref().map_or(openagents_types::Msat::ZERO, |desk| desk.balances.of(customer))
     }
 
     /// A job on the provider's desk.

@@ -7,20 +7,18 @@
 use openagents_types::{Draft, Invoice, JobId, Millis, Msat, Notice, PaymentHash, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Action, Actions, Job, Record,
-    job::State,
-    provider::ProviderDesk,
-};
+use crate::{Action, Actions, Job, Record, job::State, provider::ProviderDesk};
 
 /// The rarest that an address is asked which gives no invoice: it may be one that will never work.
 const RAREST: Millis = Millis::from_secs(6 * 3_600);
 
 /// What is kept if the wallet does not say what it sent before a start.
-pub(crate) const UNCERTAIN: &str = "the wallet does not say what it sent before the last start, and may have paid this refund";
+pub(crate) const UNCERTAIN: &str =
+    "the wallet does not say what it sent before the last start, and may have paid this refund";
 
 /// How far a job's money is on its way to the address that its request names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Payback {
     /// Since when the money is owed.
     pub since: Option<Timestamp>,
@@ -30,6 +28,8 @@ pub struct Payback {
     pub invoice: Option<PaymentHash>,
     /// Why nothing is paid yet.
     pub trouble: Option<String>,
+    /// What of a locked payment is beyond the price, and becomes the customer's balance if it is taken.
+    pub overpaid: Msat,
 }
 
 impl Payback {
@@ -40,11 +40,15 @@ impl Payback {
 }
 
 impl ProviderDesk {
+    /// Whether no payment from before the start may have been a job's refund.
+    pub(crate) fn is_certain(&self, job: &Job) -> bool {
+        job.doubts.is_empty() && !self.unreconciled.contains(&job.id())
+    }
+
     /// When the address that a job names is to be asked, if it owes money.
     pub(crate) fn asks_address_at(&self, job: &Job) -> Timestamp {
         let owes = matches!(job.state, State::RefundOwed { .. });
-        let certain = job.doubts.is_empty() && !self.unreconciled.contains(&job.id());
-        if !owes || !certain || job.request.refund_to.is_none() {
+        if !owes || !self.is_certain(job) || job.request.refund_to.is_none() {
             return Timestamp::NEVER;
         }
         match job.payback.asked {
@@ -114,10 +118,10 @@ impl ProviderDesk {
         let ids = std::mem::take(&mut self.unreconciled);
         for id in &ids {
             let Some(job) = self.jobs.get(id) else { continue };
-            let named = job.request.refund_to.is_some() && matches!(job.state, State::RefundOwed { .. });
-            if named && told {
+            let owed = matches!(job.state, State::RefundOwed { .. });
+            if owed && told {
                 self.note(now, *id, |payback| payback.trouble = None, out);
-            } else if named {
+            } else if owed {
                 self.note(now, *id, |payback| payback.trouble = Some(UNCERTAIN.into()), out);
             }
         }

@@ -119,6 +119,7 @@ impl ProviderDesk {
             let message = "the payment came after the job's own deadline; it goes back";
             self.give_back(now, id, funds, Why::new("late", message), out);
         } else {
+            let funds = self.without_excess(now, id, funds, price, out);
             self.enqueue(now, id, funds, rank, 0, out);
         }
     }
@@ -190,7 +191,8 @@ impl ProviderDesk {
         match state {
             Incoming::Settled { .. } => {
                 self.earn(now, id, hash, amount, out);
-                self.settle(now, id, amount, work, out);
+                let price = self.take_excess(now, id, amount, out);
+                self.settle(now, id, price, work, out);
             }
             Incoming::Cancelled | Incoming::Expired => {
                 let closed = State::Closed { outcome: Outcome::Unpaid { work }, hash: Some(hash) };
@@ -234,7 +236,9 @@ impl ProviderDesk {
     ) {
         let why = Why::new("late", "the payment came after the job was closed; it goes back");
         match (outcome, state) {
-            (Outcome::Settled { .. } | Outcome::Refunded { .. }, _) => self.forget(id),
+            (Outcome::Settled { .. } | Outcome::Refunded { .. } | Outcome::Credited { .. }, _) => {
+                self.forget(id);
+            }
             (Outcome::Unpaid { work }, Incoming::Settled { amount }) => {
                 self.earn(now, id, hash, amount, out);
                 self.settle(now, id, amount, work.clone(), out);

@@ -6,6 +6,7 @@ use openagents_types::{Draft, Invoice, JobId, Millis, Notice, PaymentHash, Times
 
 use crate::{
     Action, Actions, Input, Job, ProviderConfig, Record, Shift,
+    balance::Balances,
     job::{Outcome, State, Why, note_step},
     queue::Place,
     schedule::Schedule,
@@ -27,6 +28,8 @@ pub(crate) struct ProviderDesk {
     pub(crate) strays: Option<Timestamp>,
     /// Jobs from before the start, until the wallet has said what it paid lately.
     pub(crate) unreconciled: BTreeSet<JobId>,
+    /// What is kept for customers' next jobs.
+    pub(crate) balances: Balances,
 }
 
 impl ProviderDesk {
@@ -42,6 +45,7 @@ impl ProviderDesk {
             restored: HashSet::new(),
             strays: None,
             unreconciled: BTreeSet::new(),
+            balances: Balances::default(),
         }
     }
 
@@ -120,7 +124,10 @@ impl ProviderDesk {
             }
             State::Returning { hash, .. } => out.push(Action::CancelHold(*hash)),
             State::Refunding { claim, .. } => out.push(Action::LookUpOutgoing(claim.payment_hash)),
-            State::RefundOwed { .. } => self.ask_address(now, id, out),
+            State::RefundOwed { .. } => {
+                self.ask_address(now, id, out);
+                self.credit(now, id, out);
+            }
             State::Closed { .. } => {}
         }
         self.reschedule(now, id);
@@ -196,7 +203,7 @@ impl ProviderDesk {
             }
             State::Running { since, .. } => since.after(self.run_limit(job.id(), *since)),
             State::Delivered { .. } | State::Returning { .. } | State::Refunding { .. } => again,
-            State::RefundOwed { .. } => self.asks_address_at(job),
+            State::RefundOwed { .. } => self.asks_address_at(job).min(self.credits_at(job)),
             State::Closed { .. } => Timestamp::NEVER,
         }
     }

@@ -237,8 +237,8 @@ impl Job {
             State::Resolving
             | State::Invoicing { .. }
             | State::Offered { terms: Terms::Escrow, .. }
-            | State::Queued { funds: Funds::Free | Funds::Held { .. }, .. }
-            | State::Running { funds: Funds::Free | Funds::Held { .. }, .. }
+            | State::Queued { funds: Funds::Free | Funds::Held { .. } | Funds::Balance { .. }, .. }
+            | State::Running { funds: Funds::Free | Funds::Held { .. } | Funds::Balance { .. }, .. }
             | State::Delivered { .. }
             | State::Returning { .. }
             | State::Closed { .. } => None,

@@ -26,6 +26,7 @@ impl ProviderDesk {
                 out.push(Action::CancelHold(hash));
             }
             Funds::Paid { hash, amount } => self.owe(now, id, hash, amount, why, out),
+            Funds::Balance { amount } => self.give_back_to_balance(now, id, amount, why, out),
         }
     }
 
@@ -41,7 +42,7 @@ impl ProviderDesk {
         self.close_unpaid(now, id, Some(hash), why, out);
     }
 
-    fn close_unpaid(
+    pub(crate) fn close_unpaid(
         &mut self,
         now: Timestamp,
         id: JobId,
@@ -108,6 +109,9 @@ impl ProviderDesk {
         out: &mut Actions,
     ) {
         let Some(job) = self.jobs.get(&id) else { return };
+        if matches!(job.state, State::Closed { .. }) {
+            return self.claim_credited(now, id, by, claim, out);
+        }
         let Job { state: State::RefundOwed { amount, .. }, request, doubts, .. } = job else { return };
         let known = self.by_hash.contains_key(&claim.payment_hash);
         if known

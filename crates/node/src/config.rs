@@ -127,6 +127,9 @@ pub struct Provider {
     pub customer_relays: usize,
     /// How long a refund waits for its customer's claim before it is paid to the address that the job names.
     pub claim_time_s: u64,
+    /// How long a refund without an address waits for a claim before it becomes the customer's balance, which its next
+    /// jobs run from; 0: never, and it stays owed.
+    pub credit_after_s: u64,
 }
 
 /// The price of one kind.
@@ -163,6 +166,7 @@ impl Default for Provider {
             recheck_ms: 5_000,
             customer_relays: 16,
             claim_time_s: 60,
+            credit_after_s: 86_400,
         }
     }
 }
@@ -176,6 +180,14 @@ impl Provider {
     /// How long a refund waits for a claim.
     pub const fn claim_time(&self) -> Millis {
         Millis::from_secs(self.claim_time_s)
+    }
+
+    /// When a refund becomes a balance, if ever.
+    pub const fn credit_after(&self) -> Option<Millis> {
+        match self.credit_after_s {
+            0 => None,
+            seconds => Some(Millis::from_secs(seconds)),
+        }
     }
 
     /// How long a job may run.

@@ -14,9 +14,7 @@ use openagents_api::{
 };
 use openagents_engine::{AskOptions, Input, ProviderConfig, Shift};
 use openagents_types::{EventId, JobId, JobSpec, Millis, Msat, Network, ProviderKey, Timestamp};
-use openagents_wallet::{
-    HistoryFilter, Wallet, WalletError, destination::check_refund, testnet::Opening,
-};
+use openagents_wallet::{HistoryFilter, Wallet, WalletError, destination::check_refund, testnet::Opening};
 
 use crate::{
     acceptable::{Content, Gate, Objection},

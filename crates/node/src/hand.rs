@@ -1,6 +1,13 @@
 //! Payments by hand as the API takes them: what was pasted is read, an LNURL's server is asked for its invoice, and
 //! what is checked is paid or waited for. The engine's rules decide; here is what has to be known before they can.
 
+use crate::{
+    clock,
+    driver::{DriverHandle, NotBegun},
+    lnurl::{self, PATIENCE, ServerError},
+    resolve::Resolver,
+    store::{Reader, StoreError},
+};
 use openagents_api::{
     DestinationBody, DestinationView, PayBody, Problem, ReceiveBody, SCHEMA_VERSION, TransferView,
 };
@@ -10,13 +17,6 @@ use openagents_wallet::{
     MakeInvoice, Outgoing, Wallet,
     bolt11::{self, Purpose},
     destination::{self, Destination, DestinationError},
-};
-use crate::{
-    clock,
-    driver::{DriverHandle, NotBegun},
-    lnurl::{self, PATIENCE, ServerError},
-    resolve::Resolver,
-    store::{Reader, StoreError},
 };
 
 /// How long an invoice by hand can be paid, unless its owner says otherwise, and at most.

@@ -512,6 +512,7 @@ impl Builder {
                 recheck: settings.recheck(),
                 receipts: self.options.config.receipts.send,
                 claim_time: settings.claim_time(),
+                credit_after: settings.credit_after(),
                 ..ProviderConfig::new(key, seed)
             }
         });

@@ -2,8 +2,7 @@
 
 use nostr::{Keys, PublicKey};
 use openagents_types::{
-    Draft, Encryption, Feedback, JobId, JobRequest, Millis, Msat, Notice, Status, Terms, Timestamp,
-    refusal,
+    Draft, Encryption, Feedback, JobId, JobRequest, Millis, Msat, Notice, Status, Terms, Timestamp, refusal,
 };
 
 use crate::{
@@ -120,6 +119,30 @@ fn notice_words(notice: &Notice) -> Words {
             message: format!("{amount} were paid back"),
             amount: Some((*amount, None)),
             extra: code("refunded"),
+            ..Words::default()
+        },
+        Notice::Credited { amount } => Words {
+            status: "error",
+            message: format!(
+                "{amount} are kept as your balance: a job from this key, addressed to me and with a bid, runs from it; \
+                 a claim for a refund is still paid"
+            ),
+            amount: Some((*amount, None)),
+            extra: code(refusal::CREDITED),
+            ..Words::default()
+        },
+        Notice::Overpaid { amount } => Words {
+            status: "processing",
+            message: format!("{amount} too much were paid and are kept as your balance"),
+            amount: Some((*amount, None)),
+            extra: code(refusal::CREDITED),
+            ..Words::default()
+        },
+        Notice::FromBalance { amount, left } => Words {
+            status: "processing",
+            message: format!("{amount} are paid from your balance; {left} are left"),
+            amount: Some((*amount, None)),
+            extra: code(refusal::FROM_BALANCE),
             ..Words::default()
         },
         Notice::RefundedTo { amount, to } => Words {

@@ -94,6 +94,23 @@ pub enum Notice {
         /// What was paid back.
         amount: Msat,
     },
+    /// What is owed and nobody claimed is kept as the customer's balance, for its next jobs.
+    Credited {
+        /// How much.
+        amount: Msat,
+    },
+    /// More was paid than the price; the rest is kept as the customer's balance, for its next jobs.
+    Overpaid {
+        /// How much too much.
+        amount: Msat,
+    },
+    /// The job runs from the customer's balance; there is no invoice.
+    FromBalance {
+        /// What it costs.
+        amount: Msat,
+        /// What is left of the balance.
+        left: Msat,
+    },
     /// The refund was paid to the address that the request names, because nobody claimed it.
     RefundedTo {
         /// What was paid back.

@@ -10,7 +10,8 @@ use openagents_types::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal, advance::Advanced, elsewhere::note_paid_back,
+    Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal, advance::Advanced,
+    elsewhere::note_paid_back, kept::note_kept,
 };
 use crate::{
     Action, Actions, CustomerConfig, Direction, PaymentRow, Record, Standing, choice::score, job::note_step,
@@ -214,6 +215,7 @@ impl CustomerDesk {
         if is_paid_back {
             self.settle_up(now, &mut ask, out);
         }
+        let is_news = note_kept(&mut ask, feedback) || is_paid_back;
         match (feedback.status, &ask.phase) {
             (Status::Partial, Phase::Collecting { .. } | Phase::Waiting)
                 if is_heard(&ask, feedback.provider) =>
@@ -242,7 +244,7 @@ impl CustomerDesk {
             }
             _ => {}
         }
-        if is_paid_back { self.keep(now, ask, out) } else { self.put(ask) }
+        if is_news { self.keep(now, ask, out) } else { self.put(ask) }
     }
 
     /// The chosen provider will not deliver: wait for the money, then try the next.

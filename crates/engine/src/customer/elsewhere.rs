@@ -1,5 +1,5 @@
-//! Refunds that go to the address a request names: our wallet does not see them come, so the provider's word ends
-//! the wait for them. A provider that lies about it keeps what it would keep by silence.
+//! Refunds that do not come to our wallet, because they go to the address a request names or were used as a balance:
+//! the provider's word ends the wait for them. A provider that lies about it keeps what it would keep by silence.
 
 use openagents_types::{Feedback, refusal};
 
@@ -29,11 +29,15 @@ impl CustomerDesk {
     }
 }
 
-/// Notes a provider's word that it has paid our money back to the address that the request names; whether it is
-/// news, from one that we paid.
+/// Notes a provider's word that it has paid our money back to the address that the request names, or that later jobs
+/// of this key have used it; whether it is news, from one that we paid.
 pub(crate) fn note_paid_back(ask: &mut Ask, feedback: &Feedback) -> bool {
     let provider = feedback.provider;
-    let says_so = feedback.code.as_deref() == Some(refusal::REFUNDED_TO) && ask.spec.refund_to.is_some();
+    let says_so = match feedback.code.as_deref() {
+        Some(refusal::REFUNDED_TO) => ask.spec.refund_to.is_some(),
+        Some(refusal::CREDIT_USED) => true,
+        _ => false,
+    };
     let was_paid = ask.attempts.iter().any(|attempt| attempt.quote.provider == provider);
     let is_news = says_so && was_paid && !ask.paid_back_by.contains(&provider);
     if is_news {

@@ -78,6 +78,19 @@ fn no_payment_by_hand_is_lost_or_sent_twice() {
 }
 
 #[test]
+fn no_balance_is_lost_or_spent_twice() {
+    let first = number("OPENAGENTS_SIM_FIRST", 1);
+    let mut sum = Report::default();
+    for seed in first..first + number("OPENAGENTS_SIM_SEEDS", 300) {
+        let outcome = std::panic::catch_unwind(|| World::new(seed, Weather::Balances).run());
+        let report = outcome.unwrap_or_else(|_| panic!("seed {seed}: a balance broke the market"));
+        sum.add(&report);
+    }
+    assert!(sum.credited > 50 && sum.used > 20 && sum.given_back > 2 && sum.claimed > 20, "{sum:?}");
+    assert!(sum.deaths > 50 && sum.refunds > 20 && sum.delivered > 0, "{sum:?}");
+}
+
+#[test]
 fn in_fair_weather_every_affordable_job_is_delivered_and_paid_once() {
     for seed in 1..=200 {
         let report = World::new(seed, Weather::Fair).run();

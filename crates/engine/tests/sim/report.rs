@@ -27,8 +27,13 @@ pub(crate) struct Report {
     /// Payments by hand that arrived, and that came back or were never sent.
     pub(crate) sent: u64,
     pub(crate) returned: u64,
-    /// Refunds that were paid to an address.
+    /// Refunds that did not go to the customer's wallet: paid to an address, or used as a balance.
     pub(crate) to_address: u64,
+    /// Refunds that became a balance, jobs begun from one, those of them that failed, and refunds claimed out of one.
+    pub(crate) credited: u64,
+    pub(crate) used: u64,
+    pub(crate) given_back: u64,
+    pub(crate) claimed: u64,
 }
 
 impl Report {
@@ -54,5 +59,9 @@ impl Report {
         self.sent += other.sent;
         self.returned += other.returned;
         self.to_address += other.to_address;
+        self.credited += other.credited;
+        self.used += other.used;
+        self.given_back += other.given_back;
+        self.claimed += other.claimed;
     }
 }

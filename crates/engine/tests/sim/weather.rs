@@ -10,4 +10,6 @@ pub(crate) enum Weather {
     Shifts,
     /// A storm in which owners also pay each other by hand, some of them twice.
     ByHand,
+    /// A storm in which customers keep their keys and ask one provider each time, and refunds soon become balances.
+    Balances,
 }

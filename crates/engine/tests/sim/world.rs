@@ -6,10 +6,11 @@ use std::{
 };
 
 use openagents_engine::{
-    Action, Ask, AskOptions, Config, CustomerConfig, Direction, Incoming, Input, InputSize, InvoiceFor,
-    Movement, Offer, Outgoing, PreimageSeed, ProviderConfig, RunFault, Sent, Shift, Transfer, TransferState,
+    Action, Ask, AskOptions, BalanceEntry, Change, Config, CustomerConfig, Direction, Incoming, Input,
+    InputSize, InvoiceFor, Movement, Offer, Outgoing, PreimageSeed, ProviderConfig, Record, RunFault, Sent,
+    Shift, Transfer, TransferState,
     customer::{AskOutcome, Money, Phase, Reclaim},
-    job::State,
+    job::{Outcome, State},
     receipt::Received,
 };
 use openagents_types::{
@@ -106,8 +107,14 @@ impl World {
         let customers = rng.between(1, 2) as usize;
         let limited = matches!(weather, Weather::Storm | Weather::ByHand);
         let limit = if limited { day_limit(seed) } else { None };
-        let nodes: Vec<Node> =
+        let mut nodes: Vec<Node> =
             (0..providers + customers).map(|i| new_node(&mut rng, i, providers, limit)).collect();
+        if weather == Weather::Balances {
+            for provider in nodes.iter_mut().filter_map(|node| node.config.provider.as_mut()) {
+                provider.escrow = false;
+                provider.credit_after = Some(Millis(1_000));
+            }
+        }
         let mut world = Self {
             weather,
             now: START,
@@ -131,9 +138,13 @@ impl World {
         };
         for node in 0..world.nodes.len() {
             world.at(0, Event::Start { node });
+            if weather == Weather::Balances {
+                world.at(CALM_FROM - START + 1, Event::Refetch { node });
+            }
         }
         for node in providers..world.nodes.len() {
-            for _ in 0..world.rng.between(1, 4) {
+            let most = if weather == Weather::Balances { 12 } else { 4 };
+            for _ in 0..world.rng.between(1, most) {
                 let delay = world.rng.between(10, 60_000);
                 world.plan_job(node, delay);
             }
@@ -295,6 +306,7 @@ impl World {
             return;
         };
         self.assert_offers_are_looked_at(node, at);
+        self.assert_balances_agree(node);
         let at = at.millis().max(self.now + 1);
         if self.wakes[node].is_none_or(|armed| at < armed) {
             self.wakes[node] = Some(at);
@@ -535,11 +547,16 @@ impl World {
             return;
         }
         let selling = node < self.providers;
+        if let Word::Claim { job, .. } = &word {
+            self.recall_credited(node, *job);
+        }
         let input = match word {
             Word::Request(request) if selling && !self.nodes[node].disk.jobs.contains_key(&request.id) => {
                 Input::Request(Box::new(request))
             }
             Word::Cancel(cancel) if selling => Input::Cancel(cancel),
+            // Most who have a balance are away until the storm is over.
+            Word::Claim { job, .. } if self.is_away(job) => return,
             Word::Claim { job, by, to, hash } if selling && to == provider_key(node) => {
                 let invoice = self.bank.bills[&hash].invoice.clone();
                 Input::RefundClaim { job, by, invoice }
@@ -562,6 +579,30 @@ impl World {
             _ => return,
         };
         self.hear(node, input);
+    }
+
+    fn is_away(&self, job: JobId) -> bool {
+        self.weather == Weather::Balances && self.stormy() && !job.as_bytes()[2].is_multiple_of(4)
+    }
+
+    /// What the driver looks up: a claim may be for a refund that became a balance long ago.
+    fn recall_credited(&mut self, node: usize, id: JobId) {
+        let time = self.time();
+        let Some(job) = self.nodes[node].disk.jobs.get(&id).cloned() else { return };
+        if matches!(job.state, State::Closed { outcome: Outcome::Credited { .. }, .. })
+            && let Some(engine) = &mut self.nodes[node].engine
+        {
+            engine.handle(time, Input::Recall(Box::new(Record::Job(Box::new(job)))));
+        }
+    }
+
+    /// What an engine has in mind of its balances is what the rows say.
+    fn assert_balances_agree(&self, node: usize) {
+        let Some(engine) = &self.nodes[node].engine else { return };
+        for customer in (self.providers..self.nodes.len()).map(steady_key) {
+            let kept = i64::try_from(engine.balance(customer).get()).unwrap();
+            assert_eq!(kept, self.nodes[node].disk.balance(customer), "provider {node} and its rows");
+        }
     }
 
     fn publish(&mut self, node: usize, job: JobId, draft: &Draft) {
@@ -637,7 +678,10 @@ impl World {
 
     fn plan_job(&mut self, node: usize, delay: u64) {
         let id = JobId::from_bytes(self.rng.bytes());
-        let customer = CustomerKey::from_bytes(self.rng.bytes());
+        let drawn = CustomerKey::from_bytes(self.rng.bytes());
+        let faithful = self.weather == Weather::Balances;
+        let customer = if faithful { steady_key(node) } else { drawn };
+        let wanted = faithful.then(|| provider_key(usize::from(id.as_bytes()[1]) % self.providers));
         let asked_at = Timestamp::from_millis(self.now + delay);
         let expires_at = asked_at.after(Millis(self.rng.between(30_000, 300_000)));
         let generous = self.weather == Weather::Fair || self.rng.chance(85);
@@ -648,12 +692,12 @@ impl World {
             params: Vec::new(),
             output: Vec::new(),
             bid,
-            provider: None,
+            provider: wanted,
             encrypt: false,
             relays: Vec::new(),
             expires_at,
             // Not drawn, so that every seed still makes the world it always made.
-            refund_to: id.as_bytes()[0].is_multiple_of(3).then(|| "ann@wallet.example".into()),
+            refund_to: (!faithful && id.as_bytes()[0].is_multiple_of(3)).then(|| "ann@wallet.example".into()),
         };
         let request = JobRequest {
             id,
@@ -663,7 +707,7 @@ impl World {
             params: Vec::new(),
             output: Vec::new(),
             bid: Some(bid),
-            providers: Vec::new(),
+            providers: wanted.into_iter().collect(),
             encryption: Encryption::None,
             relays: Vec::new(),
             created_at: asked_at,
@@ -758,11 +802,41 @@ impl World {
             }
             self.report.sent += node.disk.count(Movement::Sent);
             self.report.refunds += node.disk.count(Movement::RefundPaid);
-            self.report.to_address += node.disk.asks.values().filter(|ask| went_elsewhere(ask)).count() as u64;
+            self.report.to_address +=
+                node.disk.asks.values().filter(|ask| went_elsewhere(ask)).count() as u64;
         }
         self.assert_sellers_were_paid();
+        self.assert_balances_are_backed();
         self.assert_limits_held();
         self.assert_receipts_are_true();
+    }
+
+    /// What a provider took and did not pay back, it has earned by delivering, or keeps for its customers.
+    fn assert_balances_are_backed(&mut self) {
+        for (index, node) in self.nodes.iter().enumerate().take(self.providers) {
+            let earned: u64 = node
+                .disk
+                .jobs
+                .values()
+                .filter_map(|job| match &job.state {
+                    State::Closed { outcome: Outcome::Settled { paid }, .. } => Some(paid.get()),
+                    _ => None,
+                })
+                .sum();
+            let sum = |movement| {
+                let of = node.disk.entries.iter().filter(|entry| entry.movement == movement);
+                of.map(|entry| i64::try_from(entry.amount.get()).unwrap()).sum::<i64>()
+            };
+            let took = sum(Movement::Earned) - sum(Movement::RefundPaid);
+            let kept = node.disk.all_balances();
+            assert_eq!(i64::try_from(earned).unwrap() + kept, took, "provider {index}: {:#?}", node.disk);
+            let count =
+                |change| node.disk.balances.iter().filter(|entry| entry.change == change).count() as u64;
+            self.report.credited += count(Change::Credited);
+            self.report.used += count(Change::Used);
+            self.report.given_back += count(Change::GivenBack);
+            self.report.claimed += count(Change::Claimed);
+        }
     }
 
     /// Every receipt is of a settled job and says what the books say; what a customer agreed to is what it
@@ -774,7 +848,7 @@ impl World {
                 let job = &node.disk.jobs[id];
                 let settled = matches!(
                     &job.state,
-                    State::Closed { outcome: openagents_engine::job::Outcome::Settled { paid }, hash }
+                    State::Closed { outcome: Outcome::Settled { paid }, hash }
                         if *paid == receipt.price && *hash == receipt.payment_hash
                 );
                 assert!(settled, "provider {index} gave a receipt for {job:#?}: {receipt:#?}");
@@ -850,11 +924,12 @@ impl World {
     fn assert_sellers_were_paid(&self) {
         for (index, node) in self.nodes.iter().enumerate().take(self.providers) {
             for job in node.disk.jobs.values() {
-                if let State::Closed { outcome: openagents_engine::job::Outcome::Settled { paid }, hash } =
-                    &job.state
-                {
+                if let State::Closed { outcome: Outcome::Settled { paid }, hash } = &job.state {
                     let earned = hash.map(|hash| self.bank.incoming(self.time(), hash));
-                    let expected = (!paid.is_zero()).then_some(Incoming::Settled { amount: *paid });
+                    let used = |entry: &BalanceEntry| entry.job == job.id() && entry.change == Change::Used;
+                    let begun_from_balance = hash.is_none() && node.disk.balances.iter().any(used);
+                    let expected = (!paid.is_zero() && !begun_from_balance)
+                        .then_some(Incoming::Settled { amount: *paid });
                     assert_eq!(earned, expected, "provider {index} believes it was paid for {}", job.id());
                 }
             }
@@ -896,6 +971,15 @@ fn feedback(job: JobId, provider: ProviderKey, event: EventId, notice: &Notice, 
         Notice::RefundOwed { amount, message } => {
             (Status::Error, Some("refund-owed".into()), message.clone(), Some(*amount))
         }
+        Notice::Credited { amount } => {
+            (Status::Error, Some(refusal::CREDITED.into()), String::new(), Some(*amount))
+        }
+        Notice::Overpaid { amount } => {
+            (Status::Processing, Some(refusal::CREDITED.into()), String::new(), Some(*amount))
+        }
+        Notice::FromBalance { amount, .. } => {
+            (Status::Processing, Some(refusal::FROM_BALANCE.into()), String::new(), Some(*amount))
+        }
         Notice::RefundedTo { amount, .. } => {
             (Status::Error, Some(refusal::REFUNDED_TO.into()), String::new(), Some(*amount))
         }
@@ -921,4 +1005,9 @@ fn feedback(job: JobId, provider: ProviderKey, event: EventId, notice: &Notice, 
 fn went_elsewhere(ask: &Ask) -> bool {
     let elsewhere = |money: &Money| matches!(money, Money::Settled { reclaim: Reclaim::Elsewhere, .. });
     ask.attempts.iter().any(|attempt| elsewhere(&attempt.money))
+}
+
+/// The key of a customer that signs all its jobs with one.
+fn steady_key(node: usize) -> CustomerKey {
+    CustomerKey::from_bytes([0x40 + u8::try_from(node).unwrap(); 32])
 }

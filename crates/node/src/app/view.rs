@@ -3,7 +3,7 @@
 use openagents_api::{JobView, LedgerLine, LedgerView, NodeView, QuoteView, RefusalView, Side, StepView};
 use openagents_engine::{
     Ask, Job,
-    customer::{AskOutcome, Attempt, Money, Phase, Reclaim},
+    customer::{AskOutcome, Attempt, Kept, Money, Phase, Reclaim},
     job::{Funds, Outcome, State, Step},
 };
 use openagents_types::Msat;
@@ -18,7 +18,9 @@ pub(super) fn sold(job: &Job, provider: Option<openagents_types::ProviderKey>) -
         side: Side::Sold,
         kind: job.request.kind,
         state: job.state.word().into(),
-        explanation: doubted_refund(job).or_else(|| refund_to_address(job)).unwrap_or_else(|| sold_explanation(&job.state)),
+        explanation: doubted_refund(job)
+            .or_else(|| refund_to_address(job))
+            .unwrap_or_else(|| sold_explanation(&job.state)),
         open: !job.state.is_closed(),
         customer: job.request.customer.to_hex(),
         provider,
@@ -50,7 +52,7 @@ fn sold_money(state: &State) -> (Option<Msat>, Msat, Msat) {
         State::Queued { funds, .. } | State::Running { funds, .. } => match funds {
             Funds::Free => (Some(none), none, none),
             Funds::Held { amount, .. } => (Some(*amount), none, *amount),
-            Funds::Paid { amount, .. } => (Some(*amount), *amount, none),
+            Funds::Paid { amount, .. } | Funds::Balance { amount } => (Some(*amount), *amount, none),
         },
         State::Delivered { amount, .. } => (Some(*amount), none, *amount),
         State::Returning { .. } => (None, none, none),
@@ -63,6 +65,7 @@ fn sold_money(state: &State) -> (Option<Msat>, Msat, Msat) {
             | Outcome::Cancelled
             | Outcome::Failed(_) => (None, none, none),
             Outcome::Refunded { amount, .. } => (Some(*amount), none, none),
+            Outcome::Credited { amount, .. } => (Some(*amount), *amount, none),
         },
     }
 }
@@ -98,7 +101,9 @@ fn refund_to_address(job: &Job) -> Option<String> {
     let now = format!("It will not be delivered: {}.", because(&why.message));
     let next = match &job.payback.trouble {
         None => format!("Without a claim they are paid to {to}."),
-        Some(trouble) => format!("They are to go to {to}, and could not yet: {}. It is tried again.", because(trouble)),
+        Some(trouble) => {
+            format!("They are to go to {to}, and could not yet: {}. It is tried again.", because(trouble))
+        }
     };
     Some(told(now, format!("{amount} came in and are owed back."), next))
 }
@@ -148,6 +153,9 @@ fn funds_sentence(funds: Funds) -> String {
         Funds::Free => "It is free; no money is involved.".into(),
         Funds::Held { amount, .. } => format!("{amount} are locked until delivery; a failure frees them."),
         Funds::Paid { amount, .. } => format!("{amount} are paid; a failure owes them back."),
+        Funds::Balance { amount } => {
+            format!("{amount} are paid from the customer's balance; a failure gives them back to it.")
+        }
     }
 }
 
@@ -166,6 +174,11 @@ fn sold_end(outcome: &Outcome) -> String {
         Outcome::Cancelled => told("The customer took it back.", "Any payment went back.", done),
         Outcome::Failed(why) => {
             told(format!("Failed: {}.", because(&why.message)), "Any payment went back.", done)
+        }
+        Outcome::Credited { amount, why } => {
+            let now = format!("Failed: {}.", because(&why.message));
+            let money = format!("{amount} became the customer's balance, because nobody claimed them.");
+            told(now, money, "Its next jobs run from it; a claim is still paid.")
         }
         Outcome::Refunded { amount, why } => {
             let now = format!("Failed: {}.", because(&why.message));
@@ -277,12 +290,22 @@ fn bought_next(ask: &Ask, outcome: &AskOutcome) -> &'static str {
 
 /// Where the customer's money is: a sentence for each payment that did not simply come back.
 fn money_sentence(ask: &Ask) -> String {
+    let kept: Vec<String> = ask.kept.iter().map(kept_sentence).collect();
     if ask.attempts.is_empty() {
-        return "No money moved.".into();
+        return if kept.is_empty() { "No money moved.".into() } else { kept.join(" ") };
     }
     let away = ask.attempts.iter().filter(|attempt| attempt.money != Money::Returned);
-    let sentences: Vec<String> = away.map(attempt_sentence).collect();
+    let sentences: Vec<String> = away.map(attempt_sentence).chain(kept).collect();
     if sentences.is_empty() { "All money came back.".into() } else { sentences.join(" ") }
+}
+
+fn kept_sentence(kept: &Kept) -> String {
+    let amount = kept.amount;
+    if kept.used {
+        format!("{amount} were paid from your balance, says the provider.")
+    } else {
+        format!("The provider says that it keeps {amount} as your balance.")
+    }
 }
 
 fn attempt_sentence(attempt: &Attempt) -> String {
@@ -298,7 +321,9 @@ fn attempt_sentence(attempt: &Attempt) -> String {
             Reclaim::Due | Reclaim::Claimed { .. } => format!("{price} were paid and are claimed back."),
             Reclaim::Done => format!("{price} were paid and came back."),
             Reclaim::Elsewhere => {
-                format!("{price} were paid; the provider says they were paid back to the job's refund address.")
+                format!(
+                    "{price} were paid; the provider says they were paid back to the job's refund address."
+                )
             }
         },
     }

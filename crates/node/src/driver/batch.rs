@@ -46,6 +46,13 @@ pub(super) struct Pending {
     pub(super) said: HashSet<(JobId, String)>,
 }
 
+impl Pending {
+    /// A job that we sell, as this batch leaves it.
+    pub(super) fn job(&self, id: JobId) -> Option<&Job> {
+        self.jobs.get(&id)
+    }
+}
+
 impl Driver {
     /// Sorts an input's actions into the batch. Records come first, since drafts speak of them.
     pub(super) fn sort(&mut self, now: Timestamp, actions: Vec<Action>, pending: &mut Pending) {
@@ -84,6 +91,7 @@ impl Driver {
             | Record::Entry(_)
             | Record::Transfer(_)
             | Record::Standing(_)
+            | Record::Balance(_)
             | Record::Content { .. }
             | Record::Receipt(_) => {}
         }
@@ -255,6 +263,7 @@ fn coalesce(records: &mut Vec<Record>) {
             | Record::Entry(_)
             | Record::Transfer(_)
             | Record::Standing(_)
+            | Record::Balance(_)
             | Record::Content { .. }
             | Record::Receipt(_) => true,
         })

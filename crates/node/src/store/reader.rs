@@ -9,7 +9,9 @@ use openagents_policy::Category;
 use openagents_types::{EventId, JobId, Msat, PaymentHash, Timestamp};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
-use super::{AuditRow, ReceiptRow, StoreError, Transfers, audit, receipts, rows, transfers};
+use super::{
+    AuditRow, BalanceRow, ReceiptRow, StoreError, Transfers, audit, balances, receipts, rows, transfers,
+};
 
 /// One movement of money.
 #[derive(Clone, Debug)]
@@ -249,6 +251,14 @@ impl Reader {
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
+    }
+
+    /// What is kept for customers, the most first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn balances(&self) -> Result<Vec<BalanceRow>, StoreError> {
+        self.with(balances::sums)
     }
 
     /// Checks by the policy since `since` (seconds since 1970), after the one numbered `after`, oldest first.

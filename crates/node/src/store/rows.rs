@@ -41,7 +41,8 @@ fn is_unused(payback: &Payback) -> bool {
 /// The job in a row of [`SOLD`].
 pub(super) fn sold(row: &Row<'_>) -> Result<Job, StoreError> {
     let (request, standing): (String, String) = (row.get(0)?, row.get(1)?);
-    let Standing { received_at, changed_at, state, steps, doubts, payback } = serde_json::from_str(&standing)?;
+    let Standing { received_at, changed_at, state, steps, doubts, payback } =
+        serde_json::from_str(&standing)?;
     let request = Arc::new(serde_json::from_str(&request)?);
     Ok(Job {
         request,
