@@ -68,6 +68,7 @@ pub fn summary(text: &str, bid_msat: u64) -> AskBody {
         deadline_ms: Some(20_000),
         patience_ms: None,
         refund_to: None,
+        balance_of: None,
     }
 }
 

@@ -103,6 +103,7 @@ impl Market {
             deadline_ms: Some(20_000),
             patience_ms: None,
             refund_to: None,
+            balance_of: None,
         }
     }
 

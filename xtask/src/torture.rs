@@ -152,6 +152,7 @@ fn order(rng: &mut Rng) -> AskBody {
         deadline_ms: Some(15_000),
         patience_ms: Some(2_000),
         refund_to: None,
+        balance_of: None,
     }
 }
 

@@ -4,9 +4,11 @@
 //! All money is in millisatoshis (`_msat`), all times are milliseconds since the Unix epoch (`_at`).
 //! Fields are only ever added; [`SCHEMA_VERSION`] changes if one has to go.
 
+mod balances;
 mod client;
 mod view;
 
+pub use balances::{BalanceView, BalancesView};
 pub use client::{Client, ClientError};
 pub use view::{
     AskBody, Asked, AuditQuery, AuditView, Cleared, DestinationBody, DestinationView, DifferenceView,

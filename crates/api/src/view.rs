@@ -425,6 +425,10 @@ pub struct AskBody {
     /// `customer.refund_to` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refund_to: Option<String>,
+    /// An earlier job whose key signs this one too, so that what its provider keeps as a balance pays for it. Needs
+    /// `provider`; relays can tell that both jobs are of one customer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance_of: Option<JobId>,
 }
 
 /// The answer to [`AskBody`].

@@ -47,6 +47,7 @@ impl ProviderDesk {
             steps: Vec::new(),
             doubts: Vec::new(),
             payback: Payback::default(),
+            bill: None,
         };
         self.open(now, job, out);
         if admitted {
@@ -145,6 +146,11 @@ impl ProviderDesk {
         if self.begin_from_balance(now, id, price, out) {
             return;
         }
+        if self.begin_on_credit(id, price) {
+            self.move_to(now, id, State::Invoicing { price, bytes: size.bytes }, out);
+            let action = self.invoice_action(id, price);
+            return out.push(action);
+        }
         if price.is_zero() {
             let rank = self.jobs.get(&id).map_or(0, |job| rank(&job.request, price));
             self.enqueue(now, id, Funds::Free, rank, 0, out);
@@ -158,6 +164,9 @@ impl ProviderDesk {
     /// Asks the wallet for the invoice of a job. With escrow its hash is derived from the job, so
     /// asking twice names the same invoice.
     pub(crate) fn invoice_action(&self, id: JobId, price: Msat) -> Action {
+        if self.jobs.get(&id).is_some_and(|job| job.bill.is_some()) {
+            return self.bill_action(id, price);
+        }
         Action::Invoice {
             invoice_for: InvoiceFor::Quote(id),
             amount: price,
@@ -184,9 +193,7 @@ impl ProviderDesk {
                 return self.refuse(now, id, why, out);
             }
         };
-        let terms = if self.config.escrow { Terms::Escrow } else { Terms::Prepaid };
-        let expires_at = now.after(self.config.quote_lifetime).min(invoice.expires_at);
-        let eta = self.config.offer(request.kind).map(|offer| offer.eta);
+        let kind = request.kind;
         out.save(Record::Payment(PaymentRow {
             hash: invoice.payment_hash,
             job: id,
@@ -195,6 +202,12 @@ impl ProviderDesk {
             bolt11: invoice.bolt11.clone(),
             at: now,
         }));
+        if self.jobs.get(&id).is_some_and(|job| job.bill.is_some()) {
+            return self.begin_billed(now, id, invoice, out);
+        }
+        let terms = if self.config.escrow { Terms::Escrow } else { Terms::Prepaid };
+        let expires_at = now.after(self.config.quote_lifetime).min(invoice.expires_at);
+        let eta = self.config.offer(kind).map(|offer| offer.eta);
         out.publish(id, Draft::Quote { invoice: invoice.clone(), expires_at, eta, terms });
         self.move_to(now, id, State::Offered { invoice, terms, expires_at }, out);
     }

@@ -47,15 +47,24 @@ pub enum Change {
     GivenBack,
     /// The customer claimed the refund after all.
     Claimed,
+    /// A bill was not paid in time. This is no balance but a debt.
+    Unpaid,
+    /// That bill was paid after all.
+    PaidLate,
 }
 
 impl Change {
-    /// Whether the balance grows by it.
+    /// Whether what is kept, or the debt, grows by it.
     pub const fn adds(self) -> bool {
         match self {
-            Self::Credited | Self::Overpaid | Self::GivenBack => true,
-            Self::Used | Self::Claimed => false,
+            Self::Credited | Self::Overpaid | Self::GivenBack | Self::Unpaid => true,
+            Self::Used | Self::Claimed | Self::PaidLate => false,
         }
+    }
+
+    /// Whether it is about what the customer owes, and not about its balance.
+    pub const fn is_debt(self) -> bool {
+        matches!(self, Self::Unpaid | Self::PaidLate)
     }
 
     /// One word for it.
@@ -66,6 +75,8 @@ impl Change {
             Self::Used => "used",
             Self::GivenBack => "given-back",
             Self::Claimed => "claimed",
+            Self::Unpaid => "unpaid",
+            Self::PaidLate => "paid-late",
         }
     }
 }
@@ -103,6 +114,12 @@ impl Job {
 }
 
 impl ProviderDesk {
+    /// Counts a row of the records.
+    pub(crate) fn recall_balance(&mut self, entry: &BalanceEntry) {
+        let account = if entry.change.is_debt() { &mut self.debts } else { &mut self.balances };
+        account.count(entry);
+    }
+
     fn change(&mut self, now: Timestamp, job: JobId, change: Change, amount: Msat, out: &mut Actions) {
         let Some(customer) = self.jobs.get(&job).map(|job| job.request.customer) else { return };
         let entry = BalanceEntry { at: now, customer, job, change, amount };
@@ -154,7 +171,7 @@ impl ProviderDesk {
                 }
                 funds
             }
-            Funds::Free | Funds::Balance { .. } => funds,
+            Funds::Free | Funds::Balance { .. } | Funds::Credit { .. } => funds,
         }
     }
 
@@ -169,7 +186,7 @@ impl ProviderDesk {
         amount.saturating_sub(excess)
     }
 
-    fn keep_excess(&mut self, now: Timestamp, id: JobId, excess: Msat, out: &mut Actions) {
+    pub(crate) fn keep_excess(&mut self, now: Timestamp, id: JobId, excess: Msat, out: &mut Actions) {
         self.change(now, id, Change::Overpaid, excess, out);
         out.publish(id, Draft::Notice(Notice::Overpaid { amount: excess }));
     }

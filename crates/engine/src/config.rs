@@ -8,7 +8,7 @@ use openagents_types::{
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::{bidding::PriceRule, customer::AdvanceLimit, shift::Shift};
+use crate::{bidding::PriceRule, credit::Credit, customer::AdvanceLimit, shift::Shift};
 
 /// Settings of both halves.
 #[derive(Clone, Debug)]
@@ -61,6 +61,8 @@ pub struct ProviderConfig {
     /// How long a refund without an address waits for a claim before it becomes the customer's balance; `None` keeps
     /// no balances, and what nobody claims stays owed.
     pub credit_after: Option<Millis>,
+    /// How much unpaid work customers may have.
+    pub credit: Credit,
 }
 
 impl ProviderConfig {
@@ -90,6 +92,7 @@ impl ProviderConfig {
             claim_time: Millis::from_secs(60),
             // A customer that is away comes back within the day, and a claim is paid all the same.
             credit_after: Some(Millis::from_secs(86_400)),
+            credit: Credit::default(),
         }
     }
 

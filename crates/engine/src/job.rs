@@ -16,7 +16,7 @@ use std::{borrow::Cow, sync::Arc};
 use openagents_types::{Invoice, JobId, JobRequest, Msat, PaymentHash, Terms, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{payback::Payback, receipt::Work};
+use crate::{credit::Bill, payback::Payback, receipt::Work};
 
 /// A job as its provider knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub struct Job {
     /// How far its money is on its way to the address that the request names.
     #[serde(default, skip_serializing_if = "Payback::is_unused")]
     pub payback: Payback,
+    /// Its invoice, if it is paid for after the work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bill: Option<Bill>,
 }
 
 /// A state that a job entered.
@@ -133,6 +136,17 @@ pub enum State {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         work: Option<Box<Work>>,
     },
+    /// The result is sent with its bill, which is not paid yet.
+    Billed {
+        /// The payment.
+        hash: PaymentHash,
+        /// How much.
+        amount: Msat,
+        /// When no payment can arrive any more.
+        until: Timestamp,
+        /// What was done, for the receipt.
+        work: Option<Box<Work>>,
+    },
     /// A locked payment has to be given back.
     Returning {
         /// The payment.
@@ -196,6 +210,13 @@ pub enum Funds {
         /// How much.
         amount: Msat,
     },
+    /// The customer pays after the work.
+    Credit {
+        /// The payment.
+        hash: PaymentHash,
+        /// How much.
+        amount: Msat,
+    },
 }
 
 impl Funds {
@@ -203,7 +224,7 @@ impl Funds {
     pub const fn hash(self) -> Option<PaymentHash> {
         match self {
             Self::Free | Self::Balance { .. } => None,
-            Self::Held { hash, .. } | Self::Paid { hash, .. } => Some(hash),
+            Self::Held { hash, .. } | Self::Paid { hash, .. } | Self::Credit { hash, .. } => Some(hash),
         }
     }
 
@@ -211,7 +232,18 @@ impl Funds {
     pub const fn amount(self) -> Msat {
         match self {
             Self::Free => Msat::ZERO,
-            Self::Held { amount, .. } | Self::Paid { amount, .. } | Self::Balance { amount } => amount,
+            Self::Held { amount, .. }
+            | Self::Paid { amount, .. }
+            | Self::Balance { amount }
+            | Self::Credit { amount, .. } => amount,
+        }
+    }
+
+    /// What a result says was paid for it: what a balance has paid is not named, so that nobody pays it again.
+    pub const fn named(self) -> Msat {
+        match self {
+            Self::Balance { .. } => Msat::ZERO,
+            Self::Free | Self::Held { .. } | Self::Paid { .. } | Self::Credit { .. } => self.amount(),
         }
     }
 }
@@ -287,6 +319,7 @@ impl State {
             Self::Queued { .. } => "queued",
             Self::Running { .. } => "running",
             Self::Delivered { .. } => "delivered",
+            Self::Billed { .. } => "billed",
             Self::Returning { .. } => "returning",
             Self::RefundOwed { .. } => "refund-owed",
             Self::Refunding { .. } => "refunding",
@@ -301,6 +334,7 @@ impl State {
             Self::Offered { invoice, .. } => Some(invoice.payment_hash),
             Self::Queued { funds, .. } | Self::Running { funds, .. } => funds.hash(),
             Self::Delivered { hash, .. }
+            | Self::Billed { hash, .. }
             | Self::Lapsing { hash, .. }
             | Self::Returning { hash, .. }
             | Self::RefundOwed { hash, .. }
@@ -312,7 +346,7 @@ impl State {
     /// What is locked for us.
     pub const fn locked(&self) -> Option<Msat> {
         match self {
-            Self::Offered { .. } | Self::Lapsing { .. } => None,
+            Self::Offered { .. } | Self::Lapsing { .. } | Self::Billed { .. } => None,
             _ => self.awaited(),
         }
     }
@@ -324,11 +358,12 @@ impl State {
             Self::Queued { funds: Funds::Held { amount, .. }, .. }
             | Self::Running { funds: Funds::Held { amount, .. }, .. }
             | Self::Lapsing { amount, .. }
+            | Self::Billed { amount, .. }
             | Self::Delivered { amount, .. } => Some(*amount),
             Self::Resolving
             | Self::Invoicing { .. }
-            | Self::Queued { funds: Funds::Free | Funds::Paid { .. } | Funds::Balance { .. }, .. }
-            | Self::Running { funds: Funds::Free | Funds::Paid { .. } | Funds::Balance { .. }, .. }
+            | Self::Queued { .. }
+            | Self::Running { .. }
             | Self::Returning { .. }
             | Self::RefundOwed { .. }
             | Self::Refunding { .. }
@@ -358,6 +393,7 @@ impl State {
             | Self::Offered { .. }
             | Self::Lapsing { .. }
             | Self::Delivered { .. }
+            | Self::Billed { .. }
             | Self::Returning { .. }
             | Self::RefundOwed { .. }
             | Self::Refunding { .. } => true,

@@ -12,7 +12,7 @@
 //!
 //! The provider's half: [`admission`] decides what may come in, [`bidding`] what it costs,
 //! [`payment`] what money that arrived means, [`queue`] who is next, [`delivery`] what happens to
-//! the work and [`refund`] how money goes back, [`payback`] where to if nobody claims it, [`balance`] what is kept for a customer's next jobs; [`job`] has the states. [`reconcile`] is what comes first
+//! the work and [`refund`] how money goes back, [`payback`] where to if nobody claims it, [`balance`] what is kept for a customer's next jobs, [`credit`] what it pays after the work; [`job`] has the states. [`reconcile`] is what comes first
 //! after a start, [`stray`] what comes a while later; [`shift`] is the
 //! operator's word. The customer's half is [`customer`], with [`choice`] between offers. [`receipt`] has what both say
 //! afterwards. [`transfer`] is what the node's owner pays and is paid by hand, outside of any job.
@@ -25,6 +25,7 @@ pub mod balance;
 pub mod bidding;
 pub mod choice;
 mod config;
+pub mod credit;
 pub mod customer;
 pub mod delivery;
 mod input;
@@ -105,7 +106,7 @@ impl Engine {
                 Record::Standing(standing) => engine.customer.recall_standing(standing),
                 Record::Balance(entry) => {
                     if let Some(desk) = &mut engine.provider {
-                        desk.balances.count(&entry);
+                        desk.recall_balance(&entry);
                     }
                 }
                 Record::Transfer(transfer) => engine.transfers.recall(*transfer),

@@ -13,6 +13,7 @@ use openagents_types::{Draft, JobId, Msat, PaymentHash, Terms, Timestamp};
 use crate::{
     Action, Actions, Entry, Incoming, Job, Movement, Record,
     admission::rank,
+    credit::Billed,
     job::{EXPIRED, Funds, Outcome, State, Why},
     provider::{ProviderDesk, refusal},
     receipt::Work,
@@ -65,6 +66,9 @@ impl ProviderDesk {
             }
             State::Delivered { hash, amount, work } => {
                 self.while_delivered(now, id, Done { hash, amount, work }, state, out);
+            }
+            State::Billed { amount, until, work, .. } => {
+                self.while_billed(now, id, Billed { amount, until, work }, state, out);
             }
             State::Returning { why, .. } => self.while_returning(now, id, hash, why, state, out),
             State::Closed { outcome, .. } => self.after_the_end(now, id, hash, &outcome, state, out),
@@ -241,6 +245,7 @@ impl ProviderDesk {
             }
             (Outcome::Unpaid { work }, Incoming::Settled { amount }) => {
                 self.earn(now, id, hash, amount, out);
+                self.debt_paid(now, id, out);
                 self.settle(now, id, amount, work.clone(), out);
             }
             (_, Incoming::Settled { amount }) => {
@@ -281,7 +286,7 @@ impl ProviderDesk {
         self.start_waiting(now, out);
     }
 
-    fn earn(&self, now: Timestamp, id: JobId, hash: PaymentHash, amount: Msat, out: &mut Actions) {
+    pub(crate) fn earn(&self, now: Timestamp, id: JobId, hash: PaymentHash, amount: Msat, out: &mut Actions) {
         out.save(Record::Entry(Entry { at: now, job: id, hash, movement: Movement::Earned, amount }));
     }
 }
@@ -296,6 +301,7 @@ const fn is_locked(state: &State) -> bool {
         | State::Invoicing { .. }
         | State::Lapsing { .. }
         | State::Delivered { .. }
+        | State::Billed { .. }
         | State::RefundOwed { .. }
         | State::Refunding { .. }
         | State::Closed { .. } => false,
@@ -309,6 +315,7 @@ pub(crate) fn may_cancel(job: &Job) -> bool {
         State::Running { pieces, .. } => *pieces == 0,
         State::Lapsing { .. }
         | State::Delivered { .. }
+        | State::Billed { .. }
         | State::Returning { .. }
         | State::RefundOwed { .. }
         | State::Refunding { .. }

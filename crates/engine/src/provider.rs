@@ -30,6 +30,8 @@ pub(crate) struct ProviderDesk {
     pub(crate) unreconciled: BTreeSet<JobId>,
     /// What is kept for customers' next jobs.
     pub(crate) balances: Balances,
+    /// Bills that customers did not pay in time.
+    pub(crate) debts: Balances,
 }
 
 impl ProviderDesk {
@@ -46,6 +48,7 @@ impl ProviderDesk {
             strays: None,
             unreconciled: BTreeSet::new(),
             balances: Balances::default(),
+            debts: Balances::default(),
         }
     }
 
@@ -112,7 +115,9 @@ impl ProviderDesk {
                 out.push(action);
             }
             State::Offered { invoice, .. } => out.push(Action::LookUpIncoming(invoice.payment_hash)),
-            State::Lapsing { hash, .. } => out.push(Action::LookUpIncoming(*hash)),
+            State::Lapsing { hash, .. } | State::Billed { hash, .. } => {
+                out.push(Action::LookUpIncoming(*hash));
+            }
             State::Queued { funds, .. } | State::Running { funds, .. } => {
                 if let Some(hash) = funds.hash() {
                     out.push(Action::LookUpIncoming(hash));
@@ -193,7 +198,7 @@ impl ProviderDesk {
                     again
                 }
             }
-            State::Lapsing { until, .. } => {
+            State::Lapsing { until, .. } | State::Billed { until, .. } => {
                 let slow = Millis(self.config.late_window.0 / 5).max(self.config.recheck);
                 if now < *until { now.after(slow).min(*until) } else { again }
             }

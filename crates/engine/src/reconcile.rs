@@ -237,8 +237,9 @@ impl Job {
             State::Resolving
             | State::Invoicing { .. }
             | State::Offered { terms: Terms::Escrow, .. }
-            | State::Queued { funds: Funds::Free | Funds::Held { .. } | Funds::Balance { .. }, .. }
-            | State::Running { funds: Funds::Free | Funds::Held { .. } | Funds::Balance { .. }, .. }
+            | State::Queued { .. }
+            | State::Running { .. }
+            | State::Billed { .. }
             | State::Delivered { .. }
             | State::Returning { .. }
             | State::Closed { .. } => None,

@@ -27,6 +27,11 @@ impl ProviderDesk {
             }
             Funds::Paid { hash, amount } => self.owe(now, id, hash, amount, why, out),
             Funds::Balance { amount } => self.give_back_to_balance(now, id, amount, why, out),
+            // Nobody was shown its invoice.
+            Funds::Credit { hash, .. } => {
+                out.publish(id, Draft::Notice(refusal(&why)));
+                self.close_unpaid(now, id, Some(hash), why, out);
+            }
         }
     }
 

@@ -78,6 +78,7 @@ impl ProviderDesk {
             !matches!(
                 job.state,
                 State::Lapsing { .. }
+                    | State::Billed { .. }
                     | State::RefundOwed { .. }
                     | State::Refunding { .. }
                     | State::Closed { .. }

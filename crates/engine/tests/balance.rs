@@ -102,6 +102,7 @@ fn owed(since: Timestamp) -> Job {
         steps: Vec::new(),
         doubts: Vec::new(),
         payback: Payback { since: Some(since), ..Payback::default() },
+        bill: None,
     }
 }
 

@@ -45,6 +45,7 @@ fn owed() -> Record {
         steps: Vec::new(),
         doubts: Vec::new(),
         payback: Payback { since: Some(NOW), ..Payback::default() },
+        bill: None,
     }))
 }
 

@@ -108,6 +108,7 @@ fn a_sold_job_that_is_closed_leaves_memory_again_after_its_refund_was_heard_of_t
         steps: Vec::new(),
         doubts: Vec::new(),
         payback: Payback::default(),
+        bill: None,
     };
     for input in [
         Input::Outgoing { hash: PREIMAGE.hash(), state: Outgoing::Pending },
@@ -136,6 +137,7 @@ fn debtor() -> Engine {
         steps: Vec::new(),
         doubts: Vec::new(),
         payback: Payback::default(),
+        bill: None,
     };
     engine.handle(NOW, Input::Recall(Box::new(Record::Job(Box::new(job)))));
     engine.handle(NOW, Input::Ask(Box::new(ask(2))));

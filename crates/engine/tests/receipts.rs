@@ -51,6 +51,7 @@ fn delivered(work: bool) -> Job {
         state,
         doubts: Vec::new(),
         payback: Payback::default(),
+        bill: None,
         steps,
     }
 }

@@ -303,6 +303,7 @@ impl Counter {
                 patience: body.patience_ms.map(Millis),
                 max_fee: defaults.max_fee(),
             },
+            key_of: body.balance_of,
         }
     }
 

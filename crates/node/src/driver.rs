@@ -113,6 +113,8 @@ pub struct Order {
     pub spec: JobSpec,
     /// How it is bought.
     pub options: AskOptions,
+    /// The earlier job whose key signs this one as well, so that a balance of that key pays; a key of its own if none.
+    pub key_of: Option<JobId>,
 }
 
 /// Why a job was not asked. Nothing was sent and nothing spent.
@@ -507,10 +509,9 @@ impl Driver {
     /// carry fails the job, so that its payment goes back instead of being taken for nothing.
     fn deliverable(&mut self, now: Timestamp, input: Input, pending: &mut Pending) -> Input {
         let Input::Finished { job, content, usage } = input else { return input };
-        let Some(State::Running { funds, .. }) = self.engine.job(job).map(|job| &job.state) else {
+        let Some(draft) = self.engine.job(job).and_then(|job| job.result(content.clone())) else {
             return Input::Finished { job, content, usage };
         };
-        let draft = Draft::Result { content: content.clone(), price: funds.amount() };
         match self.encode(now, job, &draft, pending) {
             Some(event) => {
                 pending.results.insert(job, event);
@@ -536,7 +537,7 @@ impl Driver {
         {
             return Err(AskRefused::DailyLimit { left: budget.left(now), limit: budget.per_day() });
         }
-        let (key_ref, keys) = self.identity.new_ask_key();
+        let (key_ref, keys) = self.key_for(&order)?;
         let refused = |error: &dyn std::error::Error| AskRefused::Request(error.to_string());
         let request = say::request(&order.spec, &keys, now).map_err(|error| refused(&error))?;
         let id = JobId::from(request.id());
@@ -549,6 +550,14 @@ impl Driver {
         pending.requests.insert(id, request);
         self.input(now, Input::Ask(Box::new(ask)), pending);
         Ok(id)
+    }
+
+    /// The key that signs an order, and how it is found again.
+    fn key_for(&self, order: &Order) -> Result<(String, Keys), AskRefused> {
+        let Some(earlier) = order.key_of else { return Ok(self.identity.new_ask_key()) };
+        let known = self.store.bought(earlier).map_err(|error| AskRefused::Request(error.to_string()))?;
+        let key = known.and_then(|ask| self.identity.ask_key(&ask.key_ref).map(|key| (ask.key_ref, key)));
+        key.ok_or_else(|| AskRefused::Request(format!("no job {earlier} was bought here")))
     }
 
     fn clear_audit(&mut self, reply: oneshot::Sender<u64>) {

@@ -86,6 +86,7 @@ fn words(draft: &Draft) -> Option<Words> {
         }
         Draft::Notice(notice) => notice_words(notice),
         Draft::Result { .. }
+        | Draft::Bill { .. }
         | Draft::Cancel { .. }
         | Draft::RefundClaim { .. }
         | Draft::Receipt(_)

@@ -153,7 +153,14 @@ pub fn encode_provider(
     now: Timestamp,
 ) -> Result<Verified, EncodeError> {
     match draft {
-        Draft::Result { content, price } => result::encode(request, content, *price, keys, ring, now),
+        Draft::Result { content, price } => {
+            let paid = result::Asked { amount: *price, bolt11: None };
+            result::encode(request, content, &paid, keys, ring, now)
+        }
+        Draft::Bill { content, invoice } => {
+            let due = result::Asked { amount: invoice.amount, bolt11: Some(&invoice.bolt11) };
+            result::encode(request, content, &due, keys, ring, now)
+        }
         Draft::Quote { .. } | Draft::Notice(_) | Draft::Partial { .. } => {
             feedback::encode(request, draft, keys, ring, now)
         }
@@ -182,6 +189,7 @@ pub fn encode_customer(
         | Draft::Notice(_)
         | Draft::Partial { .. }
         | Draft::Result { .. }
+        | Draft::Bill { .. }
         | Draft::Receipt(_) => Err(EncodeError::WrongSide),
     }
 }

@@ -17,10 +17,17 @@ pub(crate) fn has_shape(found: &[tags::Raw]) -> bool {
     tags::all(found, tags::REQUEST).next().is_some() || tags::all(found, tags::EVENT).any(named)
 }
 
+/// What a result says of money: what was paid, or what is to be paid now.
+pub(crate) struct Asked<'a> {
+    pub(crate) amount: Msat,
+    /// The invoice, if it is still to be paid.
+    pub(crate) bolt11: Option<&'a str>,
+}
+
 pub(crate) fn encode(
     request: &JobRequest,
     content: &str,
-    price: Msat,
+    price: &Asked<'_>,
     keys: &Keys,
     ring: &mut Keyring,
     now: Timestamp,
@@ -40,7 +47,7 @@ pub(crate) fn encode(
     if !secret && let Ok(event) = sendable(sign(true)) { Ok(event) } else { sendable(sign(false)) }
 }
 
-fn answer_tags(request: &JobRequest, price: Msat, quoted: bool) -> Vec<tags::Raw> {
+fn answer_tags(request: &JobRequest, price: &Asked<'_>, quoted: bool) -> Vec<tags::Raw> {
     let mut raw = Vec::new();
     if request.encryption != Encryption::None {
         raw.push(make([tags::ENCRYPTED]));
@@ -53,8 +60,10 @@ fn answer_tags(request: &JobRequest, price: Msat, quoted: bool) -> Vec<tags::Raw
     if quoted {
         raw.extend(echoed_inputs(request));
     }
-    if !price.is_zero() {
-        raw.push(make([tags::AMOUNT, &price.get().to_string()]));
+    if !price.amount.is_zero() {
+        let mut tag = make([tags::AMOUNT, &price.amount.get().to_string()]);
+        tag.extend(price.bolt11.map(str::to_owned));
+        raw.push(tag);
     }
     raw
 }

@@ -35,6 +35,13 @@ pub enum Draft {
         /// What was charged.
         price: Msat,
     },
+    /// Provider: the result, and its invoice: it is paid afterwards.
+    Bill {
+        /// The payload.
+        content: String,
+        /// What to pay; its amount is the price.
+        invoice: Invoice,
+    },
     /// Customer: I take the job back (NIP-09).
     Cancel {
         /// The one provider who should stop; `None` tells everybody. Written as a `p` tag.

@@ -70,6 +70,9 @@ pub(crate) struct AskArgs {
     /// `customer.refund_to`
     #[arg(long, value_name = "NAME@HOST", value_parser = refund)]
     refund_to: Option<String>,
+    /// Let the balance pay that a provider keeps of this earlier job; relays see that both are yours
+    #[arg(long, value_name = "JOB", requires = "provider")]
+    balance_of: Option<openagents_types::JobId>,
     /// Print what would be asked, ask nobody, pay nothing
     #[arg(long)]
     dry_run: bool,
@@ -136,6 +139,7 @@ fn body(args: &AskArgs, kind: Option<JobKind>, params: Vec<Param>) -> anyhow::Re
         deadline_ms: Some(args.deadline),
         patience_ms: args.patience,
         refund_to: args.refund_to.clone(),
+        balance_of: args.balance_of,
     })
 }
 

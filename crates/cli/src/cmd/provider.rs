@@ -1,5 +1,7 @@
 //! `openagents provider`: what this node sells, and how busy it is.
 
+mod balances;
+
 use clap::Subcommand;
 use openagents_api::{NodeView, ProviderView, SCHEMA_VERSION, ShiftOrder, Side};
 use openagents_types::Msat;
@@ -12,6 +14,8 @@ use crate::{args::Global, exit::Exit, link, show, tables::table};
 pub(crate) enum Provider {
     /// What is for sale, at which price, and how much work is waiting
     Status,
+    /// What is kept for customers' next jobs: refunds that nobody claimed, and what was paid too much
+    Balances,
     /// Take no new jobs; those in hand are done
     Pause,
     /// Take jobs again
@@ -25,7 +29,7 @@ pub(crate) enum Provider {
 impl Provider {
     const fn order(&self) -> Option<ShiftOrder> {
         match self {
-            Self::Status => None,
+            Self::Status | Self::Balances => None,
             Self::Pause => Some(ShiftOrder::Pause),
             Self::Resume => Some(ShiftOrder::Resume),
             Self::Drain => Some(ShiftOrder::Drain),
@@ -36,6 +40,9 @@ impl Provider {
 
 /// Shows it.
 pub(crate) fn run(global: &Global, command: &Provider) -> anyhow::Result<Exit> {
+    if matches!(command, Provider::Balances) {
+        return balances::run(global);
+    }
     let client = link::connect(&link::home(global)?)?;
     let node = super::wait(async {
         Ok(match command.order() {

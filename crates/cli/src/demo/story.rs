@@ -198,6 +198,7 @@ fn order(kind: JobKind, input: JobInput, params: Vec<Param>) -> AskBody {
         deadline_ms: Some(25_000),
         patience_ms: None,
         refund_to: None,
+        balance_of: None,
     }
 }
 

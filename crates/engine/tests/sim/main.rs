@@ -91,6 +91,18 @@ fn no_balance_is_lost_or_spent_twice() {
 }
 
 #[test]
+fn no_bill_is_paid_twice_and_no_credit_is_overdrawn() {
+    let first = number("OPENAGENTS_SIM_FIRST", 1);
+    let mut sum = Report::default();
+    for seed in first..first + number("OPENAGENTS_SIM_SEEDS", 300) {
+        let outcome = std::panic::catch_unwind(|| World::new(seed, Weather::Bills).run());
+        let report = outcome.unwrap_or_else(|_| panic!("seed {seed}: a bill broke the market"));
+        sum.add(&report);
+    }
+    assert!(sum.billed > 200 && sum.unpaid > 20 && sum.deaths > 50 && sum.paid > 200, "{sum:?}");
+}
+
+#[test]
 fn in_fair_weather_every_affordable_job_is_delivered_and_paid_once() {
     for seed in 1..=200 {
         let report = World::new(seed, Weather::Fair).run();

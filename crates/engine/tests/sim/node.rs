@@ -53,7 +53,11 @@ impl Disk {
             Record::Standing(_) => self.others.push(record),
             Record::Balance(entry) => {
                 self.balances.push(entry);
-                assert!(self.balance(entry.customer) >= 0, "a negative balance: {:?}", self.balances);
+                assert!(
+                    self.balance(entry.customer) >= 0 && self.debt(entry.customer) >= 0,
+                    "a negative balance: {:?}",
+                    self.balances
+                );
             }
             Record::Receipt(ReceiptRecord::Issued { receipt }) => {
                 let job = receipt.job;
@@ -83,13 +87,19 @@ impl Disk {
 
     /// What is kept for a customer, by the rows.
     pub(crate) fn balance(&self, customer: CustomerKey) -> i64 {
-        let of = self.balances.iter().filter(|entry| entry.customer == customer);
+        let of = self.balances.iter().filter(|entry| entry.customer == customer && !entry.change.is_debt());
+        of.map(signed).sum()
+    }
+
+    /// What a customer has not paid in time, by the rows.
+    pub(crate) fn debt(&self, customer: CustomerKey) -> i64 {
+        let of = self.balances.iter().filter(|entry| entry.customer == customer && entry.change.is_debt());
         of.map(signed).sum()
     }
 
     /// What is kept for all customers together.
     pub(crate) fn all_balances(&self) -> i64 {
-        self.balances.iter().map(signed).sum()
+        self.balances.iter().filter(|entry| !entry.change.is_debt()).map(signed).sum()
     }
 
     /// What the node believes the market did to its balance.
@@ -251,7 +261,7 @@ impl Disk {
 /// What an event is, so that the same thing is said only once.
 fn slot(job: JobId, draft: &Draft) -> String {
     match draft {
-        Draft::Result { .. } => format!("{job}/result"),
+        Draft::Result { .. } | Draft::Bill { .. } => format!("{job}/result"),
         Draft::Quote { .. } => format!("{job}/quote"),
         Draft::Receipt(_) => format!("{job}/receipt"),
         Draft::Countersign { .. } => format!("{job}/countersignature"),

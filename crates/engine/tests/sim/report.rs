@@ -34,6 +34,9 @@ pub(crate) struct Report {
     pub(crate) used: u64,
     pub(crate) given_back: u64,
     pub(crate) claimed: u64,
+    /// Bills that were paid, and that were not.
+    pub(crate) billed: u64,
+    pub(crate) unpaid: u64,
 }
 
 impl Report {
@@ -63,5 +66,7 @@ impl Report {
         self.used += other.used;
         self.given_back += other.given_back;
         self.claimed += other.claimed;
+        self.billed += other.billed;
+        self.unpaid += other.unpaid;
     }
 }

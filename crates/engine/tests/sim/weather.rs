@@ -12,4 +12,13 @@ pub(crate) enum Weather {
     ByHand,
     /// A storm in which customers keep their keys and ask one provider each time, and refunds soon become balances.
     Balances,
+    /// A storm in which customers keep their keys and pay after the work.
+    Bills,
+}
+
+impl Weather {
+    /// Whether customers sign all jobs with one key, and ask one provider each time.
+    pub(crate) const fn is_faithful(self) -> bool {
+        matches!(self, Self::Balances | Self::Bills)
+    }
 }

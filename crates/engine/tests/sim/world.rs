@@ -9,6 +9,7 @@ use openagents_engine::{
     Action, Ask, AskOptions, BalanceEntry, Change, Config, CustomerConfig, Direction, Incoming, Input,
     InputSize, InvoiceFor, Movement, Offer, Outgoing, PreimageSeed, ProviderConfig, Record, RunFault, Sent,
     Shift, Transfer, TransferState,
+    credit::Credit,
     customer::{AskOutcome, Money, Phase, Reclaim},
     job::{Outcome, State},
     receipt::Received,
@@ -33,6 +34,8 @@ const CALM_FROM: u64 = START + 120_000;
 /// When every job must have ended and no money be under way.
 const END: u64 = CALM_FROM + 4_000_000;
 const FUNDS: u64 = 1_000_000;
+/// How much unpaid work a customer may have where there is credit.
+const CREDIT: Msat = Msat::new(30_000);
 
 /// Something said on the relay.
 #[derive(Clone, Debug)]
@@ -115,6 +118,12 @@ impl World {
                 provider.credit_after = Some(Millis(1_000));
             }
         }
+        if weather == Weather::Bills {
+            for provider in nodes.iter_mut().filter_map(|node| node.config.provider.as_mut()) {
+                provider.credit =
+                    Credit { each: CREDIT, lifetime: Millis::from_secs(60), ..Credit::default() };
+            }
+        }
         let mut world = Self {
             weather,
             now: START,
@@ -143,7 +152,7 @@ impl World {
             }
         }
         for node in providers..world.nodes.len() {
-            let most = if weather == Weather::Balances { 12 } else { 4 };
+            let most = if weather.is_faithful() { 12 } else { 4 };
             for _ in 0..world.rng.between(1, most) {
                 let delay = world.rng.between(10, 60_000);
                 world.plan_job(node, delay);
@@ -307,6 +316,7 @@ impl World {
         };
         self.assert_offers_are_looked_at(node, at);
         self.assert_balances_agree(node);
+        self.assert_credit_is_limited(node);
         let at = at.millis().max(self.now + 1);
         if self.wakes[node].is_none_or(|armed| at < armed) {
             self.wakes[node] = Some(at);
@@ -571,7 +581,13 @@ impl World {
                 Input::Feedback(feedback)
             }
             Word::Result(result) if self.owners.get(&result.job) == Some(&node) => {
-                Input::Result { result, invoice: None }
+                let bill: Option<PaymentHash> = result.bolt11.as_ref().map(|hash| hash.parse().unwrap());
+                let known = |hash| self.nodes[node].disk.payments.contains_key(&hash);
+                if bill.is_some_and(known) {
+                    return;
+                }
+                let invoice = bill.map(|hash| self.bank.bills[&hash].invoice.clone());
+                Input::Result { result, invoice }
             }
             Word::Receipt(received) if self.owners.get(&received.receipt.job) == Some(&node) => {
                 Input::Receipt(received)
@@ -579,6 +595,18 @@ impl World {
             _ => return,
         };
         self.hear(node, input);
+    }
+
+    /// No customer has more unpaid work than its credit.
+    fn assert_credit_is_limited(&self, node: usize) {
+        let disk = &self.nodes[node].disk;
+        for customer in (self.providers..self.nodes.len()).map(steady_key) {
+            let of =
+                disk.jobs.values().filter(|job| job.request.customer == customer && !job.state.is_closed());
+            let open: u64 = of.filter_map(|job| job.bill.as_ref()).map(|bill| bill.amount().get()).sum();
+            let had = i64::try_from(open).unwrap() + disk.debt(customer);
+            assert!(had <= i64::try_from(CREDIT.get()).unwrap(), "provider {node} gave {had} on credit");
+        }
     }
 
     fn is_away(&self, job: JobId) -> bool {
@@ -620,21 +648,8 @@ impl World {
                 eta: *eta,
                 terms: *terms,
             }),
-            Draft::Result { content, .. } => {
-                let times = self.finished.entry((node, job)).or_default();
-                *times += 1;
-                assert!(*times == 1 || self.nodes[node].restored, "provider {node} finished {job} twice");
-                Word::Result(JobResult {
-                    job,
-                    provider,
-                    event,
-                    kind: self.requests[&job].kind.result(),
-                    content: content.clone(),
-                    amount: None,
-                    bolt11: None,
-                    created_at: self.time(),
-                })
-            }
+            Draft::Result { content, .. } => self.result(node, job, content, None),
+            Draft::Bill { content, invoice } => self.result(node, job, content, Some(invoice.payment_hash)),
             Draft::Cancel { provider, .. } => {
                 Word::Cancel(Cancel { job, by: customer, providers: provider.iter().copied().collect() })
             }
@@ -652,6 +667,22 @@ impl World {
             }
         };
         self.say(node, word);
+    }
+
+    fn result(&mut self, node: usize, job: JobId, content: &str, bill: Option<PaymentHash>) -> Word {
+        let times = self.finished.entry((node, job)).or_default();
+        *times += 1;
+        assert!(*times == 1 || self.nodes[node].restored, "provider {node} finished {job} twice");
+        Word::Result(JobResult {
+            job,
+            provider: provider_key(node),
+            event: EventId::from_bytes(self.rng.bytes()),
+            kind: self.requests[&job].kind.result(),
+            content: content.to_owned(),
+            amount: None,
+            bolt11: bill.map(PaymentHash::to_hex),
+            created_at: self.time(),
+        })
     }
 
     /// Some providers lie about what they did, and some receipts are meant for another job.
@@ -679,7 +710,7 @@ impl World {
     fn plan_job(&mut self, node: usize, delay: u64) {
         let id = JobId::from_bytes(self.rng.bytes());
         let drawn = CustomerKey::from_bytes(self.rng.bytes());
-        let faithful = self.weather == Weather::Balances;
+        let faithful = self.weather.is_faithful();
         let customer = if faithful { steady_key(node) } else { drawn };
         let wanted = faithful.then(|| provider_key(usize::from(id.as_bytes()[1]) % self.providers));
         let asked_at = Timestamp::from_millis(self.now + delay);
@@ -829,9 +860,13 @@ impl World {
             };
             let took = sum(Movement::Earned) - sum(Movement::RefundPaid);
             let kept = node.disk.all_balances();
+            let bills =
+                node.disk.jobs.values().filter(|job| job.bill.is_some() && job.state.word() == "settled");
+            self.report.billed += bills.count() as u64;
             assert_eq!(i64::try_from(earned).unwrap() + kept, took, "provider {index}: {:#?}", node.disk);
             let count =
                 |change| node.disk.balances.iter().filter(|entry| entry.change == change).count() as u64;
+            self.report.unpaid += count(Change::Unpaid);
             self.report.credited += count(Change::Credited);
             self.report.used += count(Change::Used);
             self.report.given_back += count(Change::GivenBack);

@@ -53,8 +53,10 @@ fn sold_money(state: &State) -> (Option<Msat>, Msat, Msat) {
             Funds::Free => (Some(none), none, none),
             Funds::Held { amount, .. } => (Some(*amount), none, *amount),
             Funds::Paid { amount, .. } | Funds::Balance { amount } => (Some(*amount), *amount, none),
+            Funds::Credit { amount, .. } => (Some(*amount), none, none),
         },
         State::Delivered { amount, .. } => (Some(*amount), none, *amount),
+        State::Billed { amount, .. } => (Some(*amount), none, none),
         State::Returning { .. } => (None, none, none),
         State::RefundOwed { amount, .. } | State::Refunding { amount, .. } => (Some(*amount), *amount, none),
         State::Closed { outcome, .. } => match outcome {
@@ -132,6 +134,14 @@ fn sold_explanation(state: &State) -> String {
         State::Delivered { amount, .. } => {
             told("The result is sent.", format!("{amount} are locked for us."), "The wallet takes them next.")
         }
+        State::Billed { amount, .. } => {
+            let money = format!("{amount} are asked for it, and not paid yet.");
+            told(
+                "The result is sent with its bill.",
+                money,
+                "Unpaid, it counts against the customer's credit.",
+            )
+        }
         State::Returning { why, .. } => {
             let now = format!("It will not be delivered: {}.", because(&why.message));
             told(now, "Its payment is locked and not ours.", "The wallet gives it back next.")
@@ -153,6 +163,9 @@ fn funds_sentence(funds: Funds) -> String {
         Funds::Free => "It is free; no money is involved.".into(),
         Funds::Held { amount, .. } => format!("{amount} are locked until delivery; a failure frees them."),
         Funds::Paid { amount, .. } => format!("{amount} are paid; a failure owes them back."),
+        Funds::Credit { amount, .. } => {
+            format!("{amount} are paid after the work, by a bill with the result.")
+        }
         Funds::Balance { amount } => {
             format!("{amount} are paid from the customer's balance; a failure gives them back to it.")
         }
@@ -165,7 +178,7 @@ fn sold_end(outcome: &Outcome) -> String {
         Outcome::Settled { paid } if paid.is_zero() => told("Delivered.", "It was free.", done),
         Outcome::Settled { paid } => told("Delivered.", format!("{paid} are ours."), done),
         Outcome::Unpaid { .. } => {
-            told("Delivered.", "The locked payment lapsed before it could be taken; we have nothing.", done)
+            told("Delivered.", "It was not paid: the lock lapsed, or the bill did; we have nothing.", done)
         }
         Outcome::Refused(why) => {
             told(format!("Turned away: {}.", because(&why.message)), "No money moved.", done)

@@ -103,7 +103,9 @@ impl Driver {
         if !pending.said.insert((job, slot.clone())) || self.store.has_said(job, &slot).unwrap_or(false) {
             return;
         }
-        let signed = matches!(draft, Draft::Result { .. }).then(|| pending.results.remove(&job)).flatten();
+        let signed = matches!(draft, Draft::Result { .. } | Draft::Bill { .. })
+            .then(|| pending.results.remove(&job))
+            .flatten();
         if let Some(event) = signed.or_else(|| self.encode(now, job, draft, pending)) {
             pending.batch.outbox.push(Outgoing {
                 event: event.id(),
@@ -129,6 +131,7 @@ impl Driver {
             | Draft::Notice(_)
             | Draft::Partial { .. }
             | Draft::Result { .. }
+            | Draft::Bill { .. }
             | Draft::Receipt(_) => {
                 pending.jobs.get(&job).or_else(|| self.engine.job(job)).map(|job| &job.request)
             }
@@ -151,6 +154,7 @@ impl Driver {
             | Draft::Notice(_)
             | Draft::Partial { .. }
             | Draft::Result { .. }
+            | Draft::Bill { .. }
             | Draft::Receipt(_) => {
                 let job = pending.jobs.get(&job).or_else(|| self.engine.job(job))?;
                 say::by_provider(&job.request, draft, &self.keys, &mut self.keyring, now)
@@ -227,7 +231,10 @@ impl Driver {
             }
             Action::Unfollow(job) => {
                 self.relays.unfollow(job);
-                if let Some(keys) = self.ask_keys.remove(&job) {
+                // Another open job may have the same key: see `Order::key_of`.
+                if let Some(keys) = self.ask_keys.remove(&job)
+                    && !self.ask_keys.values().any(|key| key.public_key() == keys.public_key())
+                {
                     self.keyring.remove(&keys.public_key());
                 }
             }

@@ -20,7 +20,7 @@ pub(super) const PUBLISHED: &str = "published-receipt";
 pub(super) fn slot(draft: &Draft) -> String {
     match draft {
         Draft::Quote { .. } => "quote".into(),
-        Draft::Result { .. } => "result".into(),
+        Draft::Result { .. } | Draft::Bill { .. } => "result".into(),
         Draft::Partial { index, .. } => format!("partial-{index}"),
         Draft::Cancel { provider, .. } => match provider {
             Some(provider) => format!("cancel-{provider}"),

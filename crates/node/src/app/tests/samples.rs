@@ -130,6 +130,7 @@ pub(super) fn sold(n: u8, state: State) -> Job {
         steps,
         doubts: vec![],
         payback: Default::default(),
+        bill: None,
     }
 }
 
