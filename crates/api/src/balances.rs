@@ -14,6 +14,8 @@ pub struct BalancesView {
     pub total_msat: u64,
     /// Each key that has something.
     pub balances: Vec<BalanceView>,
+    /// Each key that did not pay bills in time, and how much.
+    pub unpaid: Vec<BalanceView>,
 }
 
 /// What is kept for one key.

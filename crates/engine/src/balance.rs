@@ -247,15 +247,28 @@ impl ProviderDesk {
         if known || job.request.customer != by || claim.amount != amount || claim.expires_at <= now {
             return;
         }
+        // A customer that was told so waits no more; what it claims again is not paid behind its back.
+        if job.payback.trouble.is_some() {
+            return;
+        }
         let left = self.balances.of(by);
         if left < amount {
-            let message = format!(
-                "the refund of {amount} became your balance and later jobs used it; {left} are left for further jobs"
-            );
-            return out.publish(id, Draft::Notice(refused(&Why::new(refusal::CREDIT_USED, message))));
+            return self.refuse_claim(now, id, amount, left, out);
         }
         self.change(now, id, Change::Claimed, amount, out);
         self.move_to(now, id, State::RefundOwed { hash, amount, why }, out);
         self.pay_back(now, id, claim, out);
+    }
+
+    /// Tells a customer that later jobs have used the refund that it claims, once and for good.
+    fn refuse_claim(&mut self, now: Timestamp, id: JobId, amount: Msat, left: Msat, out: &mut Actions) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let message = format!(
+            "the refund of {amount} became your balance and later jobs used it; {left} are left for further jobs"
+        );
+        job.payback.trouble = Some(message.clone());
+        let state = job.state.clone();
+        out.publish(id, Draft::Notice(refused(&Why::new(refusal::CREDIT_USED, message))));
+        self.move_to(now, id, state, out);
     }
 }

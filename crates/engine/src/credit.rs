@@ -111,6 +111,7 @@ impl ProviderDesk {
         let message = format!("you pay {amount} after the work; the invoice comes with the result");
         out.push(Action::Announce { job: id, draft: Draft::Notice(Notice::Processing { message }) });
         self.enqueue(now, id, Funds::Credit { hash, amount }, rank, 0, out);
+        self.start_waiting(now, out);
     }
 
     /// The work is done: its result goes out with the bill.

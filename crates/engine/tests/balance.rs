@@ -203,8 +203,17 @@ fn a_claim_is_paid_out_of_the_balance_or_refused_with_the_reason() {
     let actions = engine.handle(NOW, claim());
     let used =
         |notice: &Notice| matches!(notice, Notice::Refused { code, .. } if code == refusal::CREDIT_USED);
-    assert!(notices(&actions).iter().all(used) && actions.len() == 1, "{actions:?}");
+    assert!(notices(&actions).iter().all(used) && notices(&actions).len() == 1, "{actions:?}");
     assert!(engine.job(id(1)).is_none(), "it leaves memory again");
+    let refused = actions.into_iter().find_map(|action| match action {
+        Action::Save(record @ Record::Job(_)) => Some(record),
+        _ => None,
+    });
+    let fault = RunFault { code: "failed".into(), message: "no".into(), retryable: false };
+    engine.handle(NOW, Input::RunFailed { job: id(2), fault });
+    engine.handle(NOW, Input::Recall(Box::new(refused.unwrap())));
+    assert!(engine.handle(NOW, claim()).is_empty(), "whoever was told no is not paid behind its back");
+    assert_eq!(engine.balance(CUSTOMER), PRICE);
 }
 
 /// A job that was offered, and the payment that came for it.

@@ -3,6 +3,7 @@
 //! A value is taken from the first of these that names it: a flag, the environment
 //! ([`ENVIRONMENT`]), `config.toml`, the default written here.
 
+mod credit;
 mod layers;
 mod media;
 mod wallet;
@@ -14,7 +15,7 @@ use std::{
 };
 
 use openagents_backend::CommandSettings;
-use openagents_engine::bidding::PriceRule;
+use openagents_engine::{bidding::PriceRule, credit::Credit};
 use openagents_policy::{Mode, PolicyConfig};
 use openagents_types::{JobKind, Millis, Msat, ReceiptRule};
 use openagents_wallet::destination::{DestinationError, check_refund};
@@ -26,6 +27,7 @@ use crate::{
     resolve::{AllowError, check_allowed},
 };
 
+pub use credit::KeyCredit;
 pub use layers::{ENVIRONMENT, Origin, Origins};
 pub use media::MediaSettings;
 pub use wallet::{CashuSettings, LdkSettings, SparkLog, SparkSettings, WalletChosen, WalletSettings};
@@ -130,6 +132,11 @@ pub struct Provider {
     /// How long a refund without an address waits for a claim before it becomes the customer's balance, which its next
     /// jobs run from; 0: never, and it stays owed.
     pub credit_after_s: u64,
+    /// How much unpaid work any key may have, and pay after the work; 0: none. A key costs nothing, so that whoever
+    /// means some customers names them in `credit`.
+    pub credit_msat: u64,
+    /// Customers that may have another amount: `[[provider.credit]]` with `customer` and `msat`.
+    pub credit: Vec<KeyCredit>,
 }
 
 /// The price of one kind.
@@ -167,6 +174,8 @@ impl Default for Provider {
             customer_relays: 16,
             claim_time_s: 60,
             credit_after_s: 86_400,
+            credit_msat: 0,
+            credit: Vec::new(),
         }
     }
 }
@@ -180,6 +189,12 @@ impl Provider {
     /// How long a refund waits for a claim.
     pub const fn claim_time(&self) -> Millis {
         Millis::from_secs(self.claim_time_s)
+    }
+
+    /// How much unpaid work customers may have; a key that is none has none, which [`Config::read`] refuses.
+    pub fn credit(&self) -> Credit {
+        let named = credit::named(&self.credit).unwrap_or_default();
+        Credit { each: Msat::new(self.credit_msat), named, ..Credit::default() }
     }
 
     /// When a refund becomes a balance, if ever.
@@ -475,6 +490,9 @@ pub enum ConfigError {
     /// No address under which files could be got.
     #[error("media.public_url is {0:?}; it must be https://name or http://name, without a path")]
     PublicUrl(String),
+    /// A customer is named by no key.
+    #[error("provider.credit names {0:?}; a customer is an npub or 64 hexadecimal digits")]
+    Customer(String),
     /// No refund can be paid there.
     #[error("customer.refund_to is {to:?}: {reason}")]
     RefundTo {
@@ -538,6 +556,7 @@ impl Config {
         };
         self.judge()?;
         self.media.check()?;
+        credit::named(&provider.credit)?;
         if let Some(to) = self.customer.refund_to() {
             check_refund(&to).map_err(|reason| ConfigError::RefundTo { to, reason })?;
         }
@@ -642,6 +661,7 @@ mod tests {
                 "[media]\npublic_url = \"media.example\"\n",
                 &["media.public_url", "media.example", "https://name"],
             ),
+            ("[[provider.credit]]\ncustomer = \"ann\"\nmsat = 1\n", &["provider.credit", "ann", "npub"]),
             (
                 "[customer]\nrefund_to = \"bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq\"\n",
                 &["customer.refund_to", "on-chain"],

@@ -24,11 +24,11 @@ use nostr::Keys;
 use openagents_api::Side;
 use openagents_engine::{
     Action, Ask, AskOptions, Config, Engine, HeldPayment, Incoming, Input, Record, RunFault, Sent,
-    SentPayment, Transfer, job::State,
+    SentPayment, Transfer,
 };
 use openagents_protocol::{Keyring, Verified};
 use openagents_types::{
-    Draft, EventId, JobId, JobKind, JobSpec, Millis, Msat, ProviderKey, ReceiptRule, Timestamp, refusal,
+    EventId, JobId, JobKind, JobSpec, Millis, Msat, ProviderKey, ReceiptRule, Timestamp, refusal,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 

@@ -513,6 +513,7 @@ impl Builder {
                 receipts: self.options.config.receipts.send,
                 claim_time: settings.claim_time(),
                 credit_after: settings.credit_after(),
+                credit: settings.credit(),
                 ..ProviderConfig::new(key, seed)
             }
         });

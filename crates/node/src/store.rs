@@ -26,7 +26,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use crate::audit::Audited;
 pub use audit::AuditRow;
-pub use balances::BalanceRow;
+pub use balances::{Account, BalanceRow};
 pub use reader::{BookedPayment, LedgerRow, Page, Reader};
 pub use receipts::ReceiptRow;
 pub use transfers::Transfers;
@@ -235,7 +235,9 @@ impl Store {
         }
         let transfers = transfers::list(&self.db, Transfers::Open)?;
         records.extend(transfers.into_iter().map(|transfer| Record::Transfer(Box::new(transfer))));
-        records.extend(balances::sums(&self.db)?.iter().map(BalanceRow::record));
+        for account in [Account::Kept, Account::Unpaid] {
+            records.extend(balances::sums(&self.db, account)?.iter().map(|row| row.record(account)));
+        }
         let mut statement = self.db.prepare("SELECT provider, delivered, failed FROM standings")?;
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         for row in rows {

@@ -19,11 +19,21 @@ pub struct BalanceRow {
     pub job: JobId,
 }
 
+/// Which side of the account is summed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// What we keep for customers.
+    Kept,
+    /// Bills that they did not pay in time.
+    Unpaid,
+}
+
 impl BalanceRow {
     /// As an engine takes it that goes on from here.
-    pub(super) fn record(&self) -> Record {
+    pub(super) fn record(&self, account: Account) -> Record {
         let Self { customer, amount, changed_at, job } = *self;
-        Record::Balance(BalanceEntry { at: changed_at, customer, job, change: Change::Credited, amount })
+        let change = if account == Account::Kept { Change::Credited } else { Change::Unpaid };
+        Record::Balance(BalanceEntry { at: changed_at, customer, job, change, amount })
     }
 }
 
@@ -41,12 +51,16 @@ pub(super) fn write(tx: &Transaction<'_>, entry: &BalanceEntry) -> Result<(), St
     Ok(())
 }
 
-/// What is kept for each key that has something, the most first.
-pub(super) fn sums(db: &Connection) -> Result<Vec<BalanceRow>, StoreError> {
-    let sql = "SELECT b.customer, s.sum, b.at, b.job FROM balances b
-               JOIN (SELECT customer, SUM(amount) AS sum, MAX(seq) AS last FROM balances GROUP BY customer) s
-               ON b.seq = s.last WHERE s.sum > 0 ORDER BY s.sum DESC, b.customer";
-    let mut statement = db.prepare_cached(sql)?;
+/// What is on the account of each key that has something there, the most first.
+pub(super) fn sums(db: &Connection, account: Account) -> Result<Vec<BalanceRow>, StoreError> {
+    let debts = "change IN ('unpaid', 'paid-late')";
+    let of = if account == Account::Kept { format!("NOT {debts}") } else { debts.to_owned() };
+    let sql = format!(
+        "SELECT b.customer, s.sum, b.at, b.job FROM balances b
+         JOIN (SELECT customer, SUM(amount) AS sum, MAX(seq) AS last FROM balances WHERE {of} GROUP BY customer) s
+         ON b.seq = s.last WHERE s.sum > 0 ORDER BY s.sum DESC, b.customer"
+    );
+    let mut statement = db.prepare_cached(&sql)?;
     let rows = statement.query_map([], |row| {
         Ok(BalanceRow {
             customer: CustomerKey::from_bytes(row.get(0)?),
@@ -85,14 +99,22 @@ mod tests {
             entry(3, 4, Change::Claimed, 9),
             entry(1, 5, Change::Used, 1_000),
             entry(1, 5, Change::GivenBack, 1_000),
+            entry(1, 6, Change::Unpaid, 800),
+            entry(1, 7, Change::Unpaid, 300),
+            entry(1, 7, Change::PaidLate, 300),
         ];
         store.commit(&Batch { records, ..Batch::default() }).unwrap();
-        let kept: Vec<_> =
-            sums(&store.db).unwrap().iter().map(|row| (row.customer, row.amount, row.job)).collect();
+        let kept: Vec<_> = sums(&store.db, Account::Kept)
+            .unwrap()
+            .iter()
+            .map(|row| (row.customer, row.amount, row.job))
+            .collect();
         let key = |n| CustomerKey::from_bytes([n; 32]);
         let job = |n| JobId::from_bytes([n; 32]);
         assert_eq!(kept, [(key(1), Msat::new(4_000), job(5)), (key(2), Msat::new(5), job(2))]);
+        let debts = sums(&store.db, Account::Unpaid).unwrap();
+        assert_eq!((debts.len(), debts[0].customer, debts[0].amount), (1, key(1), Msat::new(800)));
         let balances = |record: &Record| matches!(record, Record::Balance(_));
-        assert_eq!(store.open_records().unwrap().iter().filter(|record| balances(record)).count(), 2);
+        assert_eq!(store.open_records().unwrap().iter().filter(|record| balances(record)).count(), 3);
     }
 }

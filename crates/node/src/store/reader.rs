@@ -10,7 +10,8 @@ use openagents_types::{EventId, JobId, Msat, PaymentHash, Timestamp};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::{
-    AuditRow, BalanceRow, ReceiptRow, StoreError, Transfers, audit, balances, receipts, rows, transfers,
+    Account, AuditRow, BalanceRow, ReceiptRow, StoreError, Transfers, audit, balances, receipts, rows,
+    transfers,
 };
 
 /// One movement of money.
@@ -253,12 +254,12 @@ impl Reader {
         })
     }
 
-    /// What is kept for customers, the most first.
+    /// What is kept for customers, or what they did not pay in time, the most first.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn balances(&self) -> Result<Vec<BalanceRow>, StoreError> {
-        self.with(balances::sums)
+    pub fn balances(&self, account: Account) -> Result<Vec<BalanceRow>, StoreError> {
+        self.with(|db| balances::sums(db, account))
     }
 
     /// Checks by the policy since `since` (seconds since 1970), after the one numbered `after`, oldest first.

@@ -23,18 +23,26 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
 }
 
 fn text(view: &BalancesView, now: u64) -> String {
-    if view.balances.is_empty() {
-        return "nothing is kept for customers".into();
+    let total = Msat::new(view.total_msat);
+    let kept = match view.balances.is_empty() {
+        true => "nothing is kept for customers".into(),
+        false => {
+            let rows = listed("balance", &view.balances, now);
+            format!("{rows}\n\n{total} in all: in the wallet, and owed")
+        }
+    };
+    match view.unpaid.is_empty() {
+        true => kept,
+        false => format!("{kept}\n\n{}", listed("not paid in time", &view.unpaid, now)),
     }
+}
+
+fn listed(heading: &str, balances: &[BalanceView], now: u64) -> String {
     let row = |balance: &BalanceView| {
         vec![npub(&balance.customer), Msat::new(balance.msat).to_string(), ago(now, balance.changed_at)]
     };
-    let rows: Vec<_> = view.balances.iter().map(row).collect();
-    let total = Msat::new(view.total_msat);
-    format!(
-        "{}\n\n{total} in all: in the wallet, and owed",
-        table(&["customer", "balance", "changed"], &rows)
-    )
+    let rows: Vec<_> = balances.iter().map(row).collect();
+    table(&["customer", heading, "changed"], &rows)
 }
 
 fn npub(hex: &str) -> String {
@@ -57,11 +65,20 @@ mod tests {
         };
         let key = "84dee6e676e5bb67b4ad4e042cf70cbd8681155db535942fcc6a0533858a7240";
         let balances = vec![balance(key, 7_000), balance("?", 500)];
-        let said = text(&BalancesView { schema_version: 1, total_msat: 7_500, balances }, 120_000);
+        let said = text(
+            &BalancesView {
+                schema_version: 1,
+                total_msat: 7_500,
+                balances,
+                unpaid: vec![balance(key, 9_000)],
+            },
+            120_000,
+        );
         assert!(
             said.contains("npub1sn0wdenkukak0d9dfczzeacvhkrgz92ak56egt7vdgzn8pv2wfqqhrjdv9  7 sat"),
             "{said}"
         );
         assert!(said.contains("1m ago") && said.contains("7500 msat in all"), "{said}");
+        assert!(said.contains("not paid in time") && said.contains("9 sat"), "{said}");
     }
 }
