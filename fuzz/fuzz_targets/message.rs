@@ -61,6 +61,7 @@ fn asked_again(said: &JobRequest) {
             encrypt,
             relays: said.relays.clone(),
             expires_at: NOW,
+            refund_to: None,
         };
         let Ok(event) = request::encode(&spec, &keys(CUSTOMER), NOW) else { continue };
         gated(&event);

@@ -9,6 +9,7 @@ mod chat;
 mod llama;
 mod program;
 mod script;
+mod shop;
 mod slow;
 
 use std::{path::Path, time::Duration};
@@ -27,6 +28,7 @@ pub use chat::{ChatServer, Judgement};
 pub use llama::Llama;
 pub use program::programs;
 pub use script::{Script, ScriptedModel, scripted_model};
+pub use shop::Shop;
 pub use slow::slow_model;
 
 /// How long anything in these tests may take before it counts as never.
@@ -77,6 +79,8 @@ pub fn summary(text: &str, bid_msat: u64) -> AskBody {
         window_ms: None,
         deadline_ms: Some(20_000),
         patience_ms: None,
+        refund_to: None,
+        balance_of: None,
     }
 }
 

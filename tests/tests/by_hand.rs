@@ -3,23 +3,12 @@
 
 use std::{path::Path, time::Duration};
 
-use bech32::{Bech32, Hrp};
-use lightning_invoice::{Currency, InvoiceBuilder, PaymentSecret};
-use nostr::{
-    hashes::{Hash, sha256},
-    secp256k1::{Secp256k1, SecretKey},
-};
+use nostr::hashes::{Hash, sha256};
 use openagents_api::{Client, DestinationBody, PayBody, ReceiveBody, TestWalletBody, TransferView};
 use openagents_node::{Archive, Node, Role, WalletChoice, config::Config, home::Home};
-use openagents_tests::{PATIENCE, config, offline, start};
-use serde_json::json;
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
-};
+use openagents_tests::{PATIENCE, Shop, config, offline, start};
 
 const FUNDS_SAT: u64 = 1_000;
-const METADATA: &str = r#"[["text/plain","Coffee for Ann"]]"#;
 
 /// The wallet connection of a new account at `seller` that holds [`FUNDS_SAT`].
 async fn account(seller: &Node) -> String {
@@ -130,95 +119,6 @@ async fn a_payment_by_hand_is_sent_once_and_is_in_the_books_of_both() {
     );
     forgetful.shutdown().await.unwrap();
     seller.shutdown().await.unwrap();
-}
-
-/// What the server's invoices say; the testnet pays by their hash.
-#[derive(Clone)]
-struct Shop {
-    address: String,
-    hash: sha256::Hash,
-}
-
-impl Shop {
-    async fn open(hash: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let shop = Self { address: listener.local_addr().unwrap().to_string(), hash: hash.parse().unwrap() };
-        let serving = shop.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serving.clone().serve(stream));
-            }
-        });
-        shop
-    }
-
-    /// The LNURL at which it behaves in a certain way.
-    fn lnurl(&self, way: &str) -> String {
-        let url = format!("http://{}/{way}", self.address);
-        bech32::encode::<Bech32>(Hrp::parse("lnurl").unwrap(), url.as_bytes()).unwrap()
-    }
-
-    async fn serve(self, stream: TcpStream) {
-        let mut stream = BufReader::new(stream);
-        let (mut first, mut line) = (String::new(), String::new());
-        stream.read_line(&mut first).await.unwrap();
-        while stream.read_line(&mut line).await.unwrap_or(0) > 2 {
-            line.clear();
-        }
-        let path = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
-        let answer = match path.split_once("/callback") {
-            Some((way, query)) => self.invoice(way, query),
-            None => self.offer(&path).await,
-        };
-        let _ = stream.write_all(answer.as_bytes()).await;
-        let _ = stream.shutdown().await;
-    }
-
-    async fn offer(&self, way: &str) -> String {
-        let callback = format!("http://{}/{way}/callback", self.address);
-        let offer = json!({
-            "tag": "payRequest", "callback": callback, "minSendable": 1_000, "maxSendable": 50_000,
-            "metadata": METADATA, "commentAllowed": 20,
-        });
-        match way {
-            "silent" => std::future::pending().await,
-            "huge" => ok(&format!("{{\"tag\":\"payRequest\",\"metadata\":\"{}", "x".repeat(1 << 20))),
-            "redirect" => {
-                "HTTP/1.1 302 -\r\nlocation: http://10.0.0.1/pay\r\ncontent-length: 0\r\n\r\n".into()
-            }
-            "missing" => "HTTP/1.1 404 -\r\ncontent-length: 4\r\n\r\nnone".into(),
-            "closed" => ok(r#"{"status":"ERROR","reason":"the shop is closed"}"#),
-            _ => ok(&offer.to_string()),
-        }
-    }
-
-    fn invoice(&self, way: &str, query: &str) -> String {
-        let amount: u64 = query.split("amount=").nth(1).unwrap().split('&').next().unwrap().parse().unwrap();
-        let amount = if way == "dear" { amount + 1_000 } else { amount };
-        let currency = if way == "mainnet" { Currency::Bitcoin } else { Currency::Regtest };
-        let metadata = if way == "other" { r#"[["text/plain","A car"]]"# } else { METADATA };
-        let age = if way == "expired" { 3_600 } else { 0 };
-        let now = std::time::UNIX_EPOCH.elapsed().unwrap() - Duration::from_secs(age);
-        let key = SecretKey::from_slice(&[1; 32]).unwrap();
-        let invoice = InvoiceBuilder::new(currency)
-            .description_hash(sha256::Hash::hash(metadata.as_bytes()))
-            .payment_hash(self.hash)
-            .payment_secret(PaymentSecret([3; 32]))
-            .duration_since_epoch(Duration::from_secs(now.as_secs()))
-            .expiry_time(Duration::from_secs(600))
-            .min_final_cltv_expiry_delta(144)
-            .amount_milli_satoshis(amount)
-            .build_signed(|m| Secp256k1::new().sign_ecdsa_recoverable(m, &key))
-            .unwrap();
-        ok(&json!({ "pr": invoice.to_string(), "routes": [] }).to_string())
-    }
-}
-
-fn ok(body: &str) -> String {
-    format!(
-        "HTTP/1.1 200 -\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,6 +102,8 @@ impl Market {
             window_ms: None,
             deadline_ms: Some(20_000),
             patience_ms: None,
+            refund_to: None,
+            balance_of: None,
         }
     }
 

@@ -71,6 +71,7 @@ fn job(answers: &RelayUrl) -> (Verified, JobSpec) {
         encrypt: false,
         relays: vec![answers.to_string()],
         expires_at: now.after(openagents_types::Millis::from_secs(60)),
+        refund_to: None,
     };
     (request::encode(&spec, &Keys::generate(), now).unwrap(), spec)
 }

@@ -155,6 +155,8 @@ fn order(rng: &mut Rng) -> AskBody {
         window_ms: Some(50 + rng.below(200)),
         deadline_ms: Some(15_000),
         patience_ms: Some(2_000),
+        refund_to: None,
+        balance_of: None,
     }
 }
 

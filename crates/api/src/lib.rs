@@ -5,10 +5,12 @@
 //! Fields are only ever added; [`SCHEMA_VERSION`] changes if one has to go.
 
 mod ads;
+mod balances;
 mod client;
 mod view;
 
 pub use ads::{AdState, AdsReport, AdsView, FaultView, RelayAds};
+pub use balances::{BalanceView, BalancesView};
 pub use client::{Client, ClientError};
 pub use view::{
     AdView, AskBody, Asked, AuditQuery, AuditView, Cleared, DestinationBody, DestinationView, DifferenceView,

@@ -517,6 +517,14 @@ pub struct AskBody {
     /// How long a chosen provider has before the next is tried, in milliseconds.
     #[serde(default)]
     pub patience_ms: Option<u64>,
+    /// Where a refund goes that the node does not claim itself, a Lightning address or an LNURL; the node's setting
+    /// `customer.refund_to` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund_to: Option<String>,
+    /// An earlier job whose key signs this one too, so that what its provider keeps as a balance pays for it. Needs
+    /// `provider`; relays can tell that both jobs are of one customer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance_of: Option<JobId>,
 }
 
 /// The answer to [`AskBody`].

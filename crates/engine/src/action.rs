@@ -6,7 +6,7 @@ use openagents_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Ask, Entry, Job, PaymentRow, Standing, Transfer, receipt::ReceiptRecord};
+use crate::{Ask, BalanceEntry, Entry, Job, PaymentRow, Standing, Transfer, receipt::ReceiptRecord};
 
 /// Something to do. `Save` and `Publish` are committed together first; the rest follows.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,6 +122,15 @@ pub enum Action {
         /// asked before it is told.
         first: bool,
     },
+    /// Ask the address that a job's request names for an invoice; report [`crate::Input::AddressAnswered`].
+    AskAddress {
+        /// The job.
+        job: JobId,
+        /// The address, in the customer's words: a Lightning address or an LNURL.
+        to: String,
+        /// What the invoice has to ask, to the millisatoshi.
+        amount: Msat,
+    },
     /// Do the work; report [`crate::Input::Progress`] and one of `Finished` or `RunFailed`.
     Run {
         /// The job.
@@ -182,6 +191,8 @@ pub enum Record {
     Entry(Entry),
     /// A payment by hand; replaces the earlier record of that payment.
     Transfer(Box<Transfer>),
+    /// A change of a customer's balance with us; the sum of all is the balance.
+    Balance(BalanceEntry),
     /// How a provider did so far; replaces the earlier record of that provider.
     Standing(Standing),
     /// The payload of a result we bought.

@@ -9,6 +9,7 @@ use crate::{
     Action, Actions, Direction, InputSize, InvoiceFor, Job, Offer, PaymentRow, Record,
     bidding::{Load, Measure, output_tokens, priority},
     job::{Funds, Outcome, State, Why},
+    payback::Payback,
     provider::ProviderDesk,
     resources::minute_of_day,
 };
@@ -47,6 +48,8 @@ impl ProviderDesk {
             steps: Vec::new(),
             doubts: Vec::new(),
             ecash: None,
+            payback: Payback::default(),
+            bill: None,
         };
         self.open(now, job, out);
         if admitted {
@@ -165,6 +168,14 @@ impl ProviderDesk {
     }
 
     fn priced(&mut self, now: Timestamp, id: JobId, price: Msat, size: InputSize, out: &mut Actions) {
+        if self.begin_from_balance(now, id, price, out) {
+            return;
+        }
+        if self.begin_on_credit(id, price) {
+            self.move_to(now, id, State::Invoicing { price, bytes: size.bytes }, out);
+            let action = self.invoice_action(id, price);
+            return out.push(action);
+        }
         if price.is_zero() {
             let rank = self.jobs.get(&id).map_or(0, |job| rank(&job.request, price));
             self.enqueue(now, id, Funds::Free, rank, 0, out);
@@ -179,6 +190,9 @@ impl ProviderDesk {
     /// Asks the wallet for the invoice of a job. With escrow its hash is derived from the job, so
     /// asking twice names the same invoice.
     pub(crate) fn invoice_action(&self, id: JobId, price: Msat) -> Action {
+        if self.jobs.get(&id).is_some_and(|job| job.bill.is_some()) {
+            return self.bill_action(id, price);
+        }
         Action::Invoice {
             invoice_for: InvoiceFor::Quote(id),
             amount: price,
@@ -207,9 +221,7 @@ impl ProviderDesk {
                 return self.refuse(now, id, why, out);
             }
         };
-        let terms = if self.config.escrow { Terms::Escrow } else { Terms::Prepaid };
-        let expires_at = now.after(self.config.quote_lifetime).min(invoice.expires_at);
-        let eta = self.config.offer(request.kind).map(|offer| offer.eta);
+        let kind = request.kind;
         out.save(Record::Payment(PaymentRow {
             hash: invoice.payment_hash,
             job: id,
@@ -218,6 +230,12 @@ impl ProviderDesk {
             bolt11: invoice.bolt11.clone(),
             at: now,
         }));
+        if self.jobs.get(&id).is_some_and(|job| job.bill.is_some()) {
+            return self.begin_billed(now, id, invoice, out);
+        }
+        let terms = if self.config.escrow { Terms::Escrow } else { Terms::Prepaid };
+        let expires_at = now.after(self.config.quote_lifetime).min(invoice.expires_at);
+        let eta = self.config.offer(kind).map(|offer| offer.eta);
         self.name_ecash(now, id, out);
         out.publish(id, Draft::Quote { invoice: invoice.clone(), expires_at, eta, terms, ecash });
         self.move_to(now, id, State::Offered { invoice, terms, expires_at }, out);

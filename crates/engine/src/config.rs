@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     bidding::{PriceRule, Tariff},
+    credit::Credit,
     customer::AdvanceLimit,
     resources::Host,
     shift::Shift,
@@ -74,6 +75,13 @@ pub struct ProviderConfig {
     pub resolving_silence: Millis,
     /// Which jobs get a receipt.
     pub receipts: ReceiptRule,
+    /// How long a refund waits for its customer's claim before the address that the request names is asked.
+    pub claim_time: Millis,
+    /// How long a refund without an address waits for a claim before it becomes the customer's balance; `None` keeps
+    /// no balances, and what nobody claims stays owed.
+    pub credit_after: Option<Millis>,
+    /// How much unpaid work customers may have.
+    pub credit: Credit,
 }
 
 impl ProviderConfig {
@@ -106,6 +114,11 @@ impl ProviderConfig {
             // Most pages and answers are there by then.
             resolving_silence: Millis::from_secs(3),
             receipts: ReceiptRule::Paid,
+            // A customer that is there claims at once; one that lost its relay has the time to come back.
+            claim_time: Millis::from_secs(60),
+            // A customer that is away comes back within the day, and a claim is paid all the same.
+            credit_after: Some(Millis::from_secs(86_400)),
+            credit: Credit::default(),
         }
     }
 

@@ -9,6 +9,8 @@
 mod advance;
 mod budget;
 mod desk;
+mod elsewhere;
+mod kept;
 mod money;
 mod rail;
 
@@ -21,6 +23,7 @@ use openagents_types::{
 use serde::{Deserialize, Serialize};
 
 pub use advance::AdvanceLimit;
+pub use kept::Kept;
 
 use crate::job::Step;
 
@@ -59,6 +62,12 @@ pub struct Ask {
     /// while there are any, no offer is chosen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubts: Vec<PaymentHash>,
+    /// Providers that say that our money is back: at the address that the request names, or used by later jobs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paid_back_by: Vec<ProviderKey>,
+    /// What providers say of a balance that they keep for us.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Kept>,
     /// Where it has stood, oldest first.
     pub steps: Vec<Step>,
 }
@@ -210,6 +219,9 @@ pub enum Reclaim {
     },
     /// It came back.
     Done,
+    /// The provider says that it has paid it to the address that the request names, or that later jobs have used it
+    /// as a balance. Our wallet cannot tell.
+    Elsewhere,
 }
 
 impl Ask {
@@ -237,6 +249,8 @@ impl Ask {
             delivery: None,
             phase: Phase::Collecting { until: now },
             doubts: Vec::new(),
+            paid_back_by: Vec::new(),
+            kept: Vec::new(),
             steps: Vec::new(),
         }
     }
@@ -281,8 +295,7 @@ impl Ask {
 
     /// What providers have of our money and keep, without fees.
     pub fn paid(&self) -> Msat {
-        let kept =
-            |money: &Money| matches!(money, Money::Settled { reclaim, .. } if *reclaim != Reclaim::Done);
+        let kept = |money: &Money| matches!(money, Money::Settled { reclaim, .. } if !reclaim.is_back());
         self.attempts.iter().filter(|a| kept(&a.money)).map(|a| a.quote.price).sum()
     }
 
@@ -298,7 +311,9 @@ impl Money {
         match self {
             Self::Pending | Self::Doubtful => false,
             Self::Returned => true,
-            Self::Settled { reclaim, .. } => matches!(reclaim, Reclaim::No | Reclaim::Done),
+            Self::Settled { reclaim, .. } => {
+                matches!(reclaim, Reclaim::No | Reclaim::Done | Reclaim::Elsewhere)
+            }
         }
     }
 }

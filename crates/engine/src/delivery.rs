@@ -5,10 +5,26 @@ use openagents_types::{ContentHash, Draft, JobId, MadeBy, Msat, Notice, PaymentH
 
 use crate::{
     Action, Actions, Job, RunFault,
+    credit::Bill,
     job::{Funds, State, Why},
     provider::ProviderDesk,
     receipt::Work,
 };
+
+impl Job {
+    /// The result of a job that is being worked on, as it will be said.
+    pub fn result(&self, content: String, made_by: Option<MadeBy>) -> Option<Draft> {
+        match (&self.state, &self.bill) {
+            (State::Running { funds: Funds::Credit { .. }, .. }, Some(Bill::Made(invoice))) => {
+                Some(Draft::Bill { content, invoice: (**invoice).clone(), made_by })
+            }
+            (State::Running { funds, .. }, _) => {
+                Some(Draft::Result { content, price: funds.named(), made_by })
+            }
+            _ => None,
+        }
+    }
+}
 
 impl ProviderDesk {
     pub(crate) fn progress(&mut self, now: Timestamp, id: JobId, text: String, out: &mut Actions) {
@@ -46,17 +62,24 @@ impl ProviderDesk {
         if let Some(fault) = self.unpromised(id, &content) {
             return self.fail(now, id, Why::new("invalid-result", fault.to_string()), out);
         }
+        if let Funds::Credit { .. } = funds {
+            return self.bill(now, id, content, usage, out);
+        }
         let result_sha256 = ContentHash::of(content.as_bytes());
         let made_by = Some(MadeBy::from(&usage));
         let work = Some(Box::new(Work { usage, result_sha256, delivered_at: now }));
-        out.publish(id, Draft::Result { content, price: funds.amount(), made_by });
+        out.publish(id, Draft::Result { content, price: funds.named(), made_by });
         out.push(Action::Announce { job: id, draft: Draft::Notice(Notice::Success) });
         match funds {
             Funds::Held { hash, amount } => {
                 self.move_to(now, id, State::Delivered { hash, amount, work }, out);
                 out.push(self.settle_action(id, hash, amount));
             }
-            Funds::Free | Funds::Paid { .. } => self.settle(now, id, funds.amount(), work, out),
+            Funds::Free | Funds::Paid { .. } | Funds::Credit { .. } => {
+                self.settle(now, id, funds.amount(), work, out)
+            }
+            // A receipt names a payment, and the one that this was paid with belongs to another job.
+            Funds::Balance { amount } => self.settle(now, id, amount, None, out),
         }
     }
 

@@ -125,6 +125,7 @@ impl Job {
             | State::Queued { .. }
             | State::Running { .. }
             | State::Delivered { .. }
+            | State::Billed { .. }
             | State::RefundOwed { .. }
             | State::Refunding { .. } => false,
         }
@@ -136,7 +137,8 @@ impl ProviderDesk {
     /// its price was made, so that asking twice names the same.
     pub(crate) fn ecash_action(&self, id: JobId) -> Option<Action> {
         let lock = self.config.ecash_lock?;
-        let job = self.jobs.get(&id).filter(|job| job.ecash.is_none())?;
+        // Who pays afterwards is sent a bill, and that is an invoice.
+        let job = self.jobs.get(&id).filter(|job| job.ecash.is_none() && job.bill.is_none())?;
         let State::Invoicing { price, .. } = job.state else { return None };
         let expires_at = job.changed_at.after(self.config.quote_lifetime);
         Some(Action::RequestEcash {
@@ -202,7 +204,7 @@ impl ProviderDesk {
                 self.reschedule(now, id);
                 out.push(Action::AcceptEcash { hash, token });
             }
-            State::Queued { .. } | State::Running { .. } | State::Delivered { .. } => {
+            State::Queued { .. } | State::Running { .. } | State::Delivered { .. } | State::Billed { .. } => {
                 let message = String::from(
                     "the job is paid already; the ecash is left alone and comes back when its lock ends",
                 );

@@ -62,6 +62,13 @@ pub enum Input {
         /// What the mint kept.
         fee: Msat,
     },
+    /// To the provider: the address that a job's request names has made an invoice for its refund, or why not.
+    AddressAnswered {
+        /// The job.
+        job: JobId,
+        /// The invoice, decoded and never used before; or why there is none, for a person.
+        outcome: Result<Invoice, String>,
+    },
     /// To the provider: the inputs of a job were fetched and checked by the backend, or cannot be.
     Resolved {
         /// The job.

@@ -4,7 +4,8 @@
 //! Resolving ─ Invoicing ─ Offered ─┬─ Queued ─ Running ─ Delivered ─ Closed(Settled)
 //!     │           │          │     │     │        │
 //!     └───────────┴─ Closed ─┘     └─────┴────────┴─ Returning ─ Closed   (money was only held)
-//!                                                 └─ RefundOwed ─ Refunding ─ Closed(Refunded)
+//!                                                 └─ RefundOwed ─┬─ Refunding ─ Closed(Refunded)
+//!                                                               └─ Closed(Credited)
 //! ```
 //! An offer with a plain invoice goes through `Lapsing` when it is over, because its invoice cannot be
 //! voided: a slow payment may still arrive. Free work goes from `Resolving` straight to `Queued`. Work that is running always carries the
@@ -15,7 +16,7 @@ use std::{borrow::Cow, sync::Arc};
 use openagents_types::{Invoice, JobId, JobRequest, Msat, PaymentHash, Terms, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{ecash::EcashOffer, receipt::Work};
+use crate::{credit::Bill, ecash::EcashOffer, payback::Payback, receipt::Work};
 
 /// A job as its provider knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,12 @@ pub struct Job {
     /// The ecash that it may be paid with, where the wallet takes any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ecash: Option<Box<EcashOffer>>,
+    /// How far its money is on its way to the address that the request names.
+    #[serde(default, skip_serializing_if = "Payback::is_unused")]
+    pub payback: Payback,
+    /// Its invoice, if it is paid for after the work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bill: Option<Bill>,
 }
 
 /// A state that a job entered.
@@ -132,6 +139,17 @@ pub enum State {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         work: Option<Box<Work>>,
     },
+    /// The result is sent with its bill, which is not paid yet.
+    Billed {
+        /// The payment.
+        hash: PaymentHash,
+        /// How much.
+        amount: Msat,
+        /// When no payment can arrive any more.
+        until: Timestamp,
+        /// What was done, for the receipt.
+        work: Option<Box<Work>>,
+    },
     /// A locked payment has to be given back.
     Returning {
         /// The payment.
@@ -190,14 +208,26 @@ pub enum Funds {
         /// How much.
         amount: Msat,
     },
+    /// The customer's balance with us.
+    Balance {
+        /// How much.
+        amount: Msat,
+    },
+    /// The customer pays after the work.
+    Credit {
+        /// The payment.
+        hash: PaymentHash,
+        /// How much.
+        amount: Msat,
+    },
 }
 
 impl Funds {
     /// The payment's name, if there is one.
     pub const fn hash(self) -> Option<PaymentHash> {
         match self {
-            Self::Free => None,
-            Self::Held { hash, .. } | Self::Paid { hash, .. } => Some(hash),
+            Self::Free | Self::Balance { .. } => None,
+            Self::Held { hash, .. } | Self::Paid { hash, .. } | Self::Credit { hash, .. } => Some(hash),
         }
     }
 
@@ -205,7 +235,18 @@ impl Funds {
     pub const fn amount(self) -> Msat {
         match self {
             Self::Free => Msat::ZERO,
-            Self::Held { amount, .. } | Self::Paid { amount, .. } => amount,
+            Self::Held { amount, .. }
+            | Self::Paid { amount, .. }
+            | Self::Balance { amount }
+            | Self::Credit { amount, .. } => amount,
+        }
+    }
+
+    /// What a result says was paid for it: what a balance has paid is not named, so that nobody pays it again.
+    pub const fn named(self) -> Msat {
+        match self {
+            Self::Balance { .. } => Msat::ZERO,
+            Self::Free | Self::Held { .. } | Self::Paid { .. } | Self::Credit { .. } => self.amount(),
         }
     }
 }
@@ -261,6 +302,13 @@ pub enum Outcome {
         /// Why.
         why: Why,
     },
+    /// Failed after it was paid; nobody claimed the refund, and it became the customer's balance.
+    Credited {
+        /// How much.
+        amount: Msat,
+        /// Why.
+        why: Why,
+    },
 }
 
 impl State {
@@ -274,6 +322,7 @@ impl State {
             Self::Queued { .. } => "queued",
             Self::Running { .. } => "running",
             Self::Delivered { .. } => "delivered",
+            Self::Billed { .. } => "billed",
             Self::Returning { .. } => "returning",
             Self::RefundOwed { .. } => "refund-owed",
             Self::Refunding { .. } => "refunding",
@@ -288,6 +337,7 @@ impl State {
             Self::Offered { invoice, .. } => Some(invoice.payment_hash),
             Self::Queued { funds, .. } | Self::Running { funds, .. } => funds.hash(),
             Self::Delivered { hash, .. }
+            | Self::Billed { hash, .. }
             | Self::Lapsing { hash, .. }
             | Self::Returning { hash, .. }
             | Self::RefundOwed { hash, .. }
@@ -299,7 +349,7 @@ impl State {
     /// What is locked for us.
     pub const fn locked(&self) -> Option<Msat> {
         match self {
-            Self::Offered { .. } | Self::Lapsing { .. } => None,
+            Self::Offered { .. } | Self::Lapsing { .. } | Self::Billed { .. } => None,
             _ => self.awaited(),
         }
     }
@@ -311,11 +361,12 @@ impl State {
             Self::Queued { funds: Funds::Held { amount, .. }, .. }
             | Self::Running { funds: Funds::Held { amount, .. }, .. }
             | Self::Lapsing { amount, .. }
+            | Self::Billed { amount, .. }
             | Self::Delivered { amount, .. } => Some(*amount),
             Self::Resolving
             | Self::Invoicing { .. }
-            | Self::Queued { funds: Funds::Free | Funds::Paid { .. }, .. }
-            | Self::Running { funds: Funds::Free | Funds::Paid { .. }, .. }
+            | Self::Queued { .. }
+            | Self::Running { .. }
             | Self::Returning { .. }
             | Self::RefundOwed { .. }
             | Self::Refunding { .. }
@@ -345,6 +396,7 @@ impl State {
             | Self::Offered { .. }
             | Self::Lapsing { .. }
             | Self::Delivered { .. }
+            | Self::Billed { .. }
             | Self::Returning { .. }
             | Self::RefundOwed { .. }
             | Self::Refunding { .. } => true,
@@ -364,6 +416,7 @@ impl Outcome {
             Self::Cancelled => "cancelled",
             Self::Failed(_) => "failed",
             Self::Refunded { .. } => "refunded",
+            Self::Credited { .. } => "credited",
         }
     }
 }

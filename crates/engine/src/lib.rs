@@ -12,7 +12,7 @@
 //!
 //! The provider's half: [`admission`] decides what may come in, [`bidding`] what it costs,
 //! [`payment`] what money that arrived means and [`ecash`] what it means on an offer's second rail, [`queue`] who is next, [`delivery`] what happens to
-//! the work and [`refund`] how money goes back; [`job`] has the states. [`reconcile`] is what comes first
+//! the work and [`refund`] how money goes back, [`payback`] where to if nobody claims it, [`balance`] what is kept for a customer's next jobs, [`credit`] what it pays after the work; [`job`] has the states. [`reconcile`] is what comes first
 //! after a start, [`stray`] what comes a while later; [`shift`] is the
 //! operator's word, [`resources`] what the machine allows. The customer's half is [`customer`], with [`choice`] between offers. [`receipt`] has what both say
 //! afterwards. [`transfer`] is what the node's owner pays and is paid by hand, outside of any job.
@@ -21,15 +21,18 @@
 
 mod action;
 pub mod admission;
+pub mod balance;
 pub mod bidding;
 pub mod choice;
 mod config;
+pub mod credit;
 pub mod customer;
 pub mod delivery;
 pub mod ecash;
 mod input;
 pub mod job;
 mod ledger;
+pub mod payback;
 pub mod payment;
 mod provider;
 pub mod queue;
@@ -45,6 +48,7 @@ pub mod transfer;
 use openagents_types::{DayBudget, PaymentHash, Timestamp};
 
 pub use action::{Action, Actions, InvoiceFor, Record};
+pub use balance::{BalanceEntry, Change};
 pub use choice::Standing;
 pub use config::{Config, CustomerConfig, ModelOffer, Offer, PreimageSeed, ProviderConfig};
 pub use customer::{AdvanceLimit, Ask, AskOptions};
@@ -103,6 +107,11 @@ impl Engine {
                 Record::Ask(ask) if ask.is_over() => engine.customer.part(now, &ask, &mut out),
                 Record::Ask(ask) => engine.customer.recall(*ask),
                 Record::Standing(standing) => engine.customer.recall_standing(standing),
+                Record::Balance(entry) => {
+                    if let Some(desk) = &mut engine.provider {
+                        desk.recall_balance(&entry);
+                    }
+                }
                 Record::Transfer(transfer) => engine.transfers.recall(*transfer),
                 Record::Payment(_) | Record::Entry(_) | Record::Content { .. } | Record::Receipt(_) => {}
             }
@@ -162,6 +171,7 @@ impl Engine {
             Input::Request(_)
             | Input::Cancel(_)
             | Input::RefundClaim { .. }
+            | Input::AddressAnswered { .. }
             | Input::Resolved { .. }
             | Input::Progress { .. }
             | Input::Finished { .. }
@@ -191,7 +201,7 @@ impl Engine {
         match input {
             Input::Quote(quote) => quote.rails().any(|(_, hash, _)| taken(hash)),
             Input::Result { invoice: Some(invoice), .. } => taken(invoice.payment_hash),
-            Input::RefundClaim { invoice, .. } => {
+            Input::RefundClaim { invoice, .. } | Input::AddressAnswered { outcome: Ok(invoice), .. } => {
                 let hash = invoice.payment_hash;
                 self.customer.has_in_hand(hash) || self.transfers.knows(hash)
             }
@@ -304,6 +314,11 @@ impl Engine {
         let reconciling = self.reconciling.as_ref().map(Reconciling::wake);
         let wakes = [provider, self.customer.next_wake(), self.transfers.next_wake(), reconciling];
         wakes.into_iter().flatten().min()
+    }
+
+    /// What the provider keeps for a customer's next jobs.
+    pub fn balance(&self, customer: openagents_types::CustomerKey) -> openagents_types::Msat {
+        self.provider.as_ref().map_or(openagents_types::Msat::ZERO, |desk| desk.balances.of(customer))
     }
 
     /// A job on the provider's desk.

@@ -15,6 +15,7 @@ use openagents_types::{Draft, JobId, Msat, PaymentHash, Terms, Timestamp};
 use crate::{
     Action, Actions, Entry, Incoming, Job, Movement, Record,
     admission::rank,
+    credit::Billed,
     job::{EXPIRED, Funds, Outcome, State, Why},
     provider::{ProviderDesk, refusal},
     receipt::Work,
@@ -71,6 +72,9 @@ impl ProviderDesk {
             }
             State::Delivered { hash, amount, work } => {
                 self.while_delivered(now, id, Done { hash, amount, work }, state, out);
+            }
+            State::Billed { amount, until, work, .. } => {
+                self.while_billed(now, id, Billed { amount, until, work }, state, out);
             }
             State::Returning { why, .. } => self.while_returning(now, id, hash, why, state, out),
             State::Closed { outcome, .. } => self.after_the_end(now, id, hash, &outcome, state, out),
@@ -133,6 +137,7 @@ impl ProviderDesk {
             let message = "the payment came after the job's own deadline; it goes back";
             self.give_back(now, id, funds, Why::new("late", message), out);
         } else {
+            let funds = self.without_excess(now, id, funds, price, out);
             self.enqueue(now, id, funds, rank, 0, out);
         }
     }
@@ -204,7 +209,8 @@ impl ProviderDesk {
         match state {
             Incoming::Settled { .. } => {
                 self.earn(now, id, hash, amount, out);
-                self.settle(now, id, amount, work, out);
+                let price = self.take_excess(now, id, amount, out);
+                self.settle(now, id, price, work, out);
             }
             Incoming::Cancelled | Incoming::Expired => {
                 let closed = State::Closed { outcome: Outcome::Unpaid { work }, hash: Some(hash) };
@@ -248,9 +254,12 @@ impl ProviderDesk {
     ) {
         let why = Why::new("late", "the payment came after the job was closed; it goes back");
         match (outcome, state) {
-            (Outcome::Settled { .. } | Outcome::Refunded { .. }, _) => self.dismiss(id),
+            (Outcome::Settled { .. } | Outcome::Refunded { .. } | Outcome::Credited { .. }, _) => {
+                self.dismiss(id);
+            }
             (Outcome::Unpaid { work }, Incoming::Settled { amount }) => {
                 self.earn(now, id, hash, amount, out);
+                self.debt_paid(now, id, out);
                 self.settle(now, id, amount, work.clone(), out);
             }
             (_, Incoming::Settled { amount }) => {
@@ -310,6 +319,7 @@ const fn is_locked(state: &State) -> bool {
         | State::Invoicing { .. }
         | State::Lapsing { .. }
         | State::Delivered { .. }
+        | State::Billed { .. }
         | State::RefundOwed { .. }
         | State::Refunding { .. }
         | State::Closed { .. } => false,
@@ -329,6 +339,7 @@ pub(crate) fn may_cancel(job: &Job) -> bool {
         State::Running { pieces, .. } => *pieces == 0,
         State::Lapsing { .. }
         | State::Delivered { .. }
+        | State::Billed { .. }
         | State::Returning { .. }
         | State::RefundOwed { .. }
         | State::Refunding { .. }

@@ -6,6 +6,7 @@ use openagents_types::{Draft, Invoice, JobId, Millis, Notice, PaymentHash, Times
 
 use crate::{
     Action, Actions, Input, Job, ProviderConfig, Record, Shift,
+    balance::Balances,
     ecash::divert,
     job::{Funds, Outcome, State, Why, note_step},
     queue::Place,
@@ -30,6 +31,12 @@ pub(crate) struct ProviderDesk {
     pub(crate) paused_since: Option<Timestamp>,
     /// When to ask the wallet for payments that it holds and no record names.
     pub(crate) strays: Option<Timestamp>,
+    /// Jobs from before the start, until the wallet has said what it paid lately.
+    pub(crate) unreconciled: BTreeSet<JobId>,
+    /// What is kept for customers' next jobs.
+    pub(crate) balances: Balances,
+    /// Bills that customers did not pay in time.
+    pub(crate) debts: Balances,
 }
 
 impl ProviderDesk {
@@ -46,6 +53,9 @@ impl ProviderDesk {
             restored: HashSet::new(),
             paused_since: None,
             strays: None,
+            unreconciled: BTreeSet::new(),
+            balances: Balances::default(),
+            debts: Balances::default(),
         }
     }
 
@@ -55,6 +65,7 @@ impl ProviderDesk {
             Input::Resolved { job, outcome } => self.resolved(now, job, outcome, out),
             Input::Cancel(cancel) => self.cancel(now, &cancel, out),
             Input::RefundClaim { job, by, invoice } => self.claim(now, job, by, invoice, out),
+            Input::AddressAnswered { job, outcome } => self.address_answered(now, job, outcome, out),
             Input::Progress { job, text } => self.progress(now, job, text, out),
             Input::Finished { job, content, usage } => self.finished(now, job, content, usage, out),
             Input::RunFailed { job, fault } => self.run_failed(now, job, fault, out),
@@ -135,7 +146,9 @@ impl ProviderDesk {
                     (None, None) => {}
                 }
             }
-            State::Lapsing { hash, .. } => out.push(Action::LookUpIncoming(*hash)),
+            State::Lapsing { hash, .. } | State::Billed { hash, .. } => {
+                out.push(Action::LookUpIncoming(*hash));
+            }
             State::Queued { funds, .. } | State::Running { funds, .. } => {
                 if let Some(hash) = funds.hash() {
                     out.push(Action::LookUpIncoming(hash));
@@ -150,7 +163,11 @@ impl ProviderDesk {
                 out.push(action);
             }
             State::Refunding { claim, .. } => out.push(Action::LookUpOutgoing(claim.payment_hash)),
-            State::RefundOwed { .. } | State::Closed { .. } => {}
+            State::RefundOwed { .. } => {
+                self.ask_address(now, id, out);
+                self.credit(now, id, out);
+            }
+            State::Closed { .. } => {}
         }
         self.reschedule(now, id);
     }
@@ -216,7 +233,7 @@ impl ProviderDesk {
                     again
                 }
             }
-            State::Lapsing { until, .. } => {
+            State::Lapsing { until, .. } | State::Billed { until, .. } => {
                 let slow = Millis(self.config.late_window.0 / 5).max(self.config.recheck);
                 if now < *until { now.after(slow).min(*until) } else { again }
             }
@@ -226,7 +243,8 @@ impl ProviderDesk {
             }
             State::Running { since, .. } => since.after(self.run_limit(job.id(), *since)),
             State::Delivered { .. } | State::Returning { .. } | State::Refunding { .. } => again,
-            State::RefundOwed { .. } | State::Closed { .. } => Timestamp::NEVER,
+            State::RefundOwed { .. } => self.asks_address_at(job).min(self.credits_at(job)),
+            State::Closed { .. } => Timestamp::NEVER,
         };
         next.min(self.wake_for_beside(now, job))
     }

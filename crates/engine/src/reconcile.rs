@@ -80,6 +80,9 @@ impl Engine {
             return;
         }
         self.customer.unreconciled = open.keys().copied().collect();
+        if let Some(desk) = &mut self.provider {
+            desk.unreconciled = open.keys().copied().collect();
+        }
         let again = now.after(self.customer.config.recheck);
         let reconciling = Reconciling { open, held: BTreeSet::new(), asked: 1, again };
         out.push(Action::ReadSent { since: reconciling.since() });
@@ -110,9 +113,13 @@ impl Engine {
         let Some(Reconciling { open, held, .. }) = self.reconciling.take() else { return };
         // A wallet that never says leaves the jobs from before the start without a second choice. Refunds
         // go on all the same: held back for ever they would harm customers each time a provider restarts.
+        let told = matches!(sent, Sent::Told(_));
         if let Sent::Told(sent) = sent {
             self.customer.unreconciled.clear();
             self.match_up(now, &open, sent, out);
+        }
+        if let Some(desk) = &mut self.provider {
+            desk.reconciled(now, told, out);
         }
         // Decided while it waited, and perhaps paid before these records were restored: the wallet is asked.
         for hash in held {
@@ -239,8 +246,9 @@ impl Job {
             State::Resolving
             | State::Invoicing { .. }
             | State::Offered { terms: Terms::Escrow, .. }
-            | State::Queued { funds: Funds::Free | Funds::Held { .. }, .. }
-            | State::Running { funds: Funds::Free | Funds::Held { .. }, .. }
+            | State::Queued { .. }
+            | State::Running { .. }
+            | State::Billed { .. }
             | State::Delivered { .. }
             | State::Returning { .. }
             | State::Closed { .. } => None,

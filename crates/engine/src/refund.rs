@@ -5,6 +5,7 @@ use openagents_types::{Cancel, CustomerKey, Draft, Invoice, JobId, Msat, Notice,
 use crate::{
     Action, Actions, Direction, Entry, Job, Movement, Outgoing, PaymentRow, Record,
     job::{CANCELLED, EXPIRED, Funds, Outcome, State, Why},
+    payback::{Payback, UNCERTAIN},
     payment::may_cancel,
     provider::{ProviderDesk, refusal},
 };
@@ -25,6 +26,12 @@ impl ProviderDesk {
                 out.push(self.give_up_action(id, hash));
             }
             Funds::Paid { hash, amount } => self.owe(now, id, hash, amount, why, out),
+            Funds::Balance { amount } => self.give_back_to_balance(now, id, amount, why, out),
+            // Nobody was shown its invoice.
+            Funds::Credit { hash, .. } => {
+                out.publish(id, Draft::Notice(refusal(&why)));
+                self.close_unpaid(now, id, Some(hash), why, out);
+            }
         }
     }
 
@@ -40,7 +47,7 @@ impl ProviderDesk {
         self.close_unpaid(now, id, Some(hash), why, out);
     }
 
-    fn close_unpaid(
+    pub(crate) fn close_unpaid(
         &mut self,
         now: Timestamp,
         id: JobId,
@@ -66,7 +73,14 @@ impl ProviderDesk {
         why: Why,
         out: &mut Actions,
     ) {
-        let message = format!("{}; {amount} is owed to you, send an invoice for it", why.message);
+        let mut message = format!("{}; {amount} is owed to you, send an invoice for it", why.message);
+        if let Some(job) = self.jobs.get_mut(&id) {
+            let trouble = self.unreconciled.contains(&id).then(|| UNCERTAIN.into());
+            job.payback = Payback { since: Some(now), trouble, ..Payback::default() };
+            if let Some(to) = &job.request.refund_to {
+                message = format!("{message}, or it is paid to {to}");
+            }
+        }
         out.publish(id, Draft::Notice(Notice::RefundOwed { amount, message }));
         self.move_to(now, id, State::RefundOwed { hash, amount, why }, out);
     }
@@ -100,7 +114,10 @@ impl ProviderDesk {
         out: &mut Actions,
     ) {
         let Some(job) = self.jobs.get(&id) else { return };
-        let Job { state: State::RefundOwed { hash, amount, why }, request, doubts, .. } = job else { return };
+        if matches!(job.state, State::Closed { .. }) {
+            return self.claim_credited(now, id, by, claim, out);
+        }
+        let Job { state: State::RefundOwed { amount, .. }, request, doubts, .. } = job else { return };
         let known = self.by_hash.contains_key(&claim.payment_hash);
         if known
             || request.customer != by
@@ -114,6 +131,26 @@ impl ProviderDesk {
         if claim.expires_at <= now && !is_sent {
             return;
         }
+        if is_sent {
+            let hash = claim.payment_hash;
+            self.refund(now, id, claim, out);
+            out.push(Action::LookUpOutgoing(hash));
+        } else {
+            self.pay_back(now, id, claim, out);
+        }
+    }
+
+    /// Pays a refund: that it goes to this invoice and to no other is written down first.
+    pub(crate) fn pay_back(&mut self, now: Timestamp, id: JobId, invoice: Invoice, out: &mut Actions) {
+        self.refund(now, id, invoice.clone(), out);
+        out.push(Action::Pay { invoice, max_fee: Msat::ZERO, first: true });
+    }
+
+    fn refund(&mut self, now: Timestamp, id: JobId, claim: Invoice, out: &mut Actions) {
+        let Some(Job { state: State::RefundOwed { hash, amount, why }, .. }) = self.jobs.get(&id) else {
+            return;
+        };
+        let (hash, amount, why) = (*hash, *amount, why.clone());
         out.save(Record::Payment(PaymentRow {
             hash: claim.payment_hash,
             job: id,
@@ -122,19 +159,7 @@ impl ProviderDesk {
             bolt11: claim.bolt11.clone(),
             at: now,
         }));
-        let state = State::Refunding {
-            hash: *hash,
-            amount: *amount,
-            why: why.clone(),
-            claim: claim.clone(),
-            doubted: false,
-        };
-        self.move_to(now, id, state, out);
-        out.push(if is_sent {
-            Action::LookUpOutgoing(claim.payment_hash)
-        } else {
-            Action::Pay { invoice: claim, max_fee: Msat::ZERO, first: true }
-        });
+        self.move_to(now, id, State::Refunding { hash, amount, why, claim, doubted: false }, out);
     }
 
     /// How the payment of a refund stands.
@@ -166,7 +191,9 @@ impl ProviderDesk {
                     movement: Movement::RefundPaid,
                     amount,
                 }));
-                out.publish(id, Draft::Notice(Notice::Refunded { amount }));
+                if let Some(notice) = self.jobs.get(&id).map(|job| job.refund_notice(claim_hash, amount)) {
+                    out.publish(id, notice);
+                }
                 let closed = State::Closed { outcome: Outcome::Refunded { amount, why }, hash: Some(hash) };
                 self.move_to(now, id, closed, out);
             }

@@ -87,6 +87,7 @@ impl ProviderDesk {
             !matches!(
                 job.state,
                 State::Lapsing { .. }
+                    | State::Billed { .. }
                     | State::RefundOwed { .. }
                     | State::Refunding { .. }
                     | State::Closed { .. }

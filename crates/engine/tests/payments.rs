@@ -8,6 +8,7 @@ use openagents_engine::{
     PreimageSeed, ProviderConfig, Record,
     customer::{AskOutcome, Attempt, Money, Phase, Reclaim},
     job::{Outcome, State},
+    payback::Payback,
 };
 use openagents_types::{
     CustomerKey, DayBudget, EventId, Feedback, InputType, Invoice, JobId, JobInput, JobKind, JobRequest,
@@ -114,6 +115,8 @@ fn a_sold_job_that_is_closed_leaves_memory_again_after_its_refund_was_heard_of_t
         steps: Vec::new(),
         doubts: Vec::new(),
         ecash: None,
+        payback: Payback::default(),
+        bill: None,
     };
     for input in [
         Input::Outgoing { hash: PREIMAGE.hash(), state: Outgoing::Pending },
@@ -142,6 +145,8 @@ fn debtor() -> Engine {
         steps: Vec::new(),
         doubts: Vec::new(),
         ecash: None,
+        payback: Payback::default(),
+        bill: None,
     };
     engine.handle(NOW, Input::Recall(Box::new(Record::Job(Box::new(job)))));
     engine.handle(NOW, Input::Ask(Box::new(ask(2))));

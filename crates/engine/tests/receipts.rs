@@ -7,6 +7,7 @@ use openagents_engine::{
     Action, Ask, AskOptions, Config, CustomerConfig, Engine, Incoming, Input, Job, Outgoing, PreimageSeed,
     ProviderConfig, Record,
     job::{Outcome, State, Step},
+    payback::Payback,
     receipt::{AWAITED, Dispute, PATIENCE, ReceiptRecord, Received, Work},
 };
 use openagents_types::{
@@ -50,6 +51,8 @@ fn delivered(work: bool) -> Job {
         state,
         doubts: Vec::new(),
         ecash: None,
+        payback: Payback::default(),
+        bill: None,
         steps,
     }
 }

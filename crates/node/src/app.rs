@@ -2,6 +2,7 @@
 //! the same views.
 
 mod archive;
+mod balances;
 mod files;
 mod guard;
 mod live;

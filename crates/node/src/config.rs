@@ -3,6 +3,7 @@
 //! A value is taken from the first of these that names it: a flag, the environment
 //! ([`ENVIRONMENT`]), `config.toml`, the default written here.
 
+mod credit;
 mod energy;
 mod layers;
 mod media;
@@ -18,8 +19,10 @@ use std::{
 };
 
 use openagents_backend::CommandSettings;
+use openagents_engine::credit::Credit;
 use openagents_policy::{Mode, PolicyConfig};
 use openagents_types::{JobKind, Millis, Msat, ReceiptRule};
+use openagents_wallet::destination::{DestinationError, check_refund};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -28,6 +31,7 @@ use crate::{
     resolve::{AllowError, check_allowed},
 };
 
+pub use credit::KeyCredit;
 pub use energy::EnergySettings;
 pub use layers::{ENVIRONMENT, Origin, Origins};
 pub use media::MediaSettings;
@@ -158,6 +162,16 @@ pub struct Provider {
     /// How many relays that customers name are answered on at once, and how many are asked for inputs,
     /// besides ours; 0 speaks to ours alone.
     pub customer_relays: usize,
+    /// How long a refund waits for its customer's claim before it is paid to the address that the job names.
+    pub claim_time_s: u64,
+    /// How long a refund without an address waits for a claim before it becomes the customer's balance, which its next
+    /// jobs run from; 0: never, and it stays owed.
+    pub credit_after_s: u64,
+    /// How much unpaid work any key may have, and pay after the work; 0: none. A key costs nothing, so that whoever
+    /// means some customers names them in `credit`.
+    pub credit_msat: u64,
+    /// Customers that may have another amount: `[[provider.credit]]` with `customer` and `msat`.
+    pub credit: Vec<KeyCredit>,
 }
 
 impl Default for Provider {
@@ -188,6 +202,10 @@ impl Default for Provider {
             quote_lifetime_s: 90,
             recheck_ms: 5_000,
             customer_relays: 16,
+            claim_time_s: 60,
+            credit_after_s: 86_400,
+            credit_msat: 0,
+            credit: Vec::new(),
         }
     }
 }
@@ -196,6 +214,25 @@ impl Provider {
     /// How long a quote stands.
     pub const fn quote_lifetime(&self) -> Millis {
         Millis::from_secs(self.quote_lifetime_s)
+    }
+
+    /// How long a refund waits for a claim.
+    pub const fn claim_time(&self) -> Millis {
+        Millis::from_secs(self.claim_time_s)
+    }
+
+    /// How much unpaid work customers may have; a key that is none has none, which [`Config::read`] refuses.
+    pub fn credit(&self) -> Credit {
+        let named = credit::named(&self.credit).unwrap_or_default();
+        Credit { each: Msat::new(self.credit_msat), named, ..Credit::default() }
+    }
+
+    /// When a refund becomes a balance, if ever.
+    pub const fn credit_after(&self) -> Option<Millis> {
+        match self.credit_after_s {
+            0 => None,
+            seconds => Some(Millis::from_secs(seconds)),
+        }
     }
 
     /// How long a job may run.
@@ -229,6 +266,9 @@ pub struct Customer {
     pub advance_most_msat: u64,
     /// How long to wait before a silent wallet is asked again, in milliseconds.
     pub recheck_ms: u64,
+    /// Where refunds go that this node does not claim itself: a Lightning address or an LNURL; empty: nowhere else.
+    /// Every job then names it to its providers, so that jobs can be told to be of one customer.
+    pub refund_to: String,
 }
 
 impl Default for Customer {
@@ -242,11 +282,17 @@ impl Default for Customer {
             advance_newcomer_msat: 1_000_000,
             advance_most_msat: 20_000_000,
             recheck_ms: 5_000,
+            refund_to: String::new(),
         }
     }
 }
 
 impl Customer {
+    /// Where refunds go that are not claimed, if anywhere.
+    pub fn refund_to(&self) -> Option<String> {
+        Some(self.refund_to.trim().to_owned()).filter(|to| !to.is_empty())
+    }
+
     /// How long offers are collected.
     pub const fn window(&self) -> Millis {
         Millis(self.window_ms)
@@ -488,6 +534,17 @@ pub enum ConfigError {
         /// What stands there.
         text: String,
     },
+    /// A customer is named by no key.
+    #[error("provider.credit names {0:?}; a customer is an npub or 64 hexadecimal digits")]
+    Customer(String),
+    /// No refund can be paid there.
+    #[error("customer.refund_to is {to:?}: {reason}")]
+    RefundTo {
+        /// What it is.
+        to: String,
+        /// What is wrong with it.
+        reason: DestinationError,
+    },
     /// An entry of `allow_private_urls` is nothing that can be allowed.
     #[error("allow_private_urls: {0}; correct it with `openagents config edit`")]
     Allow(#[from] AllowError),
@@ -556,6 +613,10 @@ impl Config {
         self.resources.check()?;
         self.provider.check_prices()?;
         self.energy.check()?;
+        credit::named(&provider.credit)?;
+        if let Some(to) = self.customer.refund_to() {
+            check_refund(&to).map_err(|reason| ConfigError::RefundTo { to, reason })?;
+        }
         least("policy.judge_timeout_s", self.policy.judge_timeout_s)?;
         least("provider.slots", provider.slots as u64)?;
         least("provider.job_timeout_s", provider.job_timeout_s)?;
@@ -656,6 +717,11 @@ mod tests {
             (
                 "[media]\npublic_url = \"media.example\"\n",
                 &["media.public_url", "media.example", "https://name"],
+            ),
+            ("[[provider.credit]]\ncustomer = \"ann\"\nmsat = 1\n", &["provider.credit", "ann", "npub"]),
+            (
+                "[customer]\nrefund_to = \"bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq\"\n",
+                &["customer.refund_to", "on-chain"],
             ),
             ("[[backend.command]]\nrecipee = \"ffmpeg\"\n", &["line 2", "recipee"]),
             ("allow_private_urls = [\"10.0.0.0/99\"]\n", &["allow_private_urls", "10.0.0.0/99"]),

@@ -15,7 +15,7 @@ use openagents_api::{
 use openagents_engine::{AskOptions, Input, ModelOffer, ProviderConfig, Shift, resources::Verdict};
 use openagents_protocol::Verified;
 use openagents_types::{EventId, JobId, JobSpec, Millis, Msat, Network, ProviderKey, Timestamp};
-use openagents_wallet::{HistoryFilter, Wallet, WalletError, testnet::Opening};
+use openagents_wallet::{HistoryFilter, Wallet, WalletError, destination::check_refund, testnet::Opening};
 
 use crate::{
     acceptable::{Content, Gate, Objection},
@@ -24,7 +24,7 @@ use crate::{
     clock,
     config::Config,
     driver::{AskRefused, DriverHandle, Order, PublishRefused},
-    hand::Hand,
+    hand::{Hand, HandError},
     home::Home,
     identity::Identity,
     node::Up,
@@ -130,6 +130,9 @@ impl Desk for Counter {
     async fn ask(&self, body: AskBody) -> Result<Asked, Problem> {
         if body.bid_msat > 0 && self.till.wallet().is_none() {
             return Err(no_wallet());
+        }
+        if let Some(to) = &body.refund_to {
+            check_refund(to).map_err(|error| Problem::from(HandError::from(error)))?;
         }
         let order = self.order(body);
         if let Ok(schema) = openagents_registry::find(order.spec.kind) {
@@ -352,12 +355,14 @@ impl Counter {
                 encrypt: body.encrypt,
                 relays: self.up.relay.iter().cloned().collect(),
                 expires_at: clock::now().after(lifetime),
+                refund_to: body.refund_to.or_else(|| defaults.refund_to()),
             },
             options: AskOptions {
                 window: body.window_ms.map_or(defaults.window(), Millis),
                 patience: body.patience_ms.map(Millis),
                 max_fee: defaults.max_fee(),
             },
+            key_of: body.balance_of,
         }
     }
 

@@ -24,12 +24,11 @@ use nostr::Keys;
 use openagents_api::Side;
 use openagents_engine::{
     Action, Ask, AskOptions, Config, Engine, HeldPayment, Incoming, Input, Record, RunFault, Sent,
-    SentPayment, Transfer, job::State,
+    SentPayment, Transfer,
 };
 use openagents_protocol::{Keyring, Verified};
 use openagents_types::{
-    Draft, EventId, JobId, JobKind, JobSpec, MadeBy, Millis, Msat, ProviderKey, ReceiptRule, Timestamp,
-    refusal,
+    EventId, JobId, JobKind, JobSpec, MadeBy, Millis, Msat, ProviderKey, ReceiptRule, Timestamp, refusal,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -44,6 +43,7 @@ use crate::{
     bus::Bus,
     clock,
     identity::Identity,
+    payback::Payback,
     relays::Relays,
     store::{Batch, Store, StoreError},
     till::Till,
@@ -113,6 +113,8 @@ pub struct Order {
     pub spec: JobSpec,
     /// How it is bought.
     pub options: AskOptions,
+    /// The earlier job whose key signs this one as well, so that a balance of that key pays; a key of its own if none.
+    pub key_of: Option<JobId>,
 }
 
 /// Why a job was not asked. Nothing was sent and nothing spent.
@@ -234,6 +236,8 @@ pub struct Parts {
     pub audit: AuditLog,
     /// How many requests one key may make.
     pub allowance: Allowance,
+    /// Whoever asks the addresses that refunds go to.
+    pub payback: Payback,
 }
 
 /// A driver that is about to run.
@@ -261,6 +265,7 @@ pub struct Driver {
     bus: Bus,
     audit: AuditLog,
     allowance: Allowance,
+    payback: Payback,
     inbox: mpsc::Receiver<Command>,
     gauges: Arc<Gauges>,
     wake: watch::Sender<Option<Timestamp>>,
@@ -310,6 +315,7 @@ impl Driver {
             bus: parts.bus,
             audit: parts.audit,
             allowance: parts.allowance,
+            payback: parts.payback,
             inbox,
             gauges: gauges.clone(),
             wake,
@@ -451,6 +457,7 @@ impl Driver {
         }
         let Some(input) = self.unnamed(input) else { return };
         let input = self.strays(now, input, pending);
+        let input = self.unused(input, pending);
         let input = self.deliverable(now, input, pending);
         let actions = self.engine.handle(now, input);
         self.sort(now, actions, pending);
@@ -502,13 +509,9 @@ impl Driver {
     /// carry fails the job, so that its payment goes back instead of being taken for nothing.
     fn deliverable(&mut self, now: Timestamp, input: Input, pending: &mut Pending) -> Input {
         let Input::Finished { job, content, usage } = input else { return input };
-        let Some(State::Running { funds, .. }) = self.engine.job(job).map(|job| &job.state) else {
+        let made_by = Some(MadeBy::from(&usage));
+        let Some(draft) = self.engine.job(job).and_then(|job| job.result(content.clone(), made_by)) else {
             return Input::Finished { job, content, usage };
-        };
-        let draft = Draft::Result {
-            content: content.clone(),
-            price: funds.amount(),
-            made_by: Some(MadeBy::from(&usage)),
         };
         match self.encode(now, job, &draft, pending) {
             Some(event) => {
@@ -535,7 +538,7 @@ impl Driver {
         {
             return Err(AskRefused::DailyLimit { left: budget.left(now), limit: budget.per_day() });
         }
-        let (key_ref, keys) = self.identity.new_ask_key();
+        let (key_ref, keys) = self.key_for(&order)?;
         let refused = |error: &dyn std::error::Error| AskRefused::Request(error.to_string());
         let request = say::request(&order.spec, &keys, now).map_err(|error| refused(&error))?;
         let id = JobId::from(request.id());
@@ -548,6 +551,14 @@ impl Driver {
         pending.requests.insert(id, request);
         self.input(now, Input::Ask(Box::new(ask)), pending);
         Ok(id)
+    }
+
+    /// The key that signs an order, and how it is found again.
+    fn key_for(&self, order: &Order) -> Result<(String, Keys), AskRefused> {
+        let Some(earlier) = order.key_of else { return Ok(self.identity.new_ask_key()) };
+        let known = self.store.bought(earlier).map_err(|error| AskRefused::Request(error.to_string()))?;
+        let key = known.and_then(|ask| self.identity.ask_key(&ask.key_ref).map(|key| (ask.key_ref, key)));
+        key.ok_or_else(|| AskRefused::Request(format!("no job {earlier} was bought here")))
     }
 
     fn clear_audit(&mut self, reply: oneshot::Sender<u64>) {

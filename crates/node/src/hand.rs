@@ -1,30 +1,23 @@
 //! Payments by hand as the API takes them: what was pasted is read, an LNURL's server is asked for its invoice, and
 //! what is checked is paid or waited for. The engine's rules decide; here is what has to be known before they can.
 
-use std::time::Duration;
-
+use crate::{
+    clock,
+    driver::{DriverHandle, NotBegun},
+    lnurl::{self, PATIENCE, ServerError},
+    resolve::Resolver,
+    store::{Reader, StoreError},
+};
 use openagents_api::{
     DestinationBody, DestinationView, PayBody, Problem, ReceiveBody, SCHEMA_VERSION, TransferView,
 };
 use openagents_engine::{Direction, Transfer, TransferRefused, TransferState};
-use openagents_types::{Invoice, Millis, Msat, Network, PaymentHash};
+use openagents_types::{Millis, Msat, Network, PaymentHash};
 use openagents_wallet::{
     MakeInvoice, Outgoing, Wallet,
     bolt11::{self, Purpose},
     destination::{self, Destination, DestinationError},
-    lnurl::{LONGEST_ANSWER, LnurlError, PayCode, PayOffer},
 };
-use url::Url;
-
-use crate::{
-    clock,
-    driver::{DriverHandle, NotBegun},
-    resolve::{ResolveError, Resolver, Said},
-    store::{Reader, StoreError},
-};
-
-/// How long a server may take for each of its two answers.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long an invoice by hand can be paid, unless its owner says otherwise, and at most.
 const LIFETIME: Millis = Millis::from_secs(3_600);
@@ -49,10 +42,8 @@ pub(crate) struct Hand<'a> {
 pub(crate) enum HandError {
     #[error(transparent)]
     Destination(#[from] DestinationError),
-    #[error(
-        "the server {host} could not be asked: {reason}; check the address, or ask the receiver for an invoice"
-    )]
-    Server { host: String, reason: String },
+    #[error(transparent)]
+    Server(ServerError),
     #[error("an invoice has its amount, {invoice}, and {asked} was asked for; leave the amount out")]
     Amount { asked: Msat, invoice: Msat },
     #[error("an invoice takes no comment; leave it out")]
@@ -73,9 +64,12 @@ pub(crate) enum HandError {
     Store(#[from] StoreError),
 }
 
-impl From<LnurlError> for HandError {
-    fn from(error: LnurlError) -> Self {
-        Self::Destination(error.into())
+impl From<ServerError> for HandError {
+    fn from(error: ServerError) -> Self {
+        match error {
+            ServerError::Lnurl(error) => Self::Destination(error.into()),
+            error @ ServerError::Unasked { .. } => Self::Server(error),
+        }
     }
 }
 
@@ -96,7 +90,9 @@ impl Hand<'_> {
                 (invoice, None, words)
             }
             Destination::Server(code) => {
-                let (invoice, words) = self.invoice_of(&code, asked, &body.comment).await?;
+                let (resolver, network) = (self.resolver, self.network);
+                let (invoice, words) =
+                    lnurl::invoice_of(resolver, network, &code, asked, &body.comment).await?;
                 (invoice, Some(code.name().to_owned()), words)
             }
         };
@@ -112,31 +108,6 @@ impl Hand<'_> {
             bolt11: invoice.bolt11,
             known,
         })
-    }
-
-    /// Has a server make an invoice, and checks it.
-    async fn invoice_of(
-        &self,
-        code: &PayCode,
-        asked: Option<Msat>,
-        comment: &str,
-    ) -> Result<(Invoice, String), HandError> {
-        let offer = PayOffer::read(&self.ask(code.url()).await?)?;
-        let amount = offer.amount(asked)?;
-        let answer = self.ask(&offer.callback(amount, comment)?).await?;
-        let invoice = offer.invoice(&answer, amount, self.network, clock::now())?;
-        Ok((invoice, offer.description))
-    }
-
-    async fn ask(&self, url: &Url) -> Result<Vec<u8>, HandError> {
-        let host = || url.host_str().unwrap_or_default().to_owned();
-        match self.resolver.say(url.as_str(), LONGEST_ANSWER, PATIENCE).await {
-            Ok(Said { status, body }) if (200..300).contains(&status) || body.starts_with(b"{") => Ok(body),
-            Ok(Said { status, .. }) => {
-                Err(HandError::Server { host: host(), reason: format!("it answered {status}") })
-            }
-            Err(error) => Err(HandError::Server { host: host(), reason: unasked(&error) }),
-        }
     }
 
     /// Pays an invoice, unless that was begun before: how it stands.
@@ -203,15 +174,6 @@ impl Hand<'_> {
     }
 }
 
-/// What went wrong, without what is of use only to a provider's customers.
-fn unasked(error: &ResolveError) -> String {
-    match error {
-        ResolveError::Refused(reason) | ResolveError::Failed(reason) => reason.clone(),
-        ResolveError::TooLarge => "its answer is larger than any honest one".into(),
-        other => other.to_string(),
-    }
-}
-
 /// A payment by hand as the API tells it.
 pub(crate) fn view(transfer: &Transfer) -> TransferView {
     let (fee, reason, preimage) = match &transfer.state {
@@ -264,7 +226,7 @@ const fn code(error: &HandError) -> &'static str {
         | HandError::Comment
         | HandError::Own
         | HandError::Body(_) => "bad-request",
-        HandError::Server { .. } => "lnurl",
+        HandError::Server(_) => "lnurl",
         HandError::InWallet(_) => "paid-before",
         HandError::Wallet(_) => "wallet",
         HandError::NotBegun(NotBegun::Refused(TransferRefused::OverBudget { .. })) => "daily-limit",
@@ -289,7 +251,7 @@ const fn next_step(error: &HandError) -> &'static str {
         HandError::Wallet(_) => "Look at the wallet itself, then try again.",
         HandError::NotBegun(NotBegun::Stopping) => "Start the node again with `openagents up`.",
         HandError::NotBegun(NotBegun::Store) | HandError::Store(_) => "Run `openagents doctor`.",
-        HandError::Server { .. }
+        HandError::Server(_)
         | HandError::Amount { .. }
         | HandError::Comment
         | HandError::Own

@@ -29,6 +29,7 @@ use crate::{
     judge::Judge,
     media::Media,
     nostr_work, offers,
+    payback::Payback,
     relays::Relays,
     resolve::{Events, Resolver},
     resources::Watcher,
@@ -343,6 +344,7 @@ impl Builder {
         engine.customer.budget = budget;
         wallets::trade_ecash(&mut engine, wallet.as_ref(), &self.options.config.wallet.cashu);
         let pages = resolver.clone();
+        let payback = Payback::new(resolver.clone(), network, self.tasks.clone());
         let resolver = resolver.with_events(self.events(&relays, &reader));
         let audit = AuditLog::default();
         let gate = self.gate(audit.clone())?;
@@ -368,11 +370,13 @@ impl Builder {
             bus: bus.clone(),
             audit,
             allowance: self.options.config.limits.allowance(),
+            payback: payback.clone(),
         };
         let Restored { driver, handle, wake, owed } = Driver::restore(parts)?;
         relays.attach(handle.clone());
         workers.attach(handle.clone());
         till.attach(handle.clone());
+        payback.attach(handle.clone());
         let thread = std::thread::Builder::new()
             .name("driver".into())
             .spawn(move || driver.run(owed))
@@ -557,6 +561,9 @@ impl Builder {
                 job_timeout: settings.job_timeout(),
                 recheck: settings.recheck(),
                 receipts: self.options.config.receipts.send,
+                claim_time: settings.claim_time(),
+                credit_after: settings.credit_after(),
+                credit: settings.credit(),
                 ..ProviderConfig::new(key, seed)
             }
         });

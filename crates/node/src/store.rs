@@ -5,6 +5,7 @@
 //! only free work survives a kill but not a power cut.
 
 mod audit;
+mod balances;
 mod migrations;
 mod reader;
 mod receipts;
@@ -25,6 +26,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use crate::audit::Audited;
 pub use audit::AuditRow;
+pub use balances::{Account, BalanceRow};
 pub use reader::{BookedPayment, LedgerRow, Page, Reader};
 pub use receipts::ReceiptRow;
 pub use transfers::Transfers;
@@ -105,7 +107,7 @@ impl Batch {
         self.records.iter().any(|record| match record {
             Record::Job(job) => job.state.holds_money(),
             Record::Ask(ask) => !ask.attempts.is_empty(),
-            Record::Payment(_) | Record::Entry(_) | Record::Transfer(_) => true,
+            Record::Payment(_) | Record::Entry(_) | Record::Transfer(_) | Record::Balance(_) => true,
             Record::Standing(_) | Record::Content { .. } | Record::Receipt(_) => false,
         })
     }
@@ -233,6 +235,9 @@ impl Store {
         }
         let transfers = transfers::list(&self.db, Transfers::Open)?;
         records.extend(transfers.into_iter().map(|transfer| Record::Transfer(Box::new(transfer))));
+        for account in [Account::Kept, Account::Unpaid] {
+            records.extend(balances::sums(&self.db, account)?.iter().map(|row| row.record(account)));
+        }
         let mut statement = self.db.prepare("SELECT provider, delivered, failed FROM standings")?;
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         for row in rows {
@@ -417,6 +422,7 @@ fn write_record(tx: &Transaction<'_>, record: &Record) -> Result<(), StoreError>
         Record::Standing(standing) => write_standing(tx, *standing),
         Record::Receipt(receipt) => receipts::write(tx, receipt),
         Record::Transfer(transfer) => transfers::write(tx, transfer),
+        Record::Balance(entry) => balances::write(tx, entry),
         Record::Content { job, content } => {
             let sql = "INSERT OR IGNORE INTO contents (job, content) VALUES (?1, ?2)";
             tx.prepare_cached(sql)?.execute(params![job.as_bytes(), content])?;

@@ -2,7 +2,7 @@
 
 use nostr::{Keys, PublicKey};
 use openagents_types::{
-    Draft, Encryption, Feedback, JobId, JobRequest, Millis, Msat, Notice, Status, Terms, Timestamp,
+    Draft, Encryption, Feedback, JobId, JobRequest, Millis, Msat, Notice, Status, Terms, Timestamp, refusal,
 };
 
 use crate::{
@@ -81,6 +81,7 @@ fn words(draft: &Draft) -> Option<Words> {
         }
         Draft::Notice(notice) => notice_words(notice),
         Draft::Result { .. }
+        | Draft::Bill { .. }
         | Draft::Cancel { .. }
         | Draft::RefundClaim { .. }
         | Draft::Ecash { .. }
@@ -116,6 +117,37 @@ fn notice_words(notice: &Notice) -> Words {
             message: format!("{amount} were paid back"),
             amount: Some((*amount, None)),
             extra: code("refunded"),
+            ..Words::default()
+        },
+        Notice::Credited { amount } => Words {
+            status: "error",
+            message: format!(
+                "{amount} are kept as your balance: a job from this key, addressed to me and with a bid, runs from it; \
+                 a claim for a refund is still paid"
+            ),
+            amount: Some((*amount, None)),
+            extra: code(refusal::CREDITED),
+            ..Words::default()
+        },
+        Notice::Overpaid { amount } => Words {
+            status: "processing",
+            message: format!("{amount} too much were paid and are kept as your balance"),
+            amount: Some((*amount, None)),
+            extra: code(refusal::CREDITED),
+            ..Words::default()
+        },
+        Notice::FromBalance { amount, left } => Words {
+            status: "processing",
+            message: format!("{amount} are paid from your balance; {left} are left"),
+            amount: Some((*amount, None)),
+            extra: code(refusal::FROM_BALANCE),
+            ..Words::default()
+        },
+        Notice::RefundedTo { amount, to } => Words {
+            status: "error",
+            message: format!("{amount} were paid back to {to}"),
+            amount: Some((*amount, None)),
+            extra: code(refusal::REFUNDED_TO),
             ..Words::default()
         },
     }

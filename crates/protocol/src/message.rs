@@ -159,7 +159,12 @@ pub fn encode_provider(
 ) -> Result<Verified, EncodeError> {
     match draft {
         Draft::Result { content, price, made_by } => {
-            let made = result::Made { content, price: *price, by: made_by.as_ref() };
+            let made = result::Made { content, price: *price, bolt11: None, by: made_by.as_ref() };
+            result::encode(request, made, keys, ring, now)
+        }
+        Draft::Bill { content, invoice, made_by } => {
+            let bolt11 = Some(invoice.bolt11.as_str());
+            let made = result::Made { content, price: invoice.amount, bolt11, by: made_by.as_ref() };
             result::encode(request, made, keys, ring, now)
         }
         Draft::Quote { .. } | Draft::Notice(_) | Draft::Partial { .. } => {
@@ -194,6 +199,7 @@ pub fn encode_customer(
         | Draft::Partial { .. }
         | Draft::Result { .. }
         | Draft::Release { .. }
+        | Draft::Bill { .. }
         | Draft::Receipt(_) => Err(EncodeError::WrongSide),
     }
 }

@@ -17,6 +17,9 @@ use crate::{
 /// How many MIME types or relays are looked at: no honest request names more.
 const MOST_VALUES: usize = 64;
 
+/// The longest address for a refund that is read, in bytes; LNURLs are long.
+const LONGEST_REFUND: usize = 2_048;
+
 /// Writes and signs a request.
 ///
 /// # Errors
@@ -70,7 +73,9 @@ fn inputs_and_params(spec: &JobSpec) -> Vec<Raw> {
         tag.extend(param.values.iter().cloned());
         tag
     });
-    inputs.chain(params).collect()
+    // A refund's address tells who asks, so it is hidden with the rest.
+    let refund = spec.refund_to.iter().map(|to| make([tags::REFUND, to]));
+    inputs.chain(params).chain(refund).collect()
 }
 
 const fn type_word(input_type: InputType) -> &'static str {
@@ -105,6 +110,9 @@ pub(crate) fn decode(event: &Verified, keys: &mut Keyring) -> Result<JobRequest,
         expires_at: tags::first(&found, tags::EXPIRATION)
             .and_then(|secs| secs.parse().ok())
             .map(Timestamp::from_secs),
+        refund_to: tags::first(&found, tags::REFUND)
+            .filter(|to| !to.is_empty() && to.len() <= LONGEST_REFUND)
+            .map(str::to_owned),
         raw: event.shared_json(),
     })
 }

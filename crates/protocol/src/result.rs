@@ -21,7 +21,10 @@ pub(crate) fn has_shape(found: &[tags::Raw]) -> bool {
 #[derive(Clone, Copy)]
 pub(crate) struct Made<'a> {
     pub(crate) content: &'a str,
+    /// What was paid, or what is to be paid now.
     pub(crate) price: Msat,
+    /// The invoice, if it is still to be paid.
+    pub(crate) bolt11: Option<&'a str>,
     pub(crate) by: Option<&'a MadeBy>,
 }
 
@@ -61,7 +64,9 @@ fn answer_tags(request: &JobRequest, made: &Made<'_>, quoted: bool) -> Vec<tags:
         raw.extend(echoed_inputs(request));
     }
     if !made.price.is_zero() {
-        raw.push(make([tags::AMOUNT, &made.price.get().to_string()]));
+        let mut tag = make([tags::AMOUNT, &made.price.get().to_string()]);
+        tag.extend(made.bolt11.map(str::to_owned));
+        raw.push(tag);
     }
     // An encrypted request hides which model it wants, and its answer which it got.
     if let Some(by) = made.by.filter(|_| request.encryption == Encryption::None) {

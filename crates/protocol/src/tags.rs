@@ -38,6 +38,8 @@ pub(crate) const CODE: &str = "code";
 pub(crate) const BACKEND: &str = "backend";
 /// Ours, in results: the model, its digest, its quantization.
 pub(crate) const MODEL: &str = "model";
+/// Ours, in requests: where a refund goes that nobody claims, a Lightning address or an LNURL.
+pub(crate) const REFUND: &str = "refund";
 /// Ours, in heartbeats: waiting jobs.
 pub(crate) const QUEUED: &str = "queued";
 /// Ours, in heartbeats: free slots.

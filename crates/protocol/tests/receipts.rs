@@ -34,6 +34,7 @@ fn asked(encrypt: bool) -> JobRequest {
         encrypt,
         relays: Vec::new(),
         expires_at: NOW.after(Millis::from_secs(600)),
+        refund_to: None,
     };
     let event = request::encode(&spec, &keys(1), NOW).unwrap();
     match decode(&event, &mut Keyring::new(keys(2))) {

@@ -47,6 +47,7 @@ fn spec() -> JobSpec {
         encrypt: false,
         relays: vec!["wss://relay.example".into()],
         expires_at: Timestamp::from_secs(2_000),
+        refund_to: Some("ann@wallet.example".into()),
     }
 }
 
@@ -81,6 +82,8 @@ fn a_request_reads_back_what_was_asked() {
         assert_eq!(read.encryption, if encrypt { Encryption::Nip44 } else { Encryption::None });
         assert_eq!(event.json().contains("100 words"), !encrypt, "an encrypted job shows a relay nothing");
         assert_eq!(event.json().contains("example.com/a"), !encrypt);
+        assert_eq!(read.refund_to.as_deref(), Some("ann@wallet.example"));
+        assert_eq!(event.json().contains("ann@wallet.example"), !encrypt, "it would tell who asks");
     }
 }
 

@@ -21,6 +21,7 @@ impl Builder {
             encrypt: false,
             relays: Vec::new(),
             expires_at: Timestamp::NEVER,
+            refund_to: None,
         })
     }
 

@@ -282,6 +282,7 @@ impl Example {
             encrypt: false,
             relays: vec!["wss://relay.example".into()],
             expires_at,
+            refund_to: None,
         })
     }
 

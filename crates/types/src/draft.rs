@@ -42,6 +42,15 @@ pub enum Draft {
         /// What made it; said openly, so left out of an encrypted job's result.
         made_by: Option<MadeBy>,
     },
+    /// Provider: the result, and its invoice: it is paid afterwards.
+    Bill {
+        /// The payload.
+        content: String,
+        /// What to pay; its amount is the price.
+        invoice: Invoice,
+        /// What made it, if that may be told.
+        made_by: Option<MadeBy>,
+    },
     /// Customer: I take the job back (NIP-09).
     Cancel {
         /// The one provider who should stop; `None` tells everybody. Written as a `p` tag.
@@ -116,5 +125,29 @@ pub enum Notice {
     Refunded {
         /// What was paid back.
         amount: Msat,
+    },
+    /// What is owed and nobody claimed is kept as the customer's balance, for its next jobs.
+    Credited {
+        /// How much.
+        amount: Msat,
+    },
+    /// More was paid than the price; the rest is kept as the customer's balance, for its next jobs.
+    Overpaid {
+        /// How much too much.
+        amount: Msat,
+    },
+    /// The job runs from the customer's balance; there is no invoice.
+    FromBalance {
+        /// What it costs.
+        amount: Msat,
+        /// What is left of the balance.
+        left: Msat,
+    },
+    /// The refund was paid to the address that the request names, because nobody claimed it.
+    RefundedTo {
+        /// What was paid back.
+        amount: Msat,
+        /// The address, as the request names it.
+        to: String,
     },
 }

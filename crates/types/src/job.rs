@@ -27,6 +27,9 @@ pub struct JobSpec {
     pub relays: Vec<String>,
     /// After this the result is of no use (NIP-40).
     pub expires_at: Timestamp,
+    /// Where a refund goes that nobody claims: a Lightning address or an LNURL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund_to: Option<String>,
 }
 
 impl JobSpec {
@@ -42,6 +45,7 @@ impl JobSpec {
             encrypt: false,
             relays: Vec::new(),
             expires_at,
+            refund_to: None,
         }
     }
 }
@@ -73,6 +77,9 @@ pub struct JobRequest {
     pub created_at: Timestamp,
     /// After this the result is of no use (NIP-40).
     pub expires_at: Option<Timestamp>,
+    /// Where a refund goes that the customer does not claim, in the customer's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund_to: Option<String>,
     /// The request as it came, opaque here; a result must quote it.
     pub raw: Arc<str>,
 }
@@ -93,6 +100,7 @@ impl JobRequest {
             relays: Vec::new(),
             created_at,
             expires_at: None,
+            refund_to: None,
             raw: Arc::from(""),
         }
     }

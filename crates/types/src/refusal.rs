@@ -22,6 +22,18 @@ pub const DAILY_LIMIT: &str = "daily-limit";
 /// The code of an offer that wants more in advance than its provider is trusted with.
 pub const IN_ADVANCE: &str = "in-advance";
 
+/// The code of a provider's word that it has paid a refund to the address that the request names.
+pub const REFUNDED_TO: &str = "refunded-to-address";
+
+/// The code of a provider's word that it keeps what it owes as a balance for the customer's next jobs.
+pub const CREDITED: &str = "credited";
+
+/// The code of a provider's word that a job runs from the customer's balance.
+pub const FROM_BALANCE: &str = "from-balance";
+
+/// The code of a claim for a refund that became a balance, which later jobs have used.
+pub const CREDIT_USED: &str = "credit-used";
+
 /// Whether a refusal is about the job itself, so that asking again as it is brings the same.
 pub fn is_about_the_job(code: &str) -> bool {
     ABOUT_THE_JOB.contains(&code)

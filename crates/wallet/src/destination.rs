@@ -105,6 +105,20 @@ pub fn read(text: &str) -> Result<Destination, DestinationError> {
     read_bare(text)
 }
 
+/// Checks an address that refunds shall go to: a server that makes an invoice for whatever is owed, whenever it is.
+///
+/// # Errors
+/// It is none; the error says what it is instead.
+pub fn check_refund(text: &str) -> Result<(), DestinationError> {
+    match read(text)? {
+        Destination::Server(_) => Ok(()),
+        Destination::Invoice(_) => Err(DestinationError::Other {
+            what: "an invoice, whose amount and end are fixed before anything is owed",
+            instead: "name a Lightning address (name@host) or an LNURL",
+        }),
+    }
+}
+
 /// One that is not inside an address of another kind.
 fn read_bare(text: &str) -> Result<Destination, DestinationError> {
     let lower = text.trim().to_lowercase();
@@ -250,6 +264,16 @@ mod tests {
         ] {
             let said = other(text);
             assert!(said.contains(names) && said.contains("; "), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn refunds_go_to_servers_alone() {
+        assert_eq!(check_refund("ann@shop.example"), Ok(()));
+        assert_eq!(check_refund(LNURL), Ok(()));
+        for (text, word) in [(COFFEE, "an invoice"), ("npub1xyz", "Nostr key"), ("ann", "neither")] {
+            let said = check_refund(text).unwrap_err().to_string();
+            assert!(said.contains(word), "{text}: {said}");
         }
     }
 

@@ -189,6 +189,7 @@ impl Said {
             relays: Vec::new(),
             created_at: Timestamp::from_millis(now.millis().saturating_add_signed(-age)),
             expires_at: until.map(|seconds| deadline(now, seconds)),
+            refund_to: None,
             raw: Arc::from(""),
         }
     }
@@ -207,6 +208,7 @@ impl Said {
             encrypt: false,
             relays: Vec::new(),
             expires_at: deadline(now, until),
+            refund_to: None,
         };
         let options = AskOptions {
             window: Millis(u64::from(window) * 10),

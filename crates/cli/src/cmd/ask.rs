@@ -10,6 +10,7 @@ use clap::Args;
 use nostr::PublicKey;
 use openagents_api::AskBody;
 use openagents_types::{JobInput, JobKind, Msat, Param, ProviderKey};
+use openagents_wallet::destination::check_refund;
 
 use crate::{args::Global, exit::Exit, failure::Failure, link, show};
 
@@ -65,6 +66,13 @@ pub(crate) struct AskArgs {
     /// How long a chosen provider has before the next is tried, such as 10s
     #[arg(long, value_name = "TIME", value_parser = span)]
     patience: Option<u64>,
+    /// Where a refund goes that this node does not claim itself (a Lightning address or an LNURL), instead of
+    /// `customer.refund_to`
+    #[arg(long, value_name = "NAME@HOST", value_parser = refund)]
+    refund_to: Option<String>,
+    /// Let the balance pay that a provider keeps of this earlier job; relays see that both are yours
+    #[arg(long, value_name = "JOB", requires = "provider")]
+    balance_of: Option<openagents_types::JobId>,
     /// Print what would be asked, ask nobody, pay nothing
     #[arg(long)]
     dry_run: bool,
@@ -130,6 +138,8 @@ fn body(args: &AskArgs, kind: Option<JobKind>, params: Vec<Param>) -> anyhow::Re
         window_ms: args.window,
         deadline_ms: Some(args.deadline),
         patience_ms: args.patience,
+        refund_to: args.refund_to.clone(),
+        balance_of: args.balance_of,
     })
 }
 
@@ -195,6 +205,11 @@ fn provider(text: &str) -> Result<ProviderKey, String> {
     let key = PublicKey::parse(text)
         .map_err(|_| "not a public key; it begins with npub1 or has 64 hexadecimal digits")?;
     Ok(ProviderKey::from_bytes(key.to_bytes()))
+}
+
+/// Where an invoice for a refund can be had.
+fn refund(text: &str) -> Result<String, String> {
+    check_refund(text).map(|()| text.trim().into()).map_err(|error| error.to_string())
 }
 
 /// A span in which something can happen at all: an event that is over when it is sent is sent for nothing.

@@ -1,6 +1,7 @@
 //! `openagents provider`: what this node sells, and how busy it is.
 
 mod ads;
+mod balances;
 mod price;
 
 use clap::Subcommand;
@@ -15,6 +16,8 @@ use crate::{args::Global, exit::Exit, link, show, tables::table, text::one_line}
 pub(crate) enum Provider {
     /// What is for sale, at which price, and how much work is waiting
     Status,
+    /// What is kept for customers' next jobs: refunds that nobody claimed, and what was paid too much
+    Balances,
     /// Take no new jobs; those in hand are done
     Pause,
     /// Take jobs again
@@ -34,7 +37,7 @@ pub(crate) enum Provider {
 impl Provider {
     const fn order(&self) -> Option<ShiftOrder> {
         match self {
-            Self::Status | Self::Ads(_) | Self::Price(_) => None,
+            Self::Status | Self::Ads(_) | Self::Price(_) | Self::Balances => None,
             Self::Pause => Some(ShiftOrder::Pause),
             Self::Resume => Some(ShiftOrder::Resume),
             Self::Drain => Some(ShiftOrder::Drain),
@@ -48,6 +51,7 @@ pub(crate) fn run(global: &Global, command: &Provider) -> anyhow::Result<Exit> {
     match command {
         Provider::Ads(ads) => return ads::run(global, ads),
         Provider::Price(price) => return price::run(global, price),
+        Provider::Balances => return balances::run(global),
         _ => {}
     }
     let client = link::connect(&link::home(global)?)?;

@@ -197,6 +197,8 @@ fn order(kind: JobKind, input: JobInput, params: Vec<Param>) -> AskBody {
         window_ms: None,
         deadline_ms: Some(25_000),
         patience_ms: None,
+        refund_to: None,
+        balance_of: None,
     }
 }
 

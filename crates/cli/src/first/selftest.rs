@@ -130,6 +130,8 @@ fn body(up: &Up, kind: JobKind, bid_msat: u64) -> AskBody {
         window_ms: Some(WINDOW),
         deadline_ms: u64::try_from(DONE.as_millis()).ok(),
         patience_ms: None,
+        refund_to: None,
+        balance_of: None,
     }
 }
 

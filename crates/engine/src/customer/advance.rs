@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use openagents_types::{Msat, ProviderKey, Quote, Terms, Timestamp};
 
-use super::{Ask, Attempt, CustomerDesk, Money, Reclaim};
+use super::{Ask, Attempt, CustomerDesk, Money};
 use crate::choice::Standing;
 
 /// How much may be with one provider at a time, paid and neither delivered nor returned.
@@ -78,7 +78,7 @@ fn advances(ask: &Ask) -> impl Iterator<Item = Advance> {
         delivered_by != Some(attempt.quote.provider)
             && match &attempt.money {
                 Money::Pending | Money::Doubtful => attempt.terms() == Terms::Prepaid,
-                Money::Settled { reclaim, .. } => *reclaim != Reclaim::Done,
+                Money::Settled { reclaim, .. } => !reclaim.is_back(),
                 Money::Returned => false,
             }
     };

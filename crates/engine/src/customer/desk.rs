@@ -9,7 +9,10 @@ use openagents_types::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal, advance::Advanced};
+use super::{
+    Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal, advance::Advanced,
+    elsewhere::note_paid_back, kept::note_kept,
+};
 use crate::{
     Action, Actions, CustomerConfig, Direction, PaymentRow, Record, Standing, choice::score, job::note_step,
     receipt::Waiting, schedule::Schedule,
@@ -219,6 +222,11 @@ impl CustomerDesk {
     /// A word from a provider other than a price.
     pub(crate) fn feedback(&mut self, now: Timestamp, feedback: &Feedback, out: &mut Actions) {
         let Some(mut ask) = self.take(feedback.job) else { return };
+        let is_paid_back = note_paid_back(&mut ask, feedback);
+        if is_paid_back {
+            self.settle_up(now, &mut ask, out);
+        }
+        let is_news = note_kept(&mut ask, feedback) || is_paid_back;
         match (feedback.status, &ask.phase) {
             (Status::Partial, Phase::Collecting { .. } | Phase::Waiting)
                 if is_heard(&ask, feedback.provider) =>
@@ -247,7 +255,7 @@ impl CustomerDesk {
             }
             _ => {}
         }
-        self.put(ask);
+        if is_news { self.keep(now, ask, out) } else { self.put(ask) }
     }
 
     /// The chosen provider will not deliver: wait for the money, then try the next.
@@ -339,7 +347,7 @@ impl CustomerDesk {
                 && match &attempt.money {
                     Money::Pending | Money::Doubtful => true,
                     Money::Returned => false,
-                    Money::Settled { reclaim, .. } => *reclaim != Reclaim::Done,
+                    Money::Settled { reclaim, .. } => !reclaim.is_back(),
                 }
         })
     }
@@ -377,7 +385,7 @@ impl CustomerDesk {
                     self.claims.remove(&claim.payment_hash);
                     out.push(Action::LookUpIncoming(claim.payment_hash));
                 }
-                if *reclaim != Reclaim::Done {
+                if !reclaim.is_back() {
                     *reclaim = Reclaim::No;
                 }
             }

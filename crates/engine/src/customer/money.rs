@@ -89,7 +89,9 @@ impl CustomerDesk {
                 Phase::Waiting => Some(index) != current,
                 Phase::Closed { outcome } => *outcome != AskOutcome::Delivered || earned_by != Some(provider),
             };
-            if abandoned && is_unclaimed(&ask.attempts[index].money) {
+            if abandoned && ask.paid_back_by.contains(&provider) {
+                self.take_as_paid_back(ask, index);
+            } else if abandoned && is_unclaimed(&ask.attempts[index].money) {
                 self.reclaim(ask, index, out);
             }
         }
@@ -217,7 +219,8 @@ impl CustomerDesk {
                 Money::Settled { reclaim: Reclaim::Claimed { claim }, .. } => {
                     out.push(Action::LookUpIncoming(claim.payment_hash));
                 }
-                Money::Returned | Money::Settled { reclaim: Reclaim::No | Reclaim::Done, .. } => {}
+                Money::Returned
+                | Money::Settled { reclaim: Reclaim::No | Reclaim::Done | Reclaim::Elsewhere, .. } => {}
             }
         }
     }

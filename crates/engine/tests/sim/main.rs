@@ -22,6 +22,9 @@ use world::World;
 /// Seeds that once found a fault. They run in every test run, before any new ones.
 const KEPT: &[u64] = &[1, 7, 88];
 
+/// The same, of worlds with balances.
+const KEPT_BALANCES: &[u64] = &[11_248];
+
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
@@ -75,6 +78,32 @@ fn no_payment_by_hand_is_lost_or_sent_twice() {
         sum.add(&report);
     }
     assert!(sum.sent > 100 && sum.returned > 5 && sum.delivered > 0 && sum.deaths > 50, "{sum:?}");
+}
+
+#[test]
+fn no_balance_is_lost_or_spent_twice() {
+    let first = number("OPENAGENTS_SIM_FIRST", 1);
+    let mut sum = Report::default();
+    let seeds = first..first + number("OPENAGENTS_SIM_SEEDS", 300);
+    for seed in KEPT_BALANCES.iter().copied().chain(seeds) {
+        let outcome = std::panic::catch_unwind(|| World::new(seed, Weather::Balances).run());
+        let report = outcome.unwrap_or_else(|_| panic!("seed {seed}: a balance broke the market"));
+        sum.add(&report);
+    }
+    assert!(sum.credited > 50 && sum.used > 20 && sum.given_back > 2 && sum.claimed > 20, "{sum:?}");
+    assert!(sum.deaths > 50 && sum.refunds > 20 && sum.delivered > 0, "{sum:?}");
+}
+
+#[test]
+fn no_bill_is_paid_twice_and_no_credit_is_overdrawn() {
+    let first = number("OPENAGENTS_SIM_FIRST", 1);
+    let mut sum = Report::default();
+    for seed in first..first + number("OPENAGENTS_SIM_SEEDS", 300) {
+        let outcome = std::panic::catch_unwind(|| World::new(seed, Weather::Bills).run());
+        let report = outcome.unwrap_or_else(|_| panic!("seed {seed}: a bill broke the market"));
+        sum.add(&report);
+    }
+    assert!(sum.billed > 200 && sum.unpaid > 20 && sum.deaths > 50 && sum.paid > 200, "{sum:?}");
 }
 
 #[test]
@@ -136,6 +165,7 @@ fn storms_really_happen() {
     assert!(sum.delivered > 0 && sum.deaths > 100 && sum.refunds > 0 && sum.timeouts > 100, "{sum:?}");
     assert!(sum.receipts > sum.countersigned && sum.countersigned > 50 && sum.disputed > 5, "{sum:?}");
     assert!(sum.second_attempts > 0 && sum.flips > 0 && sum.releases > 0, "{sum:?}");
+    assert!(sum.to_address > 5 && sum.refunds > sum.to_address, "{sum:?}");
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use openagents_engine::{
-    Action, Ask, Config, Direction, Engine, Entry, Input, Job, Movement, PaymentRow, Record, Sent,
-    SentPayment, Transfer,
+    Action, Ask, BalanceEntry, Config, Direction, Engine, Entry, Input, Job, Movement, PaymentRow, Record,
+    Sent, SentPayment, Transfer,
     receipt::{Dispute, ReceiptRecord},
     transfer::in_place_of_a_job,
 };
-use openagents_types::{DayBudget, Draft, JobId, Msat, PaymentHash, Receipt, Timestamp};
+use openagents_types::{CustomerKey, DayBudget, Draft, JobId, Msat, PaymentHash, Receipt, Timestamp};
 
 /// Everything that survives the process.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,7 @@ pub(crate) struct Disk {
     pub(crate) issued: BTreeMap<JobId, Receipt>,
     /// Receipts taken, by job, and what is disputed about each.
     pub(crate) received: BTreeMap<JobId, (Receipt, Option<Dispute>)>,
+    pub(crate) balances: Vec<BalanceEntry>,
     others: Vec<Record>,
     published: HashSet<String>,
 }
@@ -50,6 +51,14 @@ impl Disk {
                 assert!(self.contents.insert(job, content).is_none(), "two results were taken for one job");
             }
             Record::Standing(_) => self.others.push(record),
+            Record::Balance(entry) => {
+                self.balances.push(entry);
+                assert!(
+                    self.balance(entry.customer) >= 0 && self.debt(entry.customer) >= 0,
+                    "a negative balance: {:?}",
+                    self.balances
+                );
+            }
             Record::Receipt(ReceiptRecord::Issued { receipt }) => {
                 let job = receipt.job;
                 assert!(self.issued.insert(job, *receipt).is_none(), "two receipts for job {job}");
@@ -67,12 +76,30 @@ impl Disk {
         jobs.map(|job| Record::Job(Box::new(job.clone())))
             .chain(asks.map(|ask| Record::Ask(Box::new(ask.clone()))))
             .chain(self.open_transfers().map(|transfer| Record::Transfer(Box::new(transfer.clone()))))
+            .chain(self.balances.iter().map(|entry| Record::Balance(*entry)))
             .chain(self.others.iter().cloned())
             .collect()
     }
 
     fn open_transfers(&self) -> impl Iterator<Item = &Transfer> {
         self.transfers.values().filter(|transfer| !transfer.state.is_final())
+    }
+
+    /// What is kept for a customer, by the rows.
+    pub(crate) fn balance(&self, customer: CustomerKey) -> i64 {
+        let of = self.balances.iter().filter(|entry| entry.customer == customer && !entry.change.is_debt());
+        of.map(signed).sum()
+    }
+
+    /// What a customer has not paid in time, by the rows.
+    pub(crate) fn debt(&self, customer: CustomerKey) -> i64 {
+        let of = self.balances.iter().filter(|entry| entry.customer == customer && entry.change.is_debt());
+        of.map(signed).sum()
+    }
+
+    /// What is kept for all customers together.
+    pub(crate) fn all_balances(&self) -> i64 {
+        self.balances.iter().filter(|entry| !entry.change.is_debt()).map(signed).sum()
     }
 
     /// What the node believes the market did to its balance.
@@ -244,7 +271,7 @@ impl Disk {
 /// What an event is, so that the same thing is said only once.
 fn slot(job: JobId, draft: &Draft) -> String {
     match draft {
-        Draft::Result { .. } => format!("{job}/result"),
+        Draft::Result { .. } | Draft::Bill { .. } => format!("{job}/result"),
         Draft::Quote { .. } => format!("{job}/quote"),
         Draft::Ecash { hash, .. } => format!("{job}/ecash-{hash}"),
         Draft::Release { hash, .. } => format!("{job}/release-{hash}"),
@@ -252,4 +279,9 @@ fn slot(job: JobId, draft: &Draft) -> String {
         Draft::Countersign { .. } => format!("{job}/countersignature"),
         other => format!("{job}/{}", serde_json::to_string(other).unwrap()),
     }
+}
+
+fn signed(entry: &BalanceEntry) -> i64 {
+    let amount = i64::try_from(entry.amount.get()).unwrap();
+    if entry.change.adds() { amount } else { -amount }
 }

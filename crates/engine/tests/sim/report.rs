@@ -34,6 +34,16 @@ pub(crate) struct Report {
     pub(crate) released: u64,
     pub(crate) tokens_refused: u64,
     pub(crate) paid_twice: u64,
+    /// Refunds that did not go to the customer's wallet: paid to an address, or used as a balance.
+    pub(crate) to_address: u64,
+    /// Refunds that became a balance, jobs begun from one, those of them that failed, and refunds claimed out of one.
+    pub(crate) credited: u64,
+    pub(crate) used: u64,
+    pub(crate) given_back: u64,
+    pub(crate) claimed: u64,
+    /// Bills that were paid, and that were not.
+    pub(crate) billed: u64,
+    pub(crate) unpaid: u64,
 }
 
 impl Report {
@@ -63,5 +73,12 @@ impl Report {
         self.released += other.released;
         self.tokens_refused += other.tokens_refused;
         self.paid_twice += other.paid_twice;
+        self.to_address += other.to_address;
+        self.credited += other.credited;
+        self.used += other.used;
+        self.given_back += other.given_back;
+        self.claimed += other.claimed;
+        self.billed += other.billed;
+        self.unpaid += other.unpaid;
     }
 }

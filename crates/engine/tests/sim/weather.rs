@@ -16,6 +16,10 @@ pub(crate) enum Weather {
     FairRails,
     /// The same with earlier disks.
     OldRails,
+    /// A storm in which customers keep their keys and ask one provider each time, and refunds soon become balances.
+    Balances,
+    /// A storm in which customers keep their keys and pay after the work.
+    Bills,
 }
 
 impl Weather {
@@ -35,5 +39,10 @@ impl Weather {
     /// Whether customers lose their patience and change their mind.
     pub(crate) const fn is_hasty(self) -> bool {
         matches!(self, Self::Storm | Self::Rails)
+    }
+
+    /// Whether customers sign all jobs with one key, and ask one provider each time.
+    pub(crate) const fn is_faithful(self) -> bool {
+        matches!(self, Self::Balances | Self::Bills)
     }
 }

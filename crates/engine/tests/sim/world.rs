@@ -10,13 +10,16 @@ use std::{
 
 use openagents_engine::{
     Action, Ask, AskOptions, Config, CustomerConfig, Direction, Input, InputSize, InvoiceFor, Offer,
-    Outgoing, PreimageSeed, ProviderConfig, RunFault, Sent, Shift, Transfer, customer::Phase,
+    Outgoing, PreimageSeed, ProviderConfig, Record, RunFault, Sent, Shift, Transfer,
+    credit::Credit,
+    customer::Phase,
+    job::{Outcome, State},
     receipt::Received,
 };
 use openagents_types::{
     Cancel, ContentHash, CustomerKey, Draft, EcashPayment, EcashRelease, EcashToken, Encryption, EventId,
     Feedback, JobId, JobInput, JobKind, JobRequest, JobResult, JobSpec, Millis, Msat, Network, Notice,
-    PaymentHash, ProviderKey, Quote, Receipt, ReleasedEcash, Status, Terms, Timestamp, Usage,
+    PaymentHash, ProviderKey, Quote, Receipt, ReleasedEcash, Status, Terms, Timestamp, Usage, refusal,
 };
 
 use crate::{
@@ -33,6 +36,8 @@ const CALM_FROM: u64 = START + 120_000;
 /// When every job must have ended and no money be under way.
 const END: u64 = CALM_FROM + 4_000_000;
 const FUNDS: u64 = 1_000_000;
+/// How much unpaid work a customer may have where there is credit.
+const CREDIT: Msat = Msat::new(30_000);
 
 /// Something said on the relay.
 #[derive(Clone, Debug)]
@@ -114,9 +119,21 @@ impl World {
         let customers = rng.between(1, 2) as usize;
         let limited = matches!(weather, Weather::Storm | Weather::ByHand | Weather::Rails);
         let limit = if limited { day_limit(seed) } else { None };
-        let nodes: Vec<Node> =
+        let mut nodes: Vec<Node> =
             (0..providers + customers).map(|i| new_node(&mut rng, i, providers, limit)).collect();
-        let nodes = if weather.has_ecash() { rails::with_ecash(nodes, seed) } else { nodes };
+        let mut nodes = if weather.has_ecash() { rails::with_ecash(nodes, seed) } else { nodes };
+        if weather == Weather::Balances {
+            for provider in nodes.iter_mut().filter_map(|node| node.config.provider.as_mut()) {
+                provider.escrow = false;
+                provider.credit_after = Some(Millis(1_000));
+            }
+        }
+        if weather == Weather::Bills {
+            for provider in nodes.iter_mut().filter_map(|node| node.config.provider.as_mut()) {
+                provider.credit =
+                    Credit { each: CREDIT, lifetime: Millis::from_secs(60), ..Credit::default() };
+            }
+        }
         let mut world = Self {
             weather,
             now: START,
@@ -124,7 +141,8 @@ impl World {
             queue: BinaryHeap::new(),
             events: HashMap::new(),
             providers,
-            bank: Bank::new(nodes.len(), FUNDS),
+            // One account more: where refunds go that are paid to an address.
+            bank: Bank::new(nodes.len() + 1, FUNDS),
             words: Vec::new(),
             owners: HashMap::new(),
             requests: BTreeMap::new(),
@@ -139,9 +157,13 @@ impl World {
         };
         for node in 0..world.nodes.len() {
             world.at(0, Event::Start { node });
+            if weather == Weather::Balances {
+                world.at(CALM_FROM - START + 1, Event::Refetch { node });
+            }
         }
         for node in providers..world.nodes.len() {
-            for _ in 0..world.rng.between(1, 4) {
+            let most = if weather.is_faithful() { 12 } else { 4 };
+            for _ in 0..world.rng.between(1, most) {
                 let delay = world.rng.between(10, 60_000);
                 world.plan_job(node, delay);
             }
@@ -305,6 +327,8 @@ impl World {
             return;
         };
         self.assert_offers_are_looked_at(node, at);
+        self.assert_balances_agree(node);
+        self.assert_credit_is_limited(node);
         let at = at.millis().max(self.now + 1);
         if self.wakes[node].is_none_or(|armed| at < armed) {
             self.wakes[node] = Some(at);
@@ -359,6 +383,7 @@ impl World {
                 self.answer(node, delay, Input::Resolved { job, outcome });
             }
             Action::Run { job, .. } => self.work(node, job),
+            Action::AskAddress { job, amount, .. } => self.ask_address(node, delay, job, amount),
             Action::Stop(_) | Action::Show { .. } | Action::Hear { .. } | Action::Unfollow(_) => {}
             wallet => self.wallet(node, delay, wallet),
         }
@@ -374,6 +399,24 @@ impl World {
             let content = format!("done by {node}");
             self.answer(node, delay, Input::Finished { job, content, usage: Usage::default() });
         }
+    }
+
+    /// The server of an address: it may be silent, refuse, or make another invoice than it was asked for.
+    fn ask_address(&mut self, node: usize, delay: u64, job: JobId, amount: Msat) {
+        if self.trouble(20) {
+            return;
+        }
+        let outcome = if self.trouble(20) {
+            Err("no answer".into())
+        } else {
+            let amount = if self.trouble(20) { Msat::new(amount.get() + 1) } else { amount };
+            let paid = self.nodes[node].disk.jobs[&job].state.hash().unwrap();
+            let purpose = InvoiceFor::Refund { job, paid };
+            let wanted = Wanted { amount, lifetime: Millis(60_000), hold: None, purpose };
+            let (time, payee) = (self.time(), self.nodes.len());
+            Ok(self.bank.make(&mut self.rng, time, payee, wanted))
+        };
+        self.answer(node, delay, Input::AddressAnswered { job, outcome });
     }
 
     /// A call to a wallet: it may be lost on the way there or on the way back.
@@ -502,7 +545,7 @@ impl World {
     fn notify(&mut self, hash: PaymentHash) {
         let Some(bill) = self.bank.bills.get(&hash) else { return };
         let (payee, payer) = (bill.payee, bill.payer);
-        if !self.trouble(20) {
+        if payee < self.nodes.len() && !self.trouble(20) {
             let input = self.word_on_incoming(hash);
             self.at(5, Event::Hear { node: payee, life: None, input: Box::new(input) });
         }
@@ -547,11 +590,16 @@ impl World {
             return;
         }
         let selling = node < self.providers;
+        if let Word::Claim { job, .. } = &word {
+            self.recall_credited(node, *job);
+        }
         let input = match word {
             Word::Request(request) if selling && !self.nodes[node].disk.jobs.contains_key(&request.id) => {
                 Input::Request(Box::new(request))
             }
             Word::Cancel(cancel) if selling => Input::Cancel(cancel),
+            // Most who have a balance are away until the storm is over.
+            Word::Claim { job, .. } if self.is_away(job) => return,
             Word::Claim { job, by, to, hash } if selling && to == provider_key(node) => {
                 let invoice = self.bank.bills[&hash].invoice.clone();
                 Input::RefundClaim { job, by, invoice }
@@ -570,7 +618,13 @@ impl World {
                 Input::Feedback(feedback)
             }
             Word::Result(result) if self.owners.get(&result.job) == Some(&node) => {
-                Input::Result { result, invoice: None }
+                let bill: Option<PaymentHash> = result.bolt11.as_ref().map(|hash| hash.parse().unwrap());
+                let known = |hash| self.nodes[node].disk.payments.contains_key(&hash);
+                if bill.is_some_and(known) {
+                    return;
+                }
+                let invoice = bill.map(|hash| self.bank.bills[&hash].invoice.clone());
+                Input::Result { result, invoice }
             }
             Word::Receipt(received) if self.owners.get(&received.receipt.job) == Some(&node) => {
                 Input::Receipt(received)
@@ -578,6 +632,42 @@ impl World {
             _ => return,
         };
         self.hear(node, input);
+    }
+
+    /// No customer has more unpaid work than its credit.
+    fn assert_credit_is_limited(&self, node: usize) {
+        let disk = &self.nodes[node].disk;
+        for customer in (self.providers..self.nodes.len()).map(steady_key) {
+            let of =
+                disk.jobs.values().filter(|job| job.request.customer == customer && !job.state.is_closed());
+            let open: u64 = of.filter_map(|job| job.bill.as_ref()).map(|bill| bill.amount().get()).sum();
+            let had = i64::try_from(open).unwrap() + disk.debt(customer);
+            assert!(had <= i64::try_from(CREDIT.get()).unwrap(), "provider {node} gave {had} on credit");
+        }
+    }
+
+    fn is_away(&self, job: JobId) -> bool {
+        self.weather == Weather::Balances && self.stormy() && !job.as_bytes()[2].is_multiple_of(4)
+    }
+
+    /// What the driver looks up: a claim may be for a refund that became a balance long ago.
+    fn recall_credited(&mut self, node: usize, id: JobId) {
+        let time = self.time();
+        let Some(job) = self.nodes[node].disk.jobs.get(&id).cloned() else { return };
+        if matches!(job.state, State::Closed { outcome: Outcome::Credited { .. }, .. })
+            && let Some(engine) = &mut self.nodes[node].engine
+        {
+            engine.handle(time, Input::Recall(Box::new(Record::Job(Box::new(job)))));
+        }
+    }
+
+    /// What an engine has in mind of its balances is what the rows say.
+    fn assert_balances_agree(&self, node: usize) {
+        let Some(engine) = &self.nodes[node].engine else { return };
+        for customer in (self.providers..self.nodes.len()).map(steady_key) {
+            let kept = i64::try_from(engine.balance(customer).get()).unwrap();
+            assert_eq!(kept, self.nodes[node].disk.balance(customer), "provider {node} and its rows");
+        }
     }
 
     fn publish(&mut self, node: usize, job: JobId, draft: &Draft) {
@@ -609,22 +699,8 @@ impl World {
                 let payment = EcashPayment { job, by: customer, hash: *hash, token };
                 Word::Ecash { to: *provider, payment }
             }
-            Draft::Result { content, .. } => {
-                let times = self.finished.entry((node, job)).or_default();
-                *times += 1;
-                assert!(*times == 1 || self.nodes[node].restored, "provider {node} finished {job} twice");
-                Word::Result(JobResult {
-                    job,
-                    provider,
-                    event,
-                    kind: self.requests[&job].kind.result(),
-                    content: content.clone(),
-                    amount: None,
-                    made_by: None,
-                    bolt11: None,
-                    created_at: self.time(),
-                })
-            }
+            Draft::Result { content, .. } => self.result(node, job, content, None),
+            Draft::Bill { content, invoice } => self.result(node, job, content, Some(invoice.payment_hash)),
             Draft::Cancel { provider, .. } => {
                 Word::Cancel(Cancel { job, by: customer, providers: provider.iter().copied().collect() })
             }
@@ -647,6 +723,23 @@ impl World {
             }
         };
         self.say(node, word);
+    }
+
+    fn result(&mut self, node: usize, job: JobId, content: &str, bill: Option<PaymentHash>) -> Word {
+        let times = self.finished.entry((node, job)).or_default();
+        *times += 1;
+        assert!(*times == 1 || self.nodes[node].restored, "provider {node} finished {job} twice");
+        Word::Result(JobResult {
+            job,
+            provider: provider_key(node),
+            event: EventId::from_bytes(self.rng.bytes()),
+            kind: self.requests[&job].kind.result(),
+            content: content.to_owned(),
+            amount: None,
+            made_by: None,
+            bolt11: bill.map(PaymentHash::to_hex),
+            created_at: self.time(),
+        })
     }
 
     /// Some providers lie about what they did, and some receipts are meant for another job.
@@ -673,7 +766,10 @@ impl World {
 
     fn plan_job(&mut self, node: usize, delay: u64) {
         let id = JobId::from_bytes(self.rng.bytes());
-        let customer = CustomerKey::from_bytes(self.rng.bytes());
+        let drawn = CustomerKey::from_bytes(self.rng.bytes());
+        let faithful = self.weather.is_faithful();
+        let customer = if faithful { steady_key(node) } else { drawn };
+        let wanted = faithful.then(|| provider_key(usize::from(id.as_bytes()[1]) % self.providers));
         let asked_at = Timestamp::from_millis(self.now + delay);
         let expires_at = asked_at.after(Millis(self.rng.between(30_000, 300_000)));
         let generous = self.weather.is_fair() || self.rng.chance(85);
@@ -684,10 +780,12 @@ impl World {
             params: Vec::new(),
             output: Vec::new(),
             bid,
-            provider: None,
+            provider: wanted,
             encrypt: false,
             relays: Vec::new(),
             expires_at,
+            // Not drawn, so that every seed still makes the world it always made.
+            refund_to: (!faithful && id.as_bytes()[0].is_multiple_of(3)).then(|| "ann@wallet.example".into()),
         };
         let request = JobRequest {
             id,
@@ -697,11 +795,12 @@ impl World {
             params: Vec::new(),
             output: Vec::new(),
             bid: Some(bid),
-            providers: Vec::new(),
+            providers: wanted.into_iter().collect(),
             encryption: Encryption::None,
             relays: Vec::new(),
             created_at: asked_at,
             expires_at: Some(expires_at),
+            refund_to: spec.refund_to.clone(),
             raw: "".into(),
         };
         let hasty = self.weather.is_hasty() && self.rng.chance(60);
@@ -762,6 +861,7 @@ fn new_node(rng: &mut Rng, index: usize, providers: usize, limit: Option<Msat>) 
         config.offers = vec![Offer::flat(JobKind::SUMMARIZATION, price)];
         config.escrow = rng.chance(60);
         config.slots = rng.between(1, 2) as usize;
+        config.claim_time = Millis(3_000);
         config
     });
     let day_limit = limit.filter(|_| provider.is_none());
@@ -777,6 +877,18 @@ fn feedback(job: JobId, provider: ProviderKey, event: EventId, notice: &Notice, 
         }
         Notice::RefundOwed { amount, message } => {
             (Status::Error, Some("refund-owed".into()), message.clone(), Some(*amount))
+        }
+        Notice::Credited { amount } => {
+            (Status::Error, Some(refusal::CREDITED.into()), String::new(), Some(*amount))
+        }
+        Notice::Overpaid { amount } => {
+            (Status::Processing, Some(refusal::CREDITED.into()), String::new(), Some(*amount))
+        }
+        Notice::FromBalance { amount, .. } => {
+            (Status::Processing, Some(refusal::FROM_BALANCE.into()), String::new(), Some(*amount))
+        }
+        Notice::RefundedTo { amount, .. } => {
+            (Status::Error, Some(refusal::REFUNDED_TO.into()), String::new(), Some(*amount))
         }
         Notice::Refunded { amount } => (Status::Error, Some("refunded".into()), String::new(), Some(*amount)),
     };
@@ -796,4 +908,9 @@ fn feedback(job: JobId, provider: ProviderKey, event: EventId, notice: &Notice, 
         code,
         created_at: now,
     }
+}
+
+/// The key of a customer that signs all its jobs with one.
+fn steady_key(node: usize) -> CustomerKey {
+    CustomerKey::from_bytes([0x40 + u8::try_from(node).unwrap(); 32])
 }

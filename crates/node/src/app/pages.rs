@@ -417,10 +417,10 @@ impl When {
 /// A symbol and a tone for a state; the word itself stands beside them.
 fn look(state: &str) -> (&'static str, &'static str) {
     match state {
-        "settled" | "delivered" => ("✓", "good"),
+        "settled" | "delivered" | "billed" => ("✓", "good"),
         "running" | "queued" | "paying" => ("▶", "busy"),
         "failed" | "unpaid" | "refused" | "no-offer" => ("✕", "bad"),
-        "refunded" | "returning" | "refund-owed" | "refunding" | "abandoning" => ("↩", "warn"),
+        "refunded" | "credited" | "returning" | "refund-owed" | "refunding" | "abandoning" => ("↩", "warn"),
         "cancelled" | "expired" | "lapsing" => ("–", "quiet"),
         _ => ("…", "busy"),
     }

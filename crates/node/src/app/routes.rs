@@ -75,6 +75,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/api/v1/receipts/{job}", get(receipts::one))
         .route("/api/v1/receipts/{job}/publish", post(receipts::publish))
         .route("/api/v1/ledger", get(ledger))
+        .route("/api/v1/provider/balances", get(super::balances::balances))
         .route("/api/v1/wallet/history", get(history))
         .route("/api/v1/wallet/seed/status", get(seeds))
         .route("/api/v1/wallet/reconcile", post(reconcile))

@@ -533,6 +533,7 @@ async fn nothing_private_is_told_and_nothing_changes_without_the_token() {
         (Method::GET, "/api/v1/node"),
         (Method::GET, "/api/v1/events"),
         (Method::GET, "/api/v1/ledger"),
+        (Method::GET, "/api/v1/provider/balances"),
         (Method::GET, "/api/v1/wallet/history"),
         (Method::GET, "/api/v1/wallet/seed/status"),
         (Method::POST, "/api/v1/jobs"),

@@ -5,7 +5,7 @@ use openagents_api::{
 };
 use openagents_engine::{
     Ask, Job,
-    customer::{AskOutcome, Attempt, Money, Phase, Reclaim},
+    customer::{AskOutcome, Attempt, Kept, Money, Phase, Reclaim},
     job::{Funds, Outcome, State, Step},
 };
 use openagents_types::{Msat, Rail, Terms};
@@ -20,7 +20,9 @@ pub(super) fn sold(job: &Job, provider: Option<openagents_types::ProviderKey>) -
         side: Side::Sold,
         kind: job.request.kind,
         state: job.state.word().into(),
-        explanation: doubted_refund(job).unwrap_or_else(|| sold_explanation(&job.state)),
+        explanation: doubted_refund(job)
+            .or_else(|| refund_to_address(job))
+            .unwrap_or_else(|| sold_explanation(&job.state)),
         open: !job.state.is_closed(),
         customer: job.request.customer.to_hex(),
         provider,
@@ -55,9 +57,11 @@ fn sold_money(state: &State) -> (Option<Msat>, Msat, Msat) {
         State::Queued { funds, .. } | State::Running { funds, .. } => match funds {
             Funds::Free => (Some(none), none, none),
             Funds::Held { amount, .. } => (Some(*amount), none, *amount),
-            Funds::Paid { amount, .. } => (Some(*amount), *amount, none),
+            Funds::Paid { amount, .. } | Funds::Balance { amount } => (Some(*amount), *amount, none),
+            Funds::Credit { amount, .. } => (Some(*amount), none, none),
         },
         State::Delivered { amount, .. } => (Some(*amount), none, *amount),
+        State::Billed { amount, .. } => (Some(*amount), none, none),
         State::Returning { .. } => (None, none, none),
         State::RefundOwed { amount, .. } | State::Refunding { amount, .. } => (Some(*amount), *amount, none),
         State::Closed { outcome, .. } => match outcome {
@@ -68,6 +72,7 @@ fn sold_money(state: &State) -> (Option<Msat>, Msat, Msat) {
             | Outcome::Cancelled
             | Outcome::Failed(_) => (None, none, none),
             Outcome::Refunded { amount, .. } => (Some(*amount), none, none),
+            Outcome::Credited { amount, .. } => (Some(*amount), *amount, none),
         },
     }
 }
@@ -96,6 +101,20 @@ fn doubted_refund(job: &Job) -> Option<String> {
     Some(told(now, money, "Look at that payment in the wallet; if it was another, pay the customer by hand."))
 }
 
+/// A refund that goes to the address its customer named, unless a claim comes first.
+fn refund_to_address(job: &Job) -> Option<String> {
+    let State::RefundOwed { amount, why, .. } = &job.state else { return None };
+    let to = clean(job.request.refund_to.as_ref()?, 100);
+    let now = format!("It will not be delivered: {}.", because(&why.message));
+    let next = match &job.payback.trouble {
+        None => format!("Without a claim they are paid to {to}."),
+        Some(trouble) => {
+            format!("They are to go to {to}, and could not yet: {}. It is tried again.", because(trouble))
+        }
+    };
+    Some(told(now, format!("{amount} came in and are owed back."), next))
+}
+
 fn sold_explanation(state: &State) -> String {
     let untouched = "No money has moved.";
     match state {
@@ -120,6 +139,14 @@ fn sold_explanation(state: &State) -> String {
         State::Delivered { amount, .. } => {
             told("The result is sent.", format!("{amount} are locked for us."), "The wallet takes them next.")
         }
+        State::Billed { amount, .. } => {
+            let money = format!("{amount} are asked for it, and not paid yet.");
+            told(
+                "The result is sent with its bill.",
+                money,
+                "Unpaid, it counts against the customer's credit.",
+            )
+        }
         State::Returning { why, .. } => {
             let now = format!("It will not be delivered: {}.", because(&why.message));
             told(now, "Its payment is locked and not ours.", "The wallet gives it back next.")
@@ -141,6 +168,12 @@ fn funds_sentence(funds: Funds) -> String {
         Funds::Free => "It is free; no money is involved.".into(),
         Funds::Held { amount, .. } => format!("{amount} are locked until delivery; a failure frees them."),
         Funds::Paid { amount, .. } => format!("{amount} are paid; a failure owes them back."),
+        Funds::Credit { amount, .. } => {
+            format!("{amount} are paid after the work, by a bill with the result.")
+        }
+        Funds::Balance { amount } => {
+            format!("{amount} are paid from the customer's balance; a failure gives them back to it.")
+        }
     }
 }
 
@@ -150,7 +183,7 @@ fn sold_end(outcome: &Outcome) -> String {
         Outcome::Settled { paid } if paid.is_zero() => told("Delivered.", "It was free.", done),
         Outcome::Settled { paid } => told("Delivered.", format!("{paid} are ours."), done),
         Outcome::Unpaid { .. } => {
-            told("Delivered.", "The locked payment lapsed before it could be taken; we have nothing.", done)
+            told("Delivered.", "It was not paid: the lock lapsed, or the bill did; we have nothing.", done)
         }
         Outcome::Refused(why) => {
             told(format!("Turned away: {}.", because(&why.message)), "No money moved.", done)
@@ -159,6 +192,11 @@ fn sold_end(outcome: &Outcome) -> String {
         Outcome::Cancelled => told("The customer took it back.", "Any payment went back.", done),
         Outcome::Failed(why) => {
             told(format!("Failed: {}.", because(&why.message)), "Any payment went back.", done)
+        }
+        Outcome::Credited { amount, why } => {
+            let now = format!("Failed: {}.", because(&why.message));
+            let money = format!("{amount} became the customer's balance, because nobody claimed them.");
+            told(now, money, "Its next jobs run from it; a claim is still paid.")
         }
         Outcome::Refunded { amount, why } => {
             let now = format!("Failed: {}.", because(&why.message));
@@ -261,6 +299,10 @@ const fn sold_terms(state: &State) -> Option<Terms> {
         | State::Invoicing { .. }
         | State::Queued { funds: Funds::Free, .. }
         | State::Running { funds: Funds::Free, .. }
+        // What is paid from a balance, or after the work, is no payment that waits.
+        | State::Queued { funds: Funds::Balance { .. } | Funds::Credit { .. }, .. }
+        | State::Running { funds: Funds::Balance { .. } | Funds::Credit { .. }, .. }
+        | State::Billed { .. }
         | State::Closed { .. } => None,
     }
 }
@@ -323,12 +365,22 @@ fn bought_next(ask: &Ask, outcome: &AskOutcome) -> &'static str {
 
 /// Where the customer's money is: a sentence for each payment that did not simply come back.
 fn money_sentence(ask: &Ask) -> String {
+    let kept: Vec<String> = ask.kept.iter().map(kept_sentence).collect();
     if ask.attempts.is_empty() {
-        return "No money moved.".into();
+        return if kept.is_empty() { "No money moved.".into() } else { kept.join(" ") };
     }
     let away = ask.attempts.iter().filter(|attempt| attempt.money != Money::Returned);
-    let sentences: Vec<String> = away.map(attempt_sentence).collect();
+    let sentences: Vec<String> = away.map(attempt_sentence).chain(kept).collect();
     if sentences.is_empty() { "All money came back.".into() } else { sentences.join(" ") }
+}
+
+fn kept_sentence(kept: &Kept) -> String {
+    let amount = kept.amount;
+    if kept.used {
+        format!("{amount} were paid from your balance, says the provider.")
+    } else {
+        format!("The provider says that it keeps {amount} as your balance.")
+    }
 }
 
 fn attempt_sentence(attempt: &Attempt) -> String {
@@ -346,6 +398,11 @@ fn attempt_sentence(attempt: &Attempt) -> String {
             Reclaim::No => format!("{price} were paid."),
             Reclaim::Due | Reclaim::Claimed { .. } => format!("{price} were paid and are claimed back."),
             Reclaim::Done => format!("{price} were paid and came back."),
+            Reclaim::Elsewhere => {
+                format!(
+                    "{price} were paid; the provider says they were paid back to the job's refund address."
+                )
+            }
         },
     }
 }

@@ -46,6 +46,13 @@ pub(super) struct Pending {
     pub(super) said: HashSet<(JobId, String)>,
 }
 
+impl Pending {
+    /// A job that we sell, as this batch leaves it.
+    pub(super) fn job(&self, id: JobId) -> Option<&Job> {
+        self.jobs.get(&id)
+    }
+}
+
 impl Driver {
     /// Sorts an input's actions into the batch. Records come first, since drafts speak of them.
     pub(super) fn sort(&mut self, now: Timestamp, actions: Vec<Action>, pending: &mut Pending) {
@@ -84,6 +91,7 @@ impl Driver {
             | Record::Entry(_)
             | Record::Transfer(_)
             | Record::Standing(_)
+            | Record::Balance(_)
             | Record::Content { .. }
             | Record::Receipt(_) => {}
         }
@@ -95,7 +103,9 @@ impl Driver {
         if !pending.said.insert((job, slot.clone())) || self.store.has_said(job, &slot).unwrap_or(false) {
             return;
         }
-        let signed = matches!(draft, Draft::Result { .. }).then(|| pending.results.remove(&job)).flatten();
+        let signed = matches!(draft, Draft::Result { .. } | Draft::Bill { .. })
+            .then(|| pending.results.remove(&job))
+            .flatten();
         if let Some(event) = signed.or_else(|| self.encode(now, job, draft, pending)) {
             pending.batch.outbox.push(Outgoing {
                 event: event.id(),
@@ -125,6 +135,7 @@ impl Driver {
             | Draft::Partial { .. }
             | Draft::Result { .. }
             | Draft::Release { .. }
+            | Draft::Bill { .. }
             | Draft::Receipt(_) => {
                 pending.jobs.get(&job).or_else(|| self.engine.job(job)).map(|job| &job.request)
             }
@@ -151,6 +162,7 @@ impl Driver {
             | Draft::Partial { .. }
             | Draft::Result { .. }
             | Draft::Release { .. }
+            | Draft::Bill { .. }
             | Draft::Receipt(_) => {
                 let job = pending.jobs.get(&job).or_else(|| self.engine.job(job))?;
                 say::by_provider(&job.request, draft, &self.keys, &mut self.keyring, now)
@@ -220,13 +232,17 @@ impl Driver {
                 }
             }
             Action::Stop(job) => self.workers.stop(job),
+            Action::AskAddress { job, to, amount } => self.payback.ask(job, to, amount),
             Action::Show { job, text } => self.bus.tell(News::Piece { job, text }),
             Action::Hear { job, provider, message } => {
                 self.bus.tell(News::Word { job, provider, message });
             }
             Action::Unfollow(job) => {
                 self.relays.unfollow(job);
-                if let Some(keys) = self.ask_keys.remove(&job) {
+                // Another open job may have the same key: see `Order::key_of`.
+                if let Some(keys) = self.ask_keys.remove(&job)
+                    && !self.ask_keys.values().any(|key| key.public_key() == keys.public_key())
+                {
                     self.keyring.remove(&keys.public_key());
                 }
             }
@@ -262,6 +278,7 @@ fn coalesce(records: &mut Vec<Record>) {
             | Record::Entry(_)
             | Record::Transfer(_)
             | Record::Standing(_)
+            | Record::Balance(_)
             | Record::Content { .. }
             | Record::Receipt(_) => true,
         })

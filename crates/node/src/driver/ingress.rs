@@ -55,7 +55,25 @@ impl Driver {
 
     fn claim(&mut self, now: Timestamp, claim: &RefundClaim, pending: &mut Pending) {
         if let Some(invoice) = self.new_invoice(claim.job, &claim.bolt11, pending) {
+            self.recall_credited(now, claim.job, pending);
             self.input(now, Input::RefundClaim { job: claim.job, by: claim.by, invoice }, pending);
+        }
+    }
+
+    /// A claim may be for a refund that became a balance, whose job has left memory.
+    fn recall_credited(&mut self, now: Timestamp, id: JobId, pending: &Pending) {
+        if self.engine.job(id).is_some() {
+            return;
+        }
+        let job = match pending.job(id) {
+            Some(job) => Some(job.clone()),
+            None => self.store.sold(id).unwrap_or_else(|error| {
+                tracing::error!(%error, job = %id, "a claim cannot be matched to its job");
+                None
+            }),
+        };
+        if let Some(job) = job.filter(openagents_engine::Job::is_credited) {
+            self.engine.handle(now, Input::Recall(Box::new(Record::Job(Box::new(job)))));
         }
     }
 
@@ -89,6 +107,13 @@ impl Driver {
             return;
         }
         self.input(now, Input::Result { result, invoice }, pending);
+    }
+
+    /// An address may give an invoice that was used before: by anybody, also by us. That one is not paid.
+    pub(super) fn unused(&self, input: Input, pending: &Pending) -> Input {
+        let Input::AddressAnswered { job, outcome: Ok(invoice) } = input else { return input };
+        let fresh = self.new_invoice(job, &invoice.bolt11, pending).filter(|fresh| *fresh == invoice);
+        Input::AddressAnswered { job, outcome: fresh.ok_or_else(|| "its invoice was used before".into()) }
     }
 
     /// Decodes an invoice that a stranger wants paid. One that we ever meant to pay, for this job or

@@ -59,6 +59,7 @@ impl Half {
             | Record::Entry(_)
             | Record::Transfer(_)
             | Record::Standing(_)
+            | Record::Balance(_)
             | Record::Content { .. }
             | Record::Receipt(_) => None,
         }

@@ -2,7 +2,7 @@
 
 use nostr::Keys;
 use openagents_protocol::{EncodeError, Keyring, Limits, Verified};
-use openagents_types::{CustomerKey, Draft, JobId, JobRequest, JobSpec, Notice, Timestamp};
+use openagents_types::{CustomerKey, Draft, JobId, JobRequest, JobSpec, Notice, Timestamp, refusal};
 
 /// How long an event without an end of its own is sent again, in seconds: a week without any relay.
 const KEPT: u64 = 7 * 86_400;
@@ -20,7 +20,7 @@ pub(super) const PUBLISHED: &str = "published-receipt";
 pub(super) fn slot(draft: &Draft) -> String {
     match draft {
         Draft::Quote { .. } => "quote".into(),
-        Draft::Result { .. } => "result".into(),
+        Draft::Result { .. } | Draft::Bill { .. } => "result".into(),
         Draft::Partial { index, .. } => format!("partial-{index}"),
         Draft::Cancel { provider, .. } => match provider {
             Some(provider) => format!("cancel-{provider}"),
@@ -36,7 +36,10 @@ pub(super) fn slot(draft: &Draft) -> String {
             Notice::Success => "success".into(),
             Notice::Refused { code, .. } => format!("refused-{code}"),
             Notice::RefundOwed { .. } => "refund-owed".into(),
-            Notice::Refunded { .. } => "refunded".into(),
+            Notice::Credited { .. } => refusal::CREDITED.into(),
+            Notice::Overpaid { .. } => "overpaid".into(),
+            Notice::FromBalance { .. } => refusal::FROM_BALANCE.into(),
+            Notice::Refunded { .. } | Notice::RefundedTo { .. } => "refunded".into(),
         },
     }
 }

@@ -106,6 +106,15 @@ pub(super) const STEPS: &[&str] = &[
     ) STRICT;
     CREATE INDEX transfers_open ON transfers (open) WHERE open = 1;
 ",
+    "
+    -- What customers have with us: each change once, in the transaction of the job it belongs to. The sum is the
+    -- balance.
+    CREATE TABLE balances (
+        seq INTEGER PRIMARY KEY, customer BLOB NOT NULL, job BLOB NOT NULL, change TEXT NOT NULL,
+        amount INTEGER NOT NULL, at INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX balances_customer ON balances (customer);
+",
 ];
 
 /// Brings the database to the newest schema, each step in a transaction of its own.

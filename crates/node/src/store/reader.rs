@@ -9,7 +9,10 @@ use openagents_policy::Category;
 use openagents_types::{EventId, JobId, Msat, PaymentHash, Timestamp};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
-use super::{AuditRow, ReceiptRow, StoreError, Transfers, audit, receipts, rows, transfers};
+use super::{
+    Account, AuditRow, BalanceRow, ReceiptRow, StoreError, Transfers, audit, balances, receipts, rows,
+    transfers,
+};
 
 /// One movement of money.
 #[derive(Clone, Debug)]
@@ -249,6 +252,14 @@ impl Reader {
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
+    }
+
+    /// What is kept for customers, or what they did not pay in time, the most first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn balances(&self, account: Account) -> Result<Vec<BalanceRow>, StoreError> {
+        self.with(|db| balances::sums(db, account))
     }
 
     /// Checks by the policy since `since` (seconds since 1970), after the one numbered `after`, oldest first.

@@ -5,8 +5,10 @@ use std::{borrow::Cow, sync::Arc};
 
 use openagents_engine::{
     Ask, Job,
+    credit::Bill,
     ecash::EcashOffer,
     job::{State, Step},
+    payback::Payback,
 };
 use openagents_types::{JobId, PaymentHash, Timestamp};
 use rusqlite::{Connection, Row, Transaction, params};
@@ -37,12 +39,21 @@ struct Standing<'a> {
     doubts: Cow<'a, [PaymentHash]>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ecash: Option<Cow<'a, EcashOffer>>,
+    #[serde(default, skip_serializing_if = "is_unused")]
+    payback: Cow<'a, Payback>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bill: Option<Cow<'a, Bill>>,
+}
+
+fn is_unused(payback: &Payback) -> bool {
+    payback.is_unused()
 }
 
 /// The job in a row of [`SOLD`].
 pub(super) fn sold(row: &Row<'_>) -> Result<Job, StoreError> {
     let (request, standing): (String, String) = (row.get(0)?, row.get(1)?);
-    let Standing { received_at, changed_at, state, steps, doubts, ecash } = serde_json::from_str(&standing)?;
+    let Standing { received_at, changed_at, state, steps, doubts, ecash, payback, bill } =
+        serde_json::from_str(&standing)?;
     let request = Arc::new(serde_json::from_str(&request)?);
     Ok(Job {
         request,
@@ -52,6 +63,8 @@ pub(super) fn sold(row: &Row<'_>) -> Result<Job, StoreError> {
         steps: steps.into_owned(),
         doubts: doubts.into_owned(),
         ecash: ecash.map(|ecash| Box::new(ecash.into_owned())),
+        payback: payback.into_owned(),
+        bill: bill.map(Cow::into_owned),
     })
 }
 
@@ -81,6 +94,8 @@ pub(super) fn write_sold(tx: &Transaction<'_>, job: &Job) -> Result<(), StoreErr
         steps: Cow::Borrowed(&job.steps),
         doubts: Cow::Borrowed(&job.doubts),
         ecash: job.ecash.as_deref().map(Cow::Borrowed),
+        payback: Cow::Borrowed(&job.payback),
+        bill: job.bill.as_ref().map(Cow::Borrowed),
     })?;
     let (word, open) = (job.state.word(), !job.is_over());
     let sql = "UPDATE jobs SET word = ?2, open = ?3, changed_at = ?4, body = ?5 WHERE id = ?1";

@@ -1,9 +1,9 @@
 //! The laws that hold in every world, once everything has come to rest.
 
 use openagents_engine::{
-    Ask, Direction, Incoming, InvoiceFor, Movement, TransferState,
-    customer::{AskOutcome, Phase},
-    job::State,
+    Ask, BalanceEntry, Change, Direction, Incoming, InvoiceFor, Movement, TransferState,
+    customer::{AskOutcome, Money, Phase, Reclaim},
+    job::{Outcome, State},
 };
 use openagents_types::{ContentHash, Msat};
 
@@ -58,12 +58,47 @@ impl World {
             }
             self.report.sent += node.disk.count(Movement::Sent);
             self.report.refunds += node.disk.count(Movement::RefundPaid);
+            self.report.to_address +=
+                node.disk.asks.values().filter(|ask| went_elsewhere(ask)).count() as u64;
         }
         let by_ecash = |bill: &&Bill| bill.ecash.is_some() && bill.stage == Stage::Settled;
         self.report.by_ecash = self.bank.bills.values().filter(by_ecash).count() as u64;
         self.assert_sellers_were_paid();
+        self.assert_balances_are_backed();
         self.assert_limits_held();
         self.assert_receipts_are_true();
+    }
+
+    /// What a provider took and did not pay back, it has earned by delivering, or keeps for its customers.
+    fn assert_balances_are_backed(&mut self) {
+        for (index, node) in self.nodes.iter().enumerate().take(self.providers) {
+            let earned: u64 = node
+                .disk
+                .jobs
+                .values()
+                .filter_map(|job| match &job.state {
+                    State::Closed { outcome: Outcome::Settled { paid }, .. } => Some(paid.get()),
+                    _ => None,
+                })
+                .sum();
+            let sum = |movement| {
+                let of = node.disk.entries.iter().filter(|entry| entry.movement == movement);
+                of.map(|entry| i64::try_from(entry.amount.get()).unwrap()).sum::<i64>()
+            };
+            let took = sum(Movement::Earned) - sum(Movement::RefundPaid);
+            let kept = node.disk.all_balances();
+            let bills =
+                node.disk.jobs.values().filter(|job| job.bill.is_some() && job.state.word() == "settled");
+            self.report.billed += bills.count() as u64;
+            assert_eq!(i64::try_from(earned).unwrap() + kept, took, "provider {index}: {:#?}", node.disk);
+            let count =
+                |change| node.disk.balances.iter().filter(|entry| entry.change == change).count() as u64;
+            self.report.unpaid += count(Change::Unpaid);
+            self.report.credited += count(Change::Credited);
+            self.report.used += count(Change::Used);
+            self.report.given_back += count(Change::GivenBack);
+            self.report.claimed += count(Change::Claimed);
+        }
     }
 
     /// Every receipt is of a settled job and says what the books say; what a customer agreed to is what it
@@ -75,7 +110,7 @@ impl World {
                 let job = &node.disk.jobs[id];
                 let settled = matches!(
                     &job.state,
-                    State::Closed { outcome: openagents_engine::job::Outcome::Settled { paid }, hash }
+                    State::Closed { outcome: Outcome::Settled { paid }, hash }
                         if *paid == receipt.price && *hash == receipt.payment_hash
                 );
                 assert!(settled, "provider {index} gave a receipt for {job:#?}: {receipt:#?}");
@@ -158,14 +193,20 @@ impl World {
     fn assert_sellers_were_paid(&self) {
         for (index, node) in self.nodes.iter().enumerate().take(self.providers) {
             for job in node.disk.jobs.values() {
-                if let State::Closed { outcome: openagents_engine::job::Outcome::Settled { paid }, hash } =
-                    &job.state
-                {
+                if let State::Closed { outcome: Outcome::Settled { paid }, hash } = &job.state {
                     let earned = hash.map(|hash| self.bank.incoming(self.time(), hash));
-                    let expected = (!paid.is_zero()).then_some(Incoming::Settled { amount: *paid });
+                    let used = |entry: &BalanceEntry| entry.job == job.id() && entry.change == Change::Used;
+                    let begun_from_balance = hash.is_none() && node.disk.balances.iter().any(used);
+                    let expected = (!paid.is_zero() && !begun_from_balance)
+                        .then_some(Incoming::Settled { amount: *paid });
                     assert_eq!(earned, expected, "provider {index} believes it was paid for {}", job.id());
                 }
             }
         }
     }
+}
+
+fn went_elsewhere(ask: &Ask) -> bool {
+    let elsewhere = |money: &Money| matches!(money, Money::Settled { reclaim: Reclaim::Elsewhere, .. });
+    ask.attempts.iter().any(|attempt| elsewhere(&attempt.money))
 }

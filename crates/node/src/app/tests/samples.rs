@@ -38,7 +38,8 @@ fn why() -> Why {
 /// Every state of the provider's side.
 pub(super) fn states() -> Vec<State> {
     let (hash, amount, until) = (PaymentHash::from_bytes([7; 32]), PRICE, Timestamp::NEVER);
-    let all_funds = [Funds::Free, Funds::Held { hash, amount }, Funds::Paid { hash, amount }];
+    let all_funds =
+        [Funds::Free, Funds::Held { hash, amount }, Funds::Paid { hash, amount }, Funds::Balance { amount }];
     let mut states = vec![
         State::Resolving,
         State::Invoicing { price: amount, bytes: 9 },
@@ -62,6 +63,7 @@ pub(super) fn states() -> Vec<State> {
         Outcome::Cancelled,
         Outcome::Failed(why()),
         Outcome::Refunded { amount, why: why() },
+        Outcome::Credited { amount, why: why() },
     ];
     states.extend(outcomes.map(|outcome| State::Closed { outcome, hash: Some(hash) }));
     states
@@ -116,6 +118,7 @@ pub(super) fn sold(n: u8, state: State) -> Job {
         relays: vec![],
         created_at: THEN,
         expires_at: None,
+        refund_to: None,
         raw: "{}".into(),
     };
     let steps = steps(&["resolving", "invoicing", "offered", "queued", "running", state.word()]);
@@ -127,6 +130,8 @@ pub(super) fn sold(n: u8, state: State) -> Job {
         steps,
         doubts: vec![],
         ecash: None,
+        payback: Default::default(),
+        bill: None,
     }
 }
 
@@ -177,6 +182,8 @@ pub(super) fn bought(n: u8, phase: Phase, monies: Vec<Money>) -> Ask {
         }),
         phase,
         doubts: vec![],
+        paid_back_by: Vec::new(),
+        kept: Vec::new(),
         steps: vec![],
     };
     ask.steps = steps(&["collecting", "paying", ask.word()]);
@@ -194,6 +201,7 @@ fn spec() -> JobSpec {
         encrypt: false,
         relays: vec![],
         expires_at: Timestamp::NEVER,
+        refund_to: None,
     }
 }
 

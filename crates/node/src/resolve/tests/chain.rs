@@ -105,6 +105,7 @@ impl Earlier {
             encrypt,
             relays: Vec::new(),
             expires_at: now().after(Millis::from_secs(60)),
+            refund_to: None,
         };
         let event = request::encode(&spec, &customer, now()).unwrap();
         // As whoever it is addressed to reads it.

@@ -1,0 +1,184 @@
+//! Work before payment: a customer whose unpaid work stays below its limit gets the result with an invoice (NIP-90:
+//! `amount` with a bolt11 on the result) instead of a price before the work.
+//!
+//! The invoice is made before the work begins, so that nothing is done that could not be billed, and is shown with the
+//! result alone. What is not paid until the invoice is over counts against the key until it is. A customer agrees by
+//! addressing the job to us; a bid, if there is one, has to cover the price.
+
+use std::collections::HashMap;
+
+use openagents_types::{
+    ContentHash, CustomerKey, Draft, Invoice, JobId, MadeBy, Millis, Msat, Notice, Timestamp, Usage,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Action, Actions, BalanceEntry, Change, Incoming, InvoiceFor, Job, Record,
+    admission::rank,
+    job::{Funds, Outcome, State},
+    provider::ProviderDesk,
+    receipt::Work,
+};
+
+/// How much unpaid work each customer may have.
+#[derive(Clone, Debug)]
+pub struct Credit {
+    /// Any key; zero is none.
+    pub each: Msat,
+    /// Keys that may have another amount.
+    pub named: HashMap<CustomerKey, Msat>,
+    /// How long a bill can be paid after the work had to be done.
+    pub lifetime: Millis,
+}
+
+impl Default for Credit {
+    fn default() -> Self {
+        // As long as a customer's node may be down for a restart, and a person away for lunch.
+        Self { each: Msat::ZERO, named: HashMap::new(), lifetime: Millis::from_secs(3_600) }
+    }
+}
+
+impl Credit {
+    fn limit(&self, customer: CustomerKey) -> Msat {
+        self.named.get(&customer).copied().unwrap_or(self.each)
+    }
+}
+
+/// The invoice of a job that is paid for after the work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bill {
+    /// It is being made, for this much.
+    Wanted(Msat),
+    /// It goes out with the result.
+    Made(Box<Invoice>),
+}
+
+impl Bill {
+    /// How much it is.
+    pub const fn amount(&self) -> Msat {
+        match self {
+            Self::Wanted(amount) => *amount,
+            Self::Made(invoice) => invoice.amount,
+        }
+    }
+}
+
+/// Work that was delivered, and its bill.
+pub(crate) struct Billed {
+    pub(crate) amount: Msat,
+    pub(crate) until: Timestamp,
+    pub(crate) work: Option<Box<Work>>,
+}
+
+impl ProviderDesk {
+    /// What a customer has had and not paid, begun work included.
+    fn unpaid(&self, customer: CustomerKey) -> Msat {
+        let of = self.jobs.values().filter(|job| job.request.customer == customer);
+        let open: Msat = of.filter_map(|job| job.bill.as_ref()).map(Bill::amount).sum();
+        open.saturating_add(self.debts.of(customer))
+    }
+
+    /// Takes a job up whose customer pays afterwards, if it has room for that below its limit.
+    pub(crate) fn begin_on_credit(&mut self, id: JobId, price: Msat) -> bool {
+        let Some(Job { request, .. }) = self.jobs.get(&id) else { return false };
+        let limit = self.config.credit.limit(request.customer);
+        if limit.is_zero() || price.is_zero() {
+            return false;
+        }
+        let agrees =
+            request.providers.contains(&self.config.key) && request.bid.is_none_or(|bid| bid >= price);
+        let fits = self.unpaid(request.customer).saturating_add(price) <= limit;
+        if let Some(job) = self.jobs.get_mut(&id).filter(|_| agrees && fits) {
+            job.bill = Some(Bill::Wanted(price));
+            return true;
+        }
+        false
+    }
+
+    /// Asks for the invoice of a bill: a plain one, because it is paid for work that is there.
+    pub(crate) fn bill_action(&self, id: JobId, amount: Msat) -> Action {
+        let lifetime = Millis(self.config.job_timeout.0.saturating_add(self.config.credit.lifetime.0));
+        Action::Invoice { invoice_for: InvoiceFor::Quote(id), amount, lifetime, hold: None }
+    }
+
+    /// The invoice of a bill is made and written down, and the work can begin.
+    pub(crate) fn begin_billed(&mut self, now: Timestamp, id: JobId, invoice: Invoice, out: &mut Actions) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let (hash, amount) = (invoice.payment_hash, invoice.amount);
+        let rank = rank(&job.request, amount);
+        job.bill = Some(Bill::Made(Box::new(invoice)));
+        let message = format!("you pay {amount} after the work; the invoice comes with the result");
+        out.push(Action::Announce { job: id, draft: Draft::Notice(Notice::Processing { message }) });
+        self.enqueue(now, id, Funds::Credit { hash, amount }, rank, 0, out);
+        self.start_waiting(now, out);
+    }
+
+    /// The work is done: its result goes out with the bill.
+    pub(crate) fn bill(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        content: String,
+        usage: Usage,
+        out: &mut Actions,
+    ) {
+        let Some(Bill::Made(invoice)) = self.jobs.get(&id).and_then(|job| job.bill.clone()) else { return };
+        let result_sha256 = ContentHash::of(content.as_bytes());
+        let made_by = Some(MadeBy::from(&usage));
+        let work = Some(Box::new(Work { usage, result_sha256, delivered_at: now }));
+        let (hash, amount) = (invoice.payment_hash, invoice.amount);
+        let until = invoice.expires_at.after(self.config.late_window);
+        out.publish(id, Draft::Bill { content, invoice: *invoice, made_by });
+        out.push(Action::Announce { job: id, draft: Draft::Notice(Notice::Success) });
+        self.move_to(now, id, State::Billed { hash, amount, until, work }, out);
+    }
+
+    pub(crate) fn while_billed(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        billed: Billed,
+        state: Incoming,
+        out: &mut Actions,
+    ) {
+        let Billed { amount: price, until, work } = billed;
+        let Some(hash) = self.jobs.get(&id).and_then(|job| job.state.hash()) else { return };
+        match state {
+            Incoming::Settled { amount } => {
+                self.earn(now, id, hash, amount, out);
+                let excess = amount.saturating_sub(price);
+                if !excess.is_zero() && self.config.credit_after.is_some() {
+                    self.keep_excess(now, id, excess, out);
+                    return self.settle(now, id, price, work, out);
+                }
+                self.settle(now, id, amount, work, out);
+            }
+            Incoming::Open | Incoming::Expired | Incoming::Unknown | Incoming::Cancelled if now >= until => {
+                self.count_debt(now, id, Change::Unpaid, price, out);
+                let closed = State::Closed { outcome: Outcome::Unpaid { work }, hash: Some(hash) };
+                self.move_to(now, id, closed, out);
+            }
+            Incoming::Open
+            | Incoming::Expired
+            | Incoming::Unknown
+            | Incoming::Cancelled
+            | Incoming::Held { .. } => {}
+        }
+    }
+
+    /// A bill that was over is paid after all.
+    pub(crate) fn debt_paid(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
+        let bill = self.jobs.get(&id).and_then(|job| job.bill.as_ref());
+        if let Some(amount) = bill.map(Bill::amount) {
+            self.count_debt(now, id, Change::PaidLate, amount, out);
+        }
+    }
+
+    fn count_debt(&mut self, now: Timestamp, job: JobId, change: Change, amount: Msat, out: &mut Actions) {
+        let Some(customer) = self.jobs.get(&job).map(|job| job.request.customer) else { return };
+        let entry = BalanceEntry { at: now, customer, job, change, amount };
+        self.debts.count(&entry);
+        out.save(Record::Balance(entry));
+    }
+}
