@@ -56,7 +56,7 @@ pub(super) struct Bought {
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum ForPrograms<'a> {
-    Decided(Answer<'a>),
+    Decided(Box<Answer<'a>>),
     Unfinished(&'a Option<Value>),
 }
 
@@ -64,7 +64,7 @@ impl Bought {
     /// The object for programs.
     pub(super) fn for_programs(&self) -> ForPrograms<'_> {
         match (&self.job, &self.unfinished) {
-            (Some(job), None) => ForPrograms::Decided(Answer::new(job, self.result.as_deref())),
+            (Some(job), None) => ForPrograms::Decided(Box::new(Answer::new(job, self.result.as_deref()))),
             (_, unfinished) => ForPrograms::Unfinished(unfinished),
         }
     }
