@@ -88,7 +88,13 @@ fn invoice(amount: u64) -> Invoice {
 fn answered(said: &JobRequest, text: &str, amount: u64) {
     let (price, message) = (Msat::new(amount), text.to_owned());
     let drafts = [
-        Draft::Quote { invoice: invoice(amount), expires_at: NOW, eta: None, terms: Terms::Escrow, ecash: None },
+        Draft::Quote {
+            invoice: invoice(amount),
+            expires_at: NOW,
+            eta: None,
+            terms: Terms::Escrow,
+            ecash: None,
+        },
         Draft::Partial { index: 0, text: message.clone() },
         Draft::Notice(Notice::Processing { message: message.clone() }),
         Draft::Notice(Notice::RefundOwed { amount: price, message: message.clone() }),
@@ -181,8 +187,12 @@ fuzz_target!(|case: Case| {
                 let author = case.event.event().pubkey.to_bytes();
                 assert_eq!(received.receipt.provider.as_bytes(), &author, "a receipt by somebody else");
             }
-            Message::Cancels(_) | Message::RefundClaim(_) | Message::Ecash(_) | Message::Release(_) | Message::Countersignature(_) | Message::Other => {
-            }
+            Message::Cancels(_)
+            | Message::RefundClaim(_)
+            | Message::Ecash(_)
+            | Message::Release(_)
+            | Message::Countersignature(_)
+            | Message::Other => {}
         }
     }
     let _ = JobKind::try_from(case.event.event().kind.as_u16());

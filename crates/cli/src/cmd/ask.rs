@@ -26,8 +26,8 @@ use crate::{args::Global, exit::Exit, failure::Failure, link, show};
             --then 5002 --param language=de --max-sat 30\n  \
         openagents ask --file report.pdf --chain 5000 --chain 5001 --max-sat 20",
     after_help = "The result goes to stdout, everything else to stderr. With --json the last line of stdout is one\n\
-        object with job_id, state, provider, paid_msat, fee_msat, result, result_sha256, made_by, payment_hash, preimage\n\
-        and refusals; for a chain with `steps`, such an object for each.\n\
+        object with job_id, state, provider, paid_msat, fee_msat, result, result_sha256, made_by, rail, terms, payment_hash,\n\
+        preimage and refusals; for a chain with `steps`, such an object for each.\n\
         Ctrl-C takes the job back and says where the money is; a second one leaves at once.\n\
         Exit codes: openagents help exit-codes"
 )]
