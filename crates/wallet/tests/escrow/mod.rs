@@ -23,8 +23,8 @@ use crate::{
 /// A locktime that no test waits for, in seconds from now.
 const LATER: u64 = 3_600;
 
-/// One that a test waits for.
-const SOON: u64 = 4;
+/// One that a test waits for: time enough on a busy machine to lock before it.
+const SOON: u64 = 8;
 
 fn in_seconds(seconds: u64) -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + seconds
@@ -303,13 +303,13 @@ fn a_wallet_that_is_killed_while_it_takes_ecash_back_has_it_once() {
 fn what_is_not_as_asked_is_refused_and_is_the_senders_again() {
     on_a_deal(2, async |deal| {
         let asked = deal.ask(LATER).await;
-        let soon = in_seconds(SOON).to_string();
+        let longer = in_seconds(2 * LATER).to_string();
         let other = deal.payer.ask("list_mints", json!({})).await["pubkey"].clone();
         // Ecash that is locked to something else.
         for (how, word) in [
             (json!({ "hash": fresh().hash().to_hex() }), "another payment hash"),
             (json!({ "pubkeys": other }), "another key"),
-            (json!({ "locktime": soon, "expires_at": soon }), "another time"),
+            (json!({ "locktime": longer, "expires_at": longer }), "another time"),
             (json!({ "sats": 20 }), "were asked for"),
         ] {
             let mut order = how.clone();
