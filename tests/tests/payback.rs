@@ -83,7 +83,7 @@ async fn an_unclaimed_refund_goes_to_the_address_once_and_nowhere_private() {
     let bank_node = offline(homes[0].path(), config()).await;
     let bank = bank_node.client().unwrap();
     // The price depends on the input alone, so the invoice behind the shop can be made before it is known.
-    let lodging = ReceiveBody { amount_msat: 1_940, description: "refund".into(), lifetime_ms: None };
+    let lodging = ReceiveBody { amount_msat: 1_350, description: "refund".into(), lifetime_ms: None };
     let kept = bank.receive(&lodging).await.unwrap();
     let (shop, private) = (Shop::open(&kept.hash).await, Shop::open(&kept.hash).await);
     let (url, relay) = market().await;

@@ -122,10 +122,6 @@ fn answers() -> Vec<(&'static str, Draft)> {
         ("success", Draft::Notice(Notice::Success)),
         ("refund-owed", Draft::Notice(Notice::RefundOwed { amount: Msat::new(1_000), message: "x".into() })),
         ("refunded", Draft::Notice(Notice::Refunded { amount: Msat::new(1_000) })),
-        (
-            "refunded-to-address",
-            Draft::Notice(Notice::RefundedTo { amount: Msat::new(1_000), to: "ann@b.example".into() }),
-        ),
         ("result", Draft::Result { content: "Greetings.".into(), price: Msat::new(1_000), made_by: None }),
     ]
 }

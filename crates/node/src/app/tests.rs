@@ -298,6 +298,8 @@ fn every_state_of_a_sold_job_says_where_the_money_is() {
         "2500 msat are locked until delivery",
         "2500 msat are paid",
         "2500 msat are paid",
+        "from the customer's balance",
+        "from the customer's balance",
         "2500 msat are ours.",
         "It was free.",
         "we have nothing",
@@ -306,6 +308,7 @@ fn every_state_of_a_sold_job_says_where_the_money_is() {
         "Any payment went back.",
         "Any payment went back.",
         "2500 msat were paid back.",
+        "became the customer's balance",
     ];
     let states = samples::states();
     assert_eq!(states.len(), expected.len());
