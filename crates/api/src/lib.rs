@@ -12,8 +12,8 @@ pub use view::{
     AskBody, Asked, AuditQuery, AuditView, Cleared, DestinationBody, DestinationView, DifferenceView,
     DisputeView, JobView, LedgerLine, LedgerView, Listing, MovementView, NewsView, NodeView, OfferView,
     PayBody, Problem, ProviderView, PublishedReceipt, QuoteView, ReceiptQuery, ReceiptView, ReceiveBody,
-    ReconcileView, ReconciledView, RefusalView, RelayView, ResultView, SeedView, SeedsView, ShiftOrder, Side,
-    StepView, TestWalletBody, TransactionView, TransferView, WalletView,
+    ReconcileView, ReconciledView, RefusalView, RelayView, ResultView, SeedView, SeedsView, ServedModelView,
+    ServerView, ShiftOrder, Side, StepView, TestWalletBody, TransactionView, TransferView, WalletView,
 };
 
 /// The version of the shapes in this crate, in every answer's `schema_version`.

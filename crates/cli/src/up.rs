@@ -15,7 +15,9 @@ use openagents_relay::RelayUrl;
 use openagents_types::Network;
 use openagents_wallet::nwc::Connection;
 
-use crate::{args::Global, cmd::wallet::seed, exit::Exit, failure::Failure, link, show, stop::Stop};
+use crate::{
+    args::Global, cmd::wallet::seed, exit::Exit, failure::Failure, link, show, stop::Stop, text::one_line,
+};
 
 /// How long relays may take to answer before it is said that none does.
 const ALONE: Duration = Duration::from_secs(6);
@@ -78,7 +80,7 @@ async fn serve(global: &Global, args: &UpArgs, options: Options) -> anyhow::Resu
     tokio::pin!(run);
     tokio::select! {
         ended = &mut run => ended?,
-        () = warn_if_alone(&client) => run.await?,
+        () = warn(&client) => run.await?,
     }
     show::talk("stopped; running jobs were finished or handed back");
     Ok(Exit::Ok)
@@ -141,6 +143,31 @@ fn money(up: &Up, free: bool) -> String {
         None => "no wallet: it neither earns nor pays; connect one with `openagents wallet connect`, or sell with \
                  --free"
             .into(),
+    }
+}
+
+/// Says once what its owner should know.
+async fn warn(client: &Client) {
+    warn_of_servers(client).await;
+    warn_if_alone(client).await;
+}
+
+/// Says which model servers are not there yet, and which others can reach.
+async fn warn_of_servers(client: &Client) {
+    let provider = client.node().await.ok().and_then(|node| node.provider);
+    for server in provider.iter().flat_map(|provider| &provider.servers) {
+        let named = format!("{} at {}", server.backend, one_line(&server.place, 120));
+        match server.state.as_str() {
+            "ready" => {}
+            "starting" => show::talk(&format!("{named} is starting; its jobs are refused until it is ready")),
+            _ => show::talk(&format!(
+                "{named} is down; its jobs are refused until it is back: {}",
+                one_line(&server.why, 240)
+            )),
+        }
+        if let Some(warning) = &server.warning {
+            show::talk(&format!("warning: {}", one_line(warning, 240)));
+        }
     }
 }
 

@@ -62,6 +62,7 @@ pub(crate) struct Counter {
     pub(crate) till: Till,
     pub(crate) provider: Option<ProviderConfig>,
     pub(crate) foreman: Foreman,
+    pub(crate) servers: crate::offers::Servers,
     pub(crate) testnet: Option<Testnet>,
 }
 
@@ -331,6 +332,7 @@ impl Counter {
             slots: provider.slots,
             draining: gauges.draining.load(Ordering::Relaxed),
             shift: self.foreman.shift().word().into(),
+            servers: self.servers.iter().filter_map(|backend| backend.server()).map(server_view).collect(),
         }
     }
 
@@ -458,5 +460,28 @@ fn refusal(refused: &AskRefused) -> Problem {
         message: format!("The job was not asked: {refused}."),
         money: "No money moved.".into(),
         next: next.into(),
+    }
+}
+/// A model server, for whoever asks.
+fn server_view(server: openagents_backend::ServerState) -> openagents_api::ServerView {
+    use openagents_backend::Health;
+    let (state, why) = match server.health {
+        Health::Ready => ("ready", String::new()),
+        Health::Starting => ("starting", String::new()),
+        Health::Down(why) => ("down", why),
+    };
+    let models = server.models.into_iter().map(|model| openagents_api::ServedModelView {
+        id: model.id,
+        digest: model.digest,
+        context: model.context,
+    });
+    openagents_api::ServerView {
+        backend: server.kind,
+        place: server.place,
+        about: server.about,
+        state: state.into(),
+        why,
+        models: models.collect(),
+        warning: server.warning,
     }
 }

@@ -315,8 +315,12 @@ impl Builder {
         let (wallet, network) = self.wallet(budget.clone(), testnet.as_ref()).await?;
         let reader = Arc::new(Reader::open(&database)?);
         let selling = self.options.role == Role::Provider;
-        let backends =
-            if selling { offers::backends(&self.options.config).await? } else { offers::Table::new() };
+        let (backends, servers) = if selling {
+            let logs = self.options.home.data_file("logs");
+            offers::backends(&self.options.config, logs, &self.tasks).await?
+        } else {
+            Default::default()
+        };
         let escrow = wallets::holds(wallet.as_ref()).await;
         let mut engine = self.engine_config(&backends, network, escrow);
         engine.customer.budget = budget;
@@ -371,6 +375,7 @@ impl Builder {
             till,
             provider: provider.clone(),
             foreman: foreman.clone(),
+            servers,
             testnet: testnet.clone(),
         };
         if let Some(provider) = provider {

@@ -1,12 +1,12 @@
 //! What this machine can sell: which backend does which kind, and at what price.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use openagents_backend::{Backend, BuildError, PriceHint};
 use openagents_engine::{Offer, bidding::PriceRule};
 use openagents_types::{JobKind, Millis};
 
-use crate::{config::Config, moderation::Moderation};
+use crate::{config::Config, moderation::Moderation, runtime::Tasks};
 
 /// A backend cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,15 +27,32 @@ impl From<BuildError> for OffersError {
 /// The backends for each kind, in the order in which they are asked whether they read a job's inputs.
 pub(crate) type Table = HashMap<JobKind, Vec<Arc<dyn Backend>>>;
 
+/// The backends that stand on a model server.
+pub(crate) type Servers = Vec<Arc<dyn Backend>>;
+
 /// The backends for each kind. A model server that does not answer, or a tool that is missing, sells nothing.
-pub(crate) async fn backends(config: &Config) -> Result<Table, OffersError> {
+///
+/// What a backend has to do beside its jobs is done in `tasks`; the model servers among them are given back too.
+pub(crate) async fn backends(
+    config: &Config,
+    logs: PathBuf,
+    tasks: &Tasks,
+) -> Result<(Table, Servers), OffersError> {
     let mut table = Table::new();
-    let built = openagents_backend::build_all(&config.backend.settings()).into_iter();
+    let mut settings = config.backend.settings();
+    settings.place.logs = Some(logs);
+    let built = openagents_backend::build_all(&settings).into_iter();
     let built = built.collect::<Result<Vec<_>, _>>().map_err(OffersError::from)?;
     // At once, because a scanner takes its time to load what it knows.
     let healths = futures::future::join_all(built.iter().map(|backend| backend.probe())).await;
+    let mut servers = Servers::new();
     for (backend, health) in built.into_iter().zip(healths) {
-        if !health.is_ready() {
+        let (tended, stop) = (backend.clone(), tasks.stop_token());
+        tasks.spawn(async move { tended.tend(stop).await });
+        if backend.server().is_some() {
+            servers.push(backend.clone());
+        }
+        if !health.is_ready() && !backend.comes_back() {
             tracing::warn!(
                 backend = backend.name(),
                 ?health,
@@ -50,7 +67,7 @@ pub(crate) async fn backends(config: &Config) -> Result<Table, OffersError> {
     for kind in Moderation.kinds() {
         table.entry(kind).or_default().push(Arc::new(Moderation));
     }
-    Ok(table)
+    Ok((table, servers))
 }
 
 /// One offer for each kind that a backend does, at the configured price.

@@ -132,6 +132,9 @@ pub struct Usage {
     pub backend: String,
     /// The model, if there is one.
     pub model: Option<String>,
+    /// The hash of the model's weights, such as `sha256:…`, if the backend knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Tokens (or words, for a backend without a tokenizer) read.
     pub input_tokens: u64,
     /// Tokens (or words) written.

@@ -63,6 +63,7 @@ impl Facts for Fake {
                 slots: 4,
                 draining: false,
                 shift: "open".into(),
+                servers: Vec::new(),
             }),
             wallet: Some(WalletView {
                 kind: "nwc".into(),
