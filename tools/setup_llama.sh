@@ -14,4 +14,8 @@ fi
 if ! [ -s "$home/tiny.gguf" ]; then
     "$python" "$root/tools/make_tiny_gguf.py" --mode bigram --name tiny --out "$home" >&2
 fi
+# One that goes on until it has said as much as it may: for what happens in the middle of an answer.
+if ! [ -s "$home/noise.gguf" ]; then
+    "$python" "$root/tools/make_tiny_gguf.py" --mode random --name noise --out "$home" >&2
+fi
 echo "$python"

@@ -122,6 +122,16 @@ fn tests() -> anyhow::Result<()> {
         Some(python) => drop(tests.env("OPENAGENTS_TEST_LLAMA", python)),
         None => println!("no model server could be installed; skipped: kind 5050 against a real one"),
     }
+    match prepared("sh tools/setup_llama_server.sh")? {
+        Some(program) => drop(tests.env("OPENAGENTS_TEST_LLAMA_SERVER", program)),
+        None => {
+            println!("llama-server could not be fetched; skipped: the backend llamacpp against the real one")
+        }
+    }
+    match prepared("sh tools/setup_mlx.sh")? {
+        Some(program) => drop(tests.env("OPENAGENTS_TEST_MLX", program)),
+        None => println!("MLX could not be installed; skipped: the backend mlx against the real one"),
+    }
     match prepared("sh tools/setup_media.sh")? {
         Some(folder) => drop(tests.env("OPENAGENTS_TEST_MEDIA", folder)),
         None => println!("the media tools could not be fetched; skipped: kinds 5200, 5250, 5500 and OCR"),

@@ -17,7 +17,8 @@ pub use view::{
     DisputeView, JobView, LedgerLine, LedgerView, Listing, MachineView, ModelView, MovementView, NewsView,
     NodeView, OfferView, PayBody, Problem, ProviderView, PublishedReceipt, QuoteView, RailView, ReceiptQuery,
     ReceiptView, ReceiveBody, ReconcileView, ReconciledView, RefusalView, RelayView, ResultView, SeedView,
-    SeedsView, ShiftOrder, Side, StepView, TestWalletBody, TransactionView, TransferView, WalletView,
+    SeedsView, ServedModelView, ServerView, ShiftOrder, Side, StepView, TestWalletBody, TransactionView,
+    TransferView, WalletView,
 };
 
 /// The version of the shapes in this crate, in every answer's `schema_version`.

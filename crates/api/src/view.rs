@@ -57,9 +57,42 @@ pub struct ProviderView {
     /// What its operator has told it: `open`, `paused` or `stopped`.
     #[serde(default)]
     pub shift: String,
+    /// The model servers that work is done on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<ServerView>,
     /// What its machine allows.
     #[serde(default)]
     pub machine: Option<MachineView>,
+}
+
+/// A model server that work is done on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServerView {
+    /// The kind of backend, such as `ollama`.
+    pub backend: String,
+    /// Its address, or the model that it is run for.
+    pub place: String,
+    /// What it says of itself.
+    pub about: String,
+    /// `ready`, `starting` or `down`.
+    pub state: String,
+    /// Why it is down.
+    pub why: String,
+    /// What is sold of it.
+    pub models: Vec<ServedModelView>,
+    /// What its operator should know.
+    pub warning: Option<String>,
+}
+
+/// A model that is sold.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServedModelView {
+    /// Its name, as jobs name it.
+    pub id: String,
+    /// The hash of its weights, if it is known.
+    pub digest: Option<String>,
+    /// Tokens of a question and its answer together, if it is known.
+    pub context: Option<u64>,
 }
 
 /// The machine of a provider, as it was seen last.

@@ -5,13 +5,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::StreamExt;
 use openagents_types::JobKind;
 use serde_json::{Value, json};
 
 use crate::{
     Backend, BackendError, BuildError, Health, OpenAi, OpenAiSettings,
-    openai::{error_body, refusal},
+    openai::refusal,
+    serving::{error_body, whole_body},
 };
 
 /// Tokens of an answer. A judgement is a short JSON object; a model that talks longer does not judge.
@@ -140,14 +140,7 @@ impl Chat {
             let status = response.status();
             return Err(refusal(status, &error_body(response).await));
         }
-        let mut bytes = Vec::new();
-        let mut stream = response.bytes_stream();
-        while let Some(chunk) = stream.next().await {
-            bytes.extend_from_slice(&chunk.map_err(|_| BackendError::Died)?);
-            if bytes.len() > LARGEST {
-                return Err(BackendError::Protocol("an answer without end".into()));
-            }
-        }
+        let bytes = whole_body(response, LARGEST).await?;
         let answer: Value =
             serde_json::from_slice(&bytes).map_err(|_| BackendError::Protocol("not JSON".into()))?;
         let text = answer["choices"][0]["message"]["content"].as_str().ok_or(BackendError::Refused)?;

@@ -188,7 +188,8 @@ fn too_much() -> BackendError {
 }
 
 /// Where a program is: as it is written, or in `PATH`.
-fn find(program: &Path) -> Option<PathBuf> {
+/// Where a program is: at its path, or where a terminal would find its name.
+pub(crate) fn find(program: &Path) -> Option<PathBuf> {
     let is_file = |path: &PathBuf| path.is_file();
     if program.components().count() > 1 {
         return std::path::absolute(program).ok().filter(is_file);
@@ -427,6 +428,7 @@ impl Backend for CommandTool {
         let (content, file) = self.work(&work, &stop).await?;
         let words = content.split_whitespace().count() as u64;
         let usage = Usage {
+            digest: None,
             backend: self.recipe.name.clone(),
             model: None,
             input_tokens: work.inputs.iter().map(|input| input.bytes.len() as u64).sum(),

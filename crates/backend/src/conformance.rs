@@ -1,5 +1,7 @@
 //! What every backend promises, as tests: `backend_tests!(name, factory, sample)`.
 
+pub mod servers;
+
 use std::sync::Arc;
 
 use openagents_types::{JobKind, Param};

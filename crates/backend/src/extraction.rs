@@ -272,6 +272,7 @@ impl Backend for Extraction {
             return Err(BackendError::BadInput(reason));
         }
         let usage = Usage {
+            digest: None,
             backend: KIND.name.into(),
             model: None,
             input_tokens: work.inputs.iter().map(|input| input.bytes.len() as u64).sum(),

@@ -114,6 +114,7 @@ impl Backend for Extractive {
             Err(_) => return Err(BackendError::Died),
         };
         let usage = Usage {
+            digest: None,
             backend: KIND.name.into(),
             model: None,
             input_tokens: read as u64,

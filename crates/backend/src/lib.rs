@@ -10,10 +10,18 @@ mod command;
 pub mod conformance;
 mod extraction;
 mod extractive;
+mod files;
+mod foundation_models;
+mod gguf;
+mod llamacpp;
+mod managed;
+mod mlx;
 mod model;
 mod office;
+mod ollama;
 mod openai;
 mod sandbox;
+mod serving;
 
 use std::sync::Arc;
 
@@ -29,9 +37,16 @@ pub use command::{
 };
 pub use extraction::{Extraction, Unreadable, document_type, extract_child_main, parse_document};
 pub use extractive::Extractive;
+pub use foundation_models::{FoundationModels, FoundationModelsSettings};
+pub use gguf::{Gguf, GgufError, read_gguf};
+pub use llamacpp::{LlamaCpp, LlamaCppSettings, model_file};
+pub use managed::{KEEPER_WORD, Place, keeper_child_main, program_file};
+pub use mlx::{Mlx, MlxSettings, model_folder};
 pub use model::{Feature, Model};
-pub use openai::{OpenAi, OpenAiSettings, Reading};
+pub use ollama::{Ollama, OllamaSettings};
+pub use openai::{OpenAi, OpenAiSettings};
 pub use sandbox::{Held, SANDBOX_WORD, sandbox_child_main};
+pub use serving::{Ask, Embed, Patience, ReadLine, Reading, Said, Seen, Served, Vectors, Wire, is_loopback};
 
 /// A job's work.
 #[derive(Clone, Debug)]
@@ -146,6 +161,19 @@ pub trait Backend: Send + Sync {
     /// A parameter is unknown to it, out of range, or the input too large.
     fn check(&self, kind: JobKind, params: &[Param], input_bytes: u64) -> Result<(), Rejection>;
 
+    /// Whether it is offered although it is not ready now, because it is watched and comes back.
+    fn comes_back(&self) -> bool {
+        false
+    }
+
+    /// Does what has to be done beside jobs, such as running the server or watching it, until `stop` is cancelled.
+    async fn tend(&self, _stop: CancellationToken) {}
+
+    /// The model server that it stands on, as it was last seen.
+    fn server(&self) -> Option<ServerState> {
+        None
+    }
+
     /// Does the work. Pieces sent to `pieces` concatenate to the output's content; a backend that
     /// cannot stream sends none. Ends soon after `stop` is cancelled.
     ///
@@ -164,6 +192,8 @@ pub trait Backend: Send + Sync {
 pub enum Health {
     /// It could.
     Ready,
+    /// It will be able to, when it has started.
+    Starting,
     /// It could not, and why, for its operator.
     Down(String),
 }
@@ -173,6 +203,34 @@ impl Health {
     pub const fn is_ready(&self) -> bool {
         matches!(self, Self::Ready)
     }
+}
+
+/// A model server, for its operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerState {
+    /// The kind of backend, such as `ollama`.
+    pub kind: String,
+    /// Its address, or the model that it is run for.
+    pub place: String,
+    /// What it says of itself.
+    pub about: String,
+    /// Whether it could work now.
+    pub health: Health,
+    /// What is sold of it.
+    pub models: Vec<ServedModel>,
+    /// What its operator should know.
+    pub warning: Option<String>,
+}
+
+/// A model that is sold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedModel {
+    /// Its name, as jobs name it.
+    pub id: String,
+    /// The hash of its weights, if it is known.
+    pub digest: Option<String>,
+    /// Tokens of a question and its answer together, if it is known.
+    pub context: Option<u64>,
 }
 
 /// Why a job would not be done.
@@ -188,6 +246,9 @@ pub enum Rejection {
         /// What was expected.
         expected: String,
     },
+    /// The model server is not there. It may be in a moment.
+    #[error("the model server {0}; nothing was charged")]
+    NotReady(String),
     /// There is nothing to work on.
     #[error("there is no input; nothing was charged")]
     NoInput,
@@ -268,6 +329,16 @@ impl BackendError {
 pub struct Settings {
     /// OpenAI-compatible servers.
     pub openai: Vec<OpenAiSettings>,
+    /// Ollamas.
+    pub ollama: Vec<OllamaSettings>,
+    /// llama.cpp's servers.
+    pub llamacpp: Vec<LlamaCppSettings>,
+    /// MLX's servers.
+    pub mlx: Vec<MlxSettings>,
+    /// Bridges to Apple's on-device model.
+    pub foundation_models: Vec<FoundationModelsSettings>,
+    /// What servers that we run find of the node.
+    pub place: Place,
     /// The operator's own tools.
     pub command: Vec<CommandSettings>,
 }
@@ -302,7 +373,16 @@ impl std::fmt::Debug for BackendKind {
 }
 
 /// Every backend in this build, in the order `doctor` prints them. Add yours here.
-pub const BACKENDS: &[BackendKind] = &[extractive::KIND, extraction::KIND, openai::KIND, command::KIND];
+pub const BACKENDS: &[BackendKind] = &[
+    extractive::KIND,
+    extraction::KIND,
+    openai::KIND,
+    ollama::KIND,
+    llamacpp::KIND,
+    mlx::KIND,
+    foundation_models::KIND,
+    command::KIND,
+];
 
 /// Builds everything that is configured.
 pub fn build_all(settings: &Settings) -> Vec<Built> {

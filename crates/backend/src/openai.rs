@@ -1,27 +1,17 @@
-//! Text generation (kind 5050) on any OpenAI-compatible server.
+//! Any OpenAI-compatible server, and what the others share that speak the same.
 //!
-//! Only the chat and models paths are ever asked for. The model is one that the operator sells, never
-//! whatever a job names. An answer counts as whole only if the server says that it ended.
+//! Only the chat, embeddings and models paths are ever asked for.
 
-use std::{
-    fmt,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
-use futures::StreamExt;
-use openagents_types::{JobKind, Millis, Param, Usage};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use tokio::sync::{OnceCell, mpsc};
-use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::{
-    Backend, BackendError, BackendKind, BuildError, Built, Feature, Health, Model, Output, Rejection,
-    Settings, Work, bad_param, is_harmful, param,
+    Backend, BackendError, BackendKind, BuildError, Built, Health, Settings,
+    serving::{self, Ask, Embed, Model, ReadLine, Said, Seen, Served, Vectors, Wire, asked},
 };
 
 /// The row of [`crate::BACKENDS`].
@@ -32,22 +22,6 @@ fn build(settings: &Settings) -> Vec<Built> {
     let one = |server: &OpenAiSettings| OpenAi::new(server.clone()).map(|b| Arc::new(b) as Arc<dyn Backend>);
     settings.openai.iter().map(one).collect()
 }
-
-/// How long the first token may take: a large prompt on a slow machine, or a queue before us.
-const FIRST_TOKEN: Duration = Duration::from_secs(120);
-/// How long the server may be silent after that.
-const IDLE: Duration = Duration::from_secs(30);
-/// How long a look at the server may take.
-const PROBE: Duration = Duration::from_secs(3);
-/// Input taken, in bytes.
-const LARGEST: u64 = 1 << 20;
-/// Answer taken, in bytes.
-const LARGEST_ANSWER: usize = 48 << 10;
-/// Of an error's body, how many bytes are read.
-const LARGEST_ERROR: usize = 16 << 10;
-/// Most tokens of an answer, and how many if nothing is said.
-const MOST_TOKENS: u64 = 4_096;
-const USUAL_TOKENS: u64 = 512;
 
 /// A server and what is sold of it.
 #[derive(Clone, Debug)]
@@ -61,19 +35,7 @@ pub struct OpenAiSettings {
 }
 
 /// An OpenAI-compatible server.
-pub struct OpenAi {
-    url: String,
-    models: Vec<String>,
-    listed: OnceCell<Vec<String>>,
-    key: Option<Zeroizing<String>>,
-    client: Client,
-}
-
-impl fmt::Debug for OpenAi {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenAi").field("url", &self.url).field("models", &self.models).finish_non_exhaustive()
-    }
-}
+pub type OpenAi = Served<OpenAiWire>;
 
 impl OpenAi {
     /// A backend for one server.
@@ -81,8 +43,35 @@ impl OpenAi {
     /// # Errors
     /// Its key file cannot be read.
     pub fn new(settings: OpenAiSettings) -> Result<Self, BuildError> {
-        let failed = |reason: String| BuildError { name: KIND.name.into(), reason };
-        let key = match &settings.key_file {
+        let api = Api::open(KIND.name, settings.key_file.as_ref())?;
+        Ok(Self::of(
+            OpenAiWire { api, base: plain(&settings.url), sold: settings.models.clone() },
+            settings.models,
+        ))
+    }
+
+    /// A question to the chat path.
+    pub(crate) fn chat(&self, body: &Value) -> RequestBuilder {
+        self.wire.api.post(&format!("{}/v1/chat/completions", self.wire.base)).json(body)
+    }
+}
+
+/// An address without what is added to it.
+pub(crate) fn plain(url: &str) -> String {
+    url.trim_end_matches('/').trim_end_matches("/v1").to_owned()
+}
+
+/// A client and its key.
+pub(crate) struct Api {
+    client: Client,
+    key: Option<Zeroizing<String>>,
+}
+
+impl Api {
+    /// With the key in this file.
+    pub(crate) fn open(kind: &str, key_file: Option<&PathBuf>) -> Result<Self, BuildError> {
+        let failed = |reason: String| BuildError { name: kind.into(), reason };
+        let key = match key_file {
             Some(path) => {
                 let text =
                     std::fs::read_to_string(path).map_err(|e| failed(format!("{}: {e}", path.display())))?;
@@ -90,15 +79,15 @@ impl OpenAi {
             }
             None => None,
         };
-        // The operator's own server, named in the configuration: no strangers' addresses come here.
-        let client = Client::builder().no_proxy().build().map_err(|error| failed(error.to_string()))?;
-        let url = settings.url.trim_end_matches('/').trim_end_matches("/v1").to_owned();
-        Ok(Self { url, models: settings.models, listed: OnceCell::new(), key, client })
+        Ok(Self { client: serving::client().map_err(failed)?, key })
     }
 
-    /// A question to the chat path.
-    pub(crate) fn chat(&self, body: &Value) -> RequestBuilder {
-        self.authorised(self.client.post(format!("{}/v1/chat/completions", self.url))).json(body)
+    pub(crate) fn get(&self, url: &str) -> RequestBuilder {
+        self.authorised(self.client.get(url))
+    }
+
+    pub(crate) fn post(&self, url: &str) -> RequestBuilder {
+        self.authorised(self.client.post(url))
     }
 
     fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
@@ -107,217 +96,120 @@ impl OpenAi {
             None => request,
         }
     }
-
-    async fn list(&self) -> Result<Vec<String>, String> {
-        let request = self.authorised(self.client.get(format!("{}/v1/models", self.url))).timeout(PROBE);
-        let response = request.send().await.map_err(|_| format!("{} does not answer", self.url))?;
-        let value: Value = response.json().await.map_err(|_| format!("{} lists no models", self.url))?;
-        let listed = value["data"].as_array().map(Vec::as_slice).unwrap_or_default();
-        Ok(listed.iter().filter_map(|model| model["id"].as_str().map(str::to_owned)).collect())
-    }
-
-    /// The model that answers who names none: the first that is sold.
-    pub(crate) async fn usual_model(&self) -> Option<String> {
-        if self.sold().is_empty()
-            && let Ok(listed) = self.list().await
-            && !listed.is_empty()
-        {
-            let _ = self.listed.set(listed);
-        }
-        self.sold().first().cloned()
-    }
-
-    /// What is sold: what the operator named, else what the server listed when it was last looked at.
-    fn sold(&self) -> &[String] {
-        if self.models.is_empty() { self.listed.get().map_or(&[], Vec::as_slice) } else { &self.models }
-    }
-
-    fn model(&self, params: &[Param]) -> Result<&str, Rejection> {
-        let sold = self.sold();
-        let usual = || sold.first().map(String::as_str);
-        let wanted = param(params, &["model"]);
-        let found = match wanted {
-            Some(name) => sold.iter().find(|model| *model == name).map(String::as_str),
-            None => usual(),
-        };
-        found.ok_or_else(|| {
-            bad_param("model", wanted.unwrap_or_default(), &format!("one of: {}", sold.join(", ")))
-        })
-    }
-
-    fn body(&self, work: &Work) -> Result<Value, Rejection> {
-        let text =
-            |input: &openagents_types::ResolvedInput| String::from_utf8_lossy(&input.bytes).into_owned();
-        let prompt = work.inputs.iter().map(text).collect::<Vec<_>>().join("\n\n");
-        let mut body = json!({
-            "model": self.model(&work.params)?,
-            "messages": messages(param(&work.params, &["system"]), &prompt),
-            "stream": true,
-            "stream_options": { "include_usage": true },
-        });
-        for option in OPTIONS {
-            if let Some(value) = option.read(&work.params)? {
-                body[option.names[0]] = value;
-            }
-        }
-        let stops = work.params.iter().find(|param| param.name == "stop");
-        if let Some(stops) = stops.filter(|param| !param.values.is_empty()) {
-            body["stop"] = stops.values.clone().into();
-        }
-        if body["max_tokens"].is_null() {
-            body["max_tokens"] = USUAL_TOKENS.into();
-        }
-        Ok(body)
-    }
 }
 
-/// What the model is told: instructions, if there are any, and the prompt.
-fn messages(system: Option<&str>, prompt: &str) -> Vec<Value> {
-    let message = |role: &str, content: &str| json!({ "role": role, "content": content });
-    let system = system.filter(|text| !text.is_empty()).map(|text| message("system", text));
-    system.into_iter().chain([message("user", prompt)]).collect()
-}
-
-/// A sampling option: the names it goes by, and the range it is taken in.
-struct Numeric {
-    names: &'static [&'static str],
-    least: f64,
-    most: f64,
-    whole: bool,
-}
-
-/// What jobs may set; hyphens and underscores are both in use (NIP-90's own pages disagree).
-#[expect(clippy::cast_precision_loss, reason = "a small constant")]
-const OPTIONS: &[Numeric] = &[
-    Numeric { names: &["max_tokens", "max-tokens"], least: 1.0, most: MOST_TOKENS as f64, whole: true },
-    Numeric { names: &["temperature"], least: 0.0, most: 2.0, whole: false },
-    Numeric { names: &["top_p", "top-p"], least: 0.0, most: 1.0, whole: false },
-    Numeric { names: &["top_k", "top-k"], least: 1.0, most: 1_000.0, whole: true },
-    Numeric { names: &["frequency_penalty", "frequency-penalty"], least: -2.0, most: 2.0, whole: false },
-    Numeric { names: &["seed"], least: 0.0, most: 4_294_967_295.0, whole: true },
-];
-
-impl Numeric {
-    fn read(&self, params: &[Param]) -> Result<Option<Value>, Rejection> {
-        let Some(text) = param(params, self.names) else { return Ok(None) };
-        let number = text.trim().parse::<f64>().ok();
-        let number =
-            number.filter(|n| (self.least..=self.most).contains(n) && (!self.whole || n.fract() == 0.0));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
-        match number {
-            Some(number) if self.whole => Ok(Some((number as u64).into())),
-            Some(number) => Ok(Some(number.into())),
-            None => {
-                Err(bad_param(self.names[0], text, &format!("a number from {} to {}", self.least, self.most)))
-            }
-        }
-    }
+/// How an OpenAI-compatible server is spoken to.
+pub struct OpenAiWire {
+    api: Api,
+    base: String,
+    /// What it is asked for whether it lists it or not: some list nothing, or only what is loaded.
+    sold: Vec<String>,
 }
 
 #[async_trait]
-impl Backend for OpenAi {
-    fn name(&self) -> &'static str {
+impl Wire for OpenAiWire {
+    fn kind(&self) -> &'static str {
         KIND.name
     }
 
-    fn kinds(&self) -> Vec<JobKind> {
-        vec![JobKind::TEXT_GENERATION]
+    fn place(&self) -> String {
+        self.base.clone()
     }
 
-    async fn probe(&self) -> Health {
-        match self.list().await {
-            Ok(listed) if listed.is_empty() && self.models.is_empty() => {
-                Health::Down(format!("{} lists no models", self.url))
+    async fn look(&self) -> Result<Seen, Health> {
+        let listed = listed(&asked(self.api.get(&format!("{}/v1/models", self.base)), &self.base).await?);
+        let mut models: Vec<Model> = listed.into_iter().map(of_name).collect();
+        for name in &self.sold {
+            if !models.iter().any(|model| model.id == *name) {
+                models.push(of_name(name.clone()));
             }
-            Ok(listed) => {
-                let _ = self.listed.set(listed);
-                Health::Ready
-            }
-            Err(reason) => Health::Down(reason),
         }
+        Ok(Seen { models, ..Seen::default() })
     }
 
-    fn models(&self, _: JobKind) -> Vec<Model> {
-        self.sold().iter().map(Model::named).collect()
+    fn ask(&self, ask: &Ask<'_>) -> Result<RequestBuilder, BackendError> {
+        Ok(self.api.post(&format!("{}/v1/chat/completions", self.base)).json(&question(ask)))
     }
 
-    fn features(&self, _: JobKind) -> &'static [Feature] {
-        &[Feature::System, Feature::Stop]
+    fn line(&self) -> ReadLine {
+        line
     }
 
-    fn check(&self, _: JobKind, params: &[Param], input_bytes: u64) -> Result<(), Rejection> {
-        match input_bytes {
-            0 => return Err(Rejection::NoInput),
-            found if found > LARGEST => return Err(Rejection::TooLarge { found, most: LARGEST }),
-            _ => {}
-        }
-        self.model(params)?;
-        OPTIONS.iter().try_for_each(|option| option.read(params).map(drop))
+    fn refusal(&self, status: StatusCode, body: &str) -> BackendError {
+        refusal(status, body)
     }
 
-    async fn run(
-        &self,
-        work: Work,
-        pieces: mpsc::Sender<String>,
-        stop: CancellationToken,
-    ) -> Result<Output, BackendError> {
-        let answer = self.answer(&work, &pieces);
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => Err(BackendError::Cancelled),
-            answer = answer => answer,
-        }
+    fn comes_back(&self) -> bool {
+        false
+    }
+
+    fn slots(&self) -> Option<usize> {
+        // It queues as it likes.
+        Some(serving::UNLIMITED)
     }
 }
 
-impl OpenAi {
-    async fn answer(&self, work: &Work, pieces: &mpsc::Sender<String>) -> Result<Output, BackendError> {
-        let started = Instant::now();
-        let body = self.body(work).map_err(|error| BackendError::BadInput(error.to_string()))?;
-        let sent = tokio::time::timeout(FIRST_TOKEN, self.chat(&body).send());
-        let sent = sent.await.map_err(|_| BackendError::Timeout)?;
-        let response = sent.map_err(|_| BackendError::Died)?;
-        if !response.status().is_success() {
-            let status = response.status();
-            return Err(refusal(status, &error_body(response).await));
-        }
-        let mut reading = Reading::default();
-        let mut stream = response.bytes_stream();
-        let mut patience = FIRST_TOKEN;
-        while !reading.ended {
-            let next =
-                tokio::time::timeout(patience, stream.next()).await.map_err(|_| BackendError::Timeout)?;
-            let Some(chunk) = next else { break };
-            patience = IDLE;
-            for text in reading.take(&chunk.map_err(|_| BackendError::Died)?)? {
-                // Nobody listening is no reason to stop working.
-                let _ = pieces.send(text).await;
-            }
-        }
-        reading.output(body["model"].as_str(), started)
-    }
+/// A model of which only the name is known.
+pub(crate) fn of_name(id: String) -> Model {
+    Model { id, chats: true, ..Model::default() }
 }
 
-fn too_long() -> BackendError {
-    BackendError::Protocol("a line without end".into())
+/// The models that `/v1/models` lists.
+pub(crate) fn listed(value: &Value) -> Vec<String> {
+    let listed = value["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+    listed.iter().filter_map(|model| model["id"].as_str().map(str::to_owned)).collect()
 }
 
-/// The start of an error's body: enough to see its kind, and not more than we want to keep or wait for.
-pub(crate) async fn error_body(response: reqwest::Response) -> String {
-    let mut body = Vec::new();
-    let mut stream = response.bytes_stream();
-    while body.len() < LARGEST_ERROR
-        && let Ok(Some(Ok(chunk))) = tokio::time::timeout(PROBE, stream.next()).await
-    {
-        body.extend_from_slice(&chunk);
+/// The body of a question to the chat path.
+pub(crate) fn question(ask: &Ask<'_>) -> Value {
+    let system = ask.system.map(|text| json!({ "role": "system", "content": text }));
+    let user = json!({ "role": "user", "content": ask.prompt });
+    let mut body = json!({
+        "model": ask.model,
+        "messages": system.into_iter().chain([user]).collect::<Vec<_>>(),
+        "max_tokens": ask.max_tokens,
+        "stream": true,
+        "stream_options": { "include_usage": true },
+    });
+    for (name, value) in ask.options {
+        body[name] = value.clone();
     }
-    String::from_utf8_lossy(&body).into_owned()
+    if !ask.stop.is_empty() {
+        body["stop"] = json!(ask.stop);
+    }
+    if let Some(schema) = ask.schema {
+        body["response_format"] =
+            json!({ "type": "json_schema", "json_schema": { "name": "result", "schema": schema } });
+    }
+    body
+}
+
+/// The body of a question to the embeddings path.
+pub(crate) fn embedding(embed: &Embed<'_>) -> Value {
+    json!({ "model": embed.model, "input": embed.texts, "encoding_format": "float" })
+}
+
+/// The vectors that the embeddings path answers.
+pub(crate) fn vectors(value: &Value) -> Option<Vectors> {
+    let mut found: Vec<(u64, Vec<f64>)> = Vec::new();
+    for one in value["data"].as_array()? {
+        let vector = one["embedding"].as_array()?.iter().map(Value::as_f64).collect::<Option<Vec<_>>>()?;
+        found.push((one["index"].as_u64()?, vector));
+    }
+    found.sort_by_key(|(index, _)| *index);
+    let input_tokens = value["usage"]["prompt_tokens"].as_u64().unwrap_or(0);
+    Some(Vectors { vectors: found.into_iter().map(|(_, vector)| vector).collect(), input_tokens })
 }
 
 /// What a status that is not 200 means.
 pub(crate) fn refusal(status: StatusCode, body: &str) -> BackendError {
     let value: Value = serde_json::from_str(body).unwrap_or_default();
-    let kind = value["error"]["type"].as_str().unwrap_or_default();
+    let error = &value["error"];
+    let kind = format!(
+        "{} {}",
+        error["type"].as_str().unwrap_or_default(),
+        error["code"].as_str().unwrap_or_default()
+    );
     match status.as_u16() {
         400 if kind.contains("context") => BackendError::ContextOverflow,
         400 if kind.contains("policy") => BackendError::Refused,
@@ -328,107 +220,36 @@ pub(crate) fn refusal(status: StatusCode, body: &str) -> BackendError {
     }
 }
 
-/// An answer as it comes in: server-sent events, possibly cut anywhere.
-#[derive(Debug, Default)]
-pub struct Reading {
-    buffer: Vec<u8>,
-    content: String,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    chunks: u64,
-    finished: bool,
-    ended: bool,
-}
-
-impl Reading {
-    /// Takes bytes, and gives back what text they complete.
-    ///
-    /// # Errors
-    /// The server reports an error, says what is no answer, or says too much.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<Vec<String>, BackendError> {
-        self.buffer.extend_from_slice(bytes);
-        let mut texts = Vec::new();
-        // After the end nothing counts, whether it came with the end or later.
-        while !self.ended
-            && let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n')
-        {
-            let line: Vec<u8> = self.buffer.drain(..=end).collect();
-            if line.len() > LARGEST_ANSWER {
-                return Err(too_long());
-            }
-            // Lines are cut at line ends only, so a character is never cut.
-            let line = String::from_utf8_lossy(&line);
-            if let Some(data) = line.trim_end().strip_prefix("data:") {
-                texts.extend(self.data(data.trim())?);
-            }
-        }
-        if self.ended {
-            self.buffer.clear();
-        }
-        if self.buffer.len() >= LARGEST_ANSWER { Err(too_long()) } else { Ok(texts) }
+/// What a line of server-sent events says.
+pub(crate) fn line(line: &str) -> Result<Said, BackendError> {
+    let Some(data) = line.strip_prefix("data:").map(str::trim) else { return Ok(Said::default()) };
+    if data == "[DONE]" {
+        return Ok(Said { ended: true, ..Said::default() });
     }
-
-    fn data(&mut self, data: &str) -> Result<Option<String>, BackendError> {
-        if data == "[DONE]" {
-            self.ended = true;
-            return Ok(None);
-        }
-        let value: Value =
-            serde_json::from_str(data).map_err(|_| BackendError::Protocol("not JSON".into()))?;
-        if !value["error"].is_null() {
-            return Err(BackendError::Died);
-        }
-        if let Some(usage) = value["usage"].as_object() {
-            self.input_tokens = usage.get("prompt_tokens").and_then(Value::as_u64);
-            self.output_tokens = usage.get("completion_tokens").and_then(Value::as_u64);
-        }
-        let choice = &value["choices"][0];
-        self.finished |= choice["finish_reason"].is_string();
-        let text: String = choice["delta"]["content"]
-            .as_str()
-            .unwrap_or_default()
-            .chars()
-            .filter(|c| !is_harmful(*c))
-            .collect();
-        if text.is_empty() {
-            return Ok(None);
-        }
-        self.chunks += 1;
-        self.content.push_str(&text);
-        if self.content.len() > LARGEST_ANSWER {
-            return Err(BackendError::BadInput("the answer is longer than a result can carry".into()));
-        }
-        Ok(Some(text))
+    let value: Value = serde_json::from_str(data).map_err(|_| BackendError::Protocol("not JSON".into()))?;
+    if !value["error"].is_null() {
+        return Err(BackendError::Died);
     }
-
-    /// The whole answer, by `model`, to a question asked at `started`.
-    ///
-    /// # Errors
-    /// The server never said that the answer ended, or there is none.
-    pub fn output(self, model: Option<&str>, started: Instant) -> Result<Output, BackendError> {
-        if !self.finished && !self.ended {
-            return Err(BackendError::Truncated);
-        }
-        if self.content.is_empty() {
-            return Err(BackendError::Refused);
-        }
-        let usage = Usage {
-            backend: KIND.name.into(),
-            model: model.map(str::to_owned),
-            input_tokens: self.input_tokens.unwrap_or(0),
-            // Servers that count nothing send about one token a piece.
-            output_tokens: self.output_tokens.filter(|count| *count > 0).unwrap_or(self.chunks),
-            elapsed: Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)),
-            ..Usage::default()
-        };
-        Ok(Output::text(self.content, usage))
-    }
+    let choice = &value["choices"][0];
+    Ok(Said {
+        text: choice["delta"]["content"].as_str().unwrap_or_default().to_owned(),
+        finished: choice["finish_reason"].is_string(),
+        ended: false,
+        input_tokens: value["usage"]["prompt_tokens"].as_u64(),
+        output_tokens: value["usage"]["completion_tokens"].as_u64(),
+        is_progress: choice["delta"].is_object(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+    use std::time::Instant;
+
+    use openagents_types::{JobKind, Param};
+
     use super::*;
+    use crate::{Output, serving::Reading};
 
     fn read(stream: &[u8], cut: usize) -> Result<Output, BackendError> {
         let mut reading = Reading::default();
@@ -455,7 +276,7 @@ mod tests {
     fn what_comes_after_the_end_or_is_too_long_does_not_depend_on_the_cuts() {
         let more =
             format!("{WHOLE}data: {{\"choices\":[{{\"delta\":{{\"content\":\"more\"}}}}]}}\n\ndata: junk\n");
-        let long = format!(": {}\n{WHOLE}", "x".repeat(LARGEST_ANSWER));
+        let long = format!(": {}\n{WHOLE}", "x".repeat(48 << 10));
         for cut in [1, 7, 4_096, usize::MAX] {
             assert_eq!(read(more.as_bytes(), cut).unwrap().content, "Grüße, 市場");
             assert!(matches!(read(long.as_bytes(), cut), Err(BackendError::Protocol(_))), "cut {cut}");
@@ -492,6 +313,6 @@ mod tests {
             let error = check(&[Param::new(name, value)]).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
         }
-        assert_eq!(backend.url, "http://127.0.0.1:1");
+        assert_eq!(backend.wire.base, "http://127.0.0.1:1");
     }
 }

@@ -150,7 +150,9 @@ fn limit(_: &Limits) -> std::io::Result<()> {
 }
 
 #[cfg(target_os = "linux")]
-use linux::{confine, die_with_parent, step_down};
+pub(crate) use linux::die_with_parent;
+#[cfg(target_os = "linux")]
+use linux::{confine, step_down};
 
 #[cfg(not(target_os = "linux"))]
 fn confine(_: &Limits, _: &[PathBuf], _: Option<&std::path::Path>) -> Held {
@@ -158,7 +160,7 @@ fn confine(_: &Limits, _: &[PathBuf], _: Option<&std::path::Path>) -> Held {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn die_with_parent() -> std::io::Result<()> {
+pub(crate) fn die_with_parent() -> std::io::Result<()> {
     Ok(())
 }
 

@@ -104,6 +104,13 @@ pub(crate) enum Command {
         /// `pdf`, `html` or `office`
         format: String,
     },
+    /// Keeps a model server, and ends it when the node is gone; started by the node.
+    #[command(name = "__keep", hide = true)]
+    Keep {
+        /// `watch` or `become`, and the server's program and arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Becomes a tool of the operator's, in a cage; started by the node.
     #[command(name = "__sandbox", hide = true)]
     Sandbox {

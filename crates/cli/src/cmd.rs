@@ -48,6 +48,7 @@ pub(crate) fn run(program: Program) -> anyhow::Result<ExitCode> {
         Command::Help(args) => help::run(&args),
         // What a child of the node ends with says why it has no text, in codes of its own.
         Command::Extract { format } => return Ok(openagents_backend::extract_child_main(&format)),
+        Command::Keep { words } => return Ok(openagents_backend::keeper_child_main(&words)),
         Command::Sandbox { cage } => return Ok(openagents_backend::sandbox_child_main(&cage)),
     };
     exit.map(ExitCode::from)

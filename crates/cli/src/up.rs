@@ -23,6 +23,7 @@ use crate::{
     first::{self, Purse, selftest},
     link, show,
     stop::Stop,
+    text::one_line,
 };
 
 /// How long relays may take to answer before it is said that none does.
@@ -107,6 +108,7 @@ async fn serve(global: &Global, args: &UpArgs, options: Options, is_first: bool)
 
 /// A first start ends in a self-test; any other says at least if nobody can be met.
 async fn say_how_it_is(global: &Global, client: &Client, up: &Up, is_first: bool) -> anyhow::Result<()> {
+    warn_of_servers(client).await;
     if is_first {
         return selftest::run(global, client, up).await;
     }
@@ -181,6 +183,25 @@ fn money(up: &Up, free: bool) -> String {
         None => "no wallet: it neither earns nor pays; connect one with `openagents wallet connect`, or sell with \
                  --free"
             .into(),
+    }
+}
+
+/// Says which model servers are not there yet, and which others can reach.
+async fn warn_of_servers(client: &Client) {
+    let provider = client.node().await.ok().and_then(|node| node.provider);
+    for server in provider.iter().flat_map(|provider| &provider.servers) {
+        let named = format!("{} at {}", server.backend, one_line(&server.place, 120));
+        match server.state.as_str() {
+            "ready" => {}
+            "starting" => show::talk(&format!("{named} is starting; its jobs are refused until it is ready")),
+            _ => show::talk(&format!(
+                "{named} is down; its jobs are refused until it is back: {}",
+                one_line(&server.why, 240)
+            )),
+        }
+        if let Some(warning) = &server.warning {
+            show::talk(&format!("warning: {}", one_line(warning, 240)));
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod media;
 mod price;
 mod resources;
 mod router;
+mod servers;
 mod wallet;
 
 use std::{
@@ -38,6 +39,7 @@ pub use media::MediaSettings;
 pub use price::{HourPrice, KindPrice, Proposed};
 pub use resources::{BackendLimit, OnBattery, ResourceSettings};
 pub use router::{Chain, RouterSettings, UsualModel};
+pub use servers::{FoundationModelsBridge, LlamaCppServer, MlxServer, OllamaServer, ServerFault};
 pub use wallet::{CashuSettings, LdkSettings, SparkLog, SparkSettings, WalletChosen, WalletSettings};
 
 /// All settings.
@@ -339,6 +341,14 @@ pub struct Backends {
     pub templates: Vec<JobKind>,
     /// OpenAI-compatible servers: `[[backend.openai]]` with `url`, `models` and perhaps `key_file`.
     pub openai: Vec<OpenAiServer>,
+    /// Ollamas: `[[backend.ollama]]`, perhaps with `url` and `models`.
+    pub ollama: Vec<OllamaServer>,
+    /// llama.cpp's servers: `[[backend.llamacpp]]` with `model`, a file, or `url`.
+    pub llamacpp: Vec<LlamaCppServer>,
+    /// MLX's servers: `[[backend.mlx]]` with `model`, a folder, or `url`.
+    pub mlx: Vec<MlxServer>,
+    /// Bridges to Apple's on-device model: `[[backend.foundation_models]]` with `url`.
+    pub foundation_models: Vec<FoundationModelsBridge>,
     /// The operator's own tools: `[[backend.command]]` with `recipe`, or with `program`, `args` and `kinds`.
     pub command: Vec<CommandSettings>,
 }
@@ -354,8 +364,21 @@ impl Backends {
     pub fn settings(&self) -> openagents_backend::Settings {
         openagents_backend::Settings {
             openai: self.openai.iter().map(OpenAiServer::settings).collect(),
+            ollama: self.ollama.iter().map(OllamaServer::settings).collect(),
+            llamacpp: self.llamacpp.iter().map(LlamaCppServer::settings).collect(),
+            mlx: self.mlx.iter().map(MlxServer::settings).collect(),
+            foundation_models: self.foundation_models.iter().map(FoundationModelsBridge::settings).collect(),
             command: self.command.clone(),
+            ..openagents_backend::Settings::default()
         }
+    }
+
+    /// What the types cannot say.
+    fn check(&self) -> Result<(), ServerFault> {
+        self.ollama.iter().try_for_each(OllamaServer::check)?;
+        self.llamacpp.iter().try_for_each(LlamaCppServer::check)?;
+        self.mlx.iter().try_for_each(MlxServer::check)?;
+        self.foundation_models.iter().try_for_each(FoundationModelsBridge::check)
     }
 }
 
@@ -545,6 +568,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: DestinationError,
     },
+    /// A model server cannot be used as it is described.
+    #[error("{0}; correct it with `openagents config edit`")]
+    Server(ServerFault),
     /// An entry of `allow_private_urls` is nothing that can be allowed.
     #[error("allow_private_urls: {0}; correct it with `openagents config edit`")]
     Allow(#[from] AllowError),
@@ -617,6 +643,7 @@ impl Config {
         if let Some(to) = self.customer.refund_to() {
             check_refund(&to).map_err(|reason| ConfigError::RefundTo { to, reason })?;
         }
+        self.backend.check().map_err(ConfigError::Server)?;
         least("policy.judge_timeout_s", self.policy.judge_timeout_s)?;
         least("provider.slots", provider.slots as u64)?;
         least("provider.job_timeout_s", provider.job_timeout_s)?;

@@ -73,6 +73,7 @@ pub(crate) struct Counter {
     pub(crate) foreman: Foreman,
     pub(crate) labels: Labels,
     pub(crate) machine: tokio::sync::watch::Receiver<Seen>,
+    pub(crate) servers: crate::offers::Servers,
     pub(crate) testnet: Option<Testnet>,
 }
 
@@ -400,6 +401,7 @@ impl Counter {
             draining: gauges.draining.load(Ordering::Relaxed),
             shift: self.foreman.shift().word().into(),
             machine: Some(machine_view(&self.machine.borrow())),
+            servers: self.servers.iter().filter_map(|backend| backend.server()).map(server_view).collect(),
         }
     }
 
@@ -562,5 +564,28 @@ fn refusal(refused: &AskRefused) -> Problem {
         message: format!("The job was not asked: {refused}."),
         money: "No money moved.".into(),
         next: next.into(),
+    }
+}
+/// A model server, for whoever asks.
+fn server_view(server: openagents_backend::ServerState) -> openagents_api::ServerView {
+    use openagents_backend::Health;
+    let (state, why) = match server.health {
+        Health::Ready => ("ready", String::new()),
+        Health::Starting => ("starting", String::new()),
+        Health::Down(why) => ("down", why),
+    };
+    let models = server.models.into_iter().map(|model| openagents_api::ServedModelView {
+        id: model.id,
+        digest: model.digest,
+        context: model.context,
+    });
+    openagents_api::ServerView {
+        backend: server.kind,
+        place: server.place,
+        about: server.about,
+        state: state.into(),
+        why,
+        models: models.collect(),
+        warning: server.warning,
     }
 }

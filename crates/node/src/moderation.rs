@@ -123,6 +123,7 @@ impl Backend for Moderation {
             found = found => found.map_err(|_| BackendError::Died)?.to_string(),
         };
         let usage = Usage {
+            digest: None,
             backend: NAME.into(),
             model: None,
             input_tokens: words,

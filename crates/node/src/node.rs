@@ -334,7 +334,7 @@ impl Builder {
         let (wallet, network) = self.wallet(budget.clone(), testnet.as_ref()).await?;
         let reader = Arc::new(Reader::open(&database)?);
         let selling = self.options.role == Role::Provider;
-        let backends = if selling { self.backends(&relays).await? } else { offers::Table::new() };
+        let (backends, servers) = if selling { self.backends(&relays).await? } else { Default::default() };
         let escrow = wallets::holds(wallet.as_ref()).await;
         let mut engine = self.engine_config(&backends, network, escrow);
         let mut watcher = self.watcher();
@@ -410,6 +410,7 @@ impl Builder {
             foreman: foreman.clone(),
             machine: watcher.listen(),
             labels,
+            servers,
             testnet: testnet.clone(),
         };
         if let Some(stand) = stand.clone() {
@@ -423,7 +424,7 @@ impl Builder {
     }
 
     /// What does the work.
-    async fn backends(&self, relays: &Relays) -> Result<offers::Table, NodeError> {
+    async fn backends(&self, relays: &Relays) -> Result<(offers::Table, offers::Servers), NodeError> {
         let config = &self.options.config;
         let (mut own, schedule) = nostr_work::backends(&config.backend.nostr, &self.options.home, relays);
         // What was sold by an earlier run is published, whether or not it is still sold.
@@ -432,7 +433,8 @@ impl Builder {
         let built =
             templates::backends(&servers, &config.backend.templates).map_err(offers::OffersError::from)?;
         own.extend(built);
-        Ok(offers::backends(config, own).await?)
+        let logs = self.options.home.data_file("logs");
+        Ok(offers::backends(config, own, logs, &self.tasks).await?)
     }
 
     /// What looks at this machine.

@@ -1,6 +1,6 @@
 //! What this machine can sell: which backend does which kind, and at what price.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use openagents_backend::{Backend, BuildError, PriceHint, Rejection};
 use openagents_engine::{ModelOffer, Offer, bidding::PriceRule};
@@ -10,6 +10,7 @@ use crate::{
     config::{Config, Proposed},
     moderation::Moderation,
     router::Gauge,
+    runtime::Tasks,
 };
 
 /// A backend cannot be used.
@@ -42,18 +43,36 @@ pub(crate) struct Seat {
 /// The backends for each kind, in the order of the settings.
 pub(crate) type Table = HashMap<JobKind, Vec<Seat>>;
 
+/// The backends that stand on a model server.
+pub(crate) type Servers = Vec<Arc<dyn Backend>>;
+
 /// The backends for each kind, with those of the node's `own`. A model server that does not answer, or a tool that is
 /// missing, sells nothing.
-pub(crate) async fn backends(config: &Config, own: Vec<Arc<dyn Backend>>) -> Result<Table, OffersError> {
+///
+/// What a backend has to do beside its jobs is done in `tasks`; the model servers among them are given back too.
+pub(crate) async fn backends(
+    config: &Config,
+    own: Vec<Arc<dyn Backend>>,
+    logs: PathBuf,
+    tasks: &Tasks,
+) -> Result<(Table, Servers), OffersError> {
     let mut table = Table::new();
-    let built = openagents_backend::build_all(&config.backend.settings()).into_iter();
+    let mut settings = config.backend.settings();
+    settings.place.logs = Some(logs);
+    let built = openagents_backend::build_all(&settings).into_iter();
     let mut built = built.collect::<Result<Vec<_>, _>>().map_err(OffersError::from)?;
     built.extend(own);
     let built = seats(built, config);
     // At once, because a scanner takes its time to load what it knows.
     let healths = futures::future::join_all(built.iter().map(|seat| seat.backend.probe())).await;
+    let mut servers = Servers::new();
     for (seat, health) in built.into_iter().zip(healths) {
-        if !health.is_ready() {
+        let (tended, stop) = (seat.backend.clone(), tasks.stop_token());
+        tasks.spawn(async move { tended.tend(stop).await });
+        if seat.backend.server().is_some() {
+            servers.push(seat.backend.clone());
+        }
+        if !health.is_ready() && !seat.backend.comes_back() {
             tracing::warn!(
                 backend = &*seat.label,
                 ?health,
@@ -65,7 +84,7 @@ pub(crate) async fn backends(config: &Config, own: Vec<Arc<dyn Backend>>) -> Res
             table.entry(kind).or_default().push(seat.clone());
         }
     }
-    Ok(table)
+    Ok((table, servers))
 }
 
 /// Names the backends, and leaves out what is switched off.

@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     home::{Home, write_private},
     offers::{self, OffersError},
+    runtime::Tasks,
 };
 
 /// How much a new run counts against all before it: the last ten or so make the average.
@@ -157,10 +158,22 @@ impl SpeedBook {
 ///
 /// # Errors
 /// A backend cannot be built from its settings.
-pub async fn measure(config: &Config, book: &SpeedBook) -> Result<(), OffersError> {
+pub async fn measure(config: &Config, home: &Home, book: &SpeedBook) -> Result<(), OffersError> {
+    let tasks = Tasks::new();
+    let measured = match offers::backends(config, Vec::new(), home.data_file("logs"), &tasks).await {
+        Ok((table, _)) => {
+            measure_each(&table, book).await;
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    tasks.finish().await;
+    measured
+}
+
+async fn measure_each(table: &offers::Table, book: &SpeedBook) {
     const PROMPT: &str = "Write a short text about a river, from its spring to the sea.";
     let kind = JobKind::TEXT_GENERATION;
-    let table = offers::backends(config, Vec::new()).await?;
     for seat in table.get(&kind).into_iter().flatten() {
         for model in seat.backend.models(kind) {
             let track = Track { backend: seat.label.to_string(), kind, model: Some(model.name.clone()) };
@@ -184,7 +197,6 @@ pub async fn measure(config: &Config, book: &SpeedBook) -> Result<(), OffersErro
             }
         }
     }
-    Ok(())
 }
 
 fn read(path: &Path) -> Vec<Measured> {

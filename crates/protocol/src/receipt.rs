@@ -159,9 +159,10 @@ fn signed(event: &Verified, body: &str) -> Result<Receipt, ProofError> {
         return Err(ProofError::Digest);
     }
     let receipt: Receipt = serde_json::from_str(body).map_err(|error| ProofError::Body(error.to_string()))?;
-    let names = [Some(&receipt.usage.backend), receipt.usage.model.as_ref()];
+    let usage = &receipt.usage;
+    let names = [Some(&usage.backend), usage.model.as_ref(), usage.digest.as_ref()];
     if names.into_iter().flatten().any(|name| name.len() > LONGEST_NAME) {
-        return Err(ProofError::Body("the name of its backend or model is too long".into()));
+        return Err(ProofError::Body("the name of its backend or model, or its digest, is too long".into()));
     }
     let customer = tags::first(&found, tags::KEY).and_then(|key| key.parse().ok());
     if author(event) != *receipt.provider.as_bytes() {

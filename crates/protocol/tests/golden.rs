@@ -68,6 +68,7 @@ fn receipt(request: &JobRequest) -> Receipt {
         usage: Usage {
             backend: "openai".into(),
             model: Some("gemma-3".into()),
+            digest: None,
             input_tokens: 120,
             output_tokens: 30,
             elapsed: Millis(900),

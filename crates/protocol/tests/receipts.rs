@@ -52,6 +52,7 @@ fn receipt(request: &JobRequest) -> Receipt {
         usage: Usage {
             backend: "extractive".into(),
             model: None,
+            digest: None,
             input_tokens: 120,
             output_tokens: 30,
             elapsed: Millis(9),
@@ -223,6 +224,7 @@ fn any_receipt() -> impl Strategy<Value = Receipt> {
             usage: Usage {
                 backend,
                 model,
+                digest: None,
                 input_tokens: counts.0.into(),
                 output_tokens: counts.1.into(),
                 elapsed: Millis(counts.2.into()),

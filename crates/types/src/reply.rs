@@ -160,15 +160,15 @@ pub struct Usage {
     pub backend: String,
     /// The model, if there is one.
     pub model: Option<String>,
+    /// The hash of the model's weights, such as `sha256:…`, if the backend knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Tokens (or words, for a backend without a tokenizer) read.
     pub input_tokens: u64,
     /// Tokens (or words) written.
     pub output_tokens: u64,
     /// Wall time of the work.
     pub elapsed: Millis,
-    /// The model's digest, if the backend knows it, such as `sha256:…`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<String>,
     /// How the model's weights were quantized, if the backend knows it, such as `Q4_K_M`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<String>,

@@ -60,7 +60,7 @@ pub(super) fn confine(limits: &Limits, read: &[PathBuf], folder: Option<&Path>) 
 }
 
 /// Ends with whoever started it: a node that is killed leaves no tool behind.
-pub(super) fn die_with_parent() -> io::Result<()> {
+pub(crate) fn die_with_parent() -> io::Result<()> {
     Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?)
 }
 

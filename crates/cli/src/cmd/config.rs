@@ -50,7 +50,13 @@ fn path(global: &Global, path: &Path) -> anyhow::Result<Exit> {
 }
 
 fn validate(global: &Global, home: &Home) -> anyhow::Result<Exit> {
-    Settings::load(home)?;
+    let settings = Settings::load(home)?;
+    for (name, outcome) in super::doctor::servers::unstarted(&settings) {
+        if let Err(why) = outcome {
+            let what = format!("[[backend.{name}]] cannot be run: {why}");
+            return Err(Failure::new(Exit::Config, what, "correct it with `openagents config edit`").into());
+        }
+    }
     let path = home.config_file();
     if global.json {
         show::json(&json!({ "schema_version": SCHEMA_VERSION, "valid": true, "path": path }))?;

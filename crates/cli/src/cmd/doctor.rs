@@ -1,6 +1,7 @@
 //! `openagents doctor`: everything a node needs, checked in the order in which it is needed.
 
 mod found;
+pub(crate) mod servers;
 
 use std::{net::TcpListener, path::Path, time::Duration};
 
@@ -141,6 +142,7 @@ async fn examine(home: &Home, offline: bool) -> Vec<Check> {
     for server in config.backend.openai.iter().filter(|server| !offline || is_here(server)) {
         checks.push(model_server(server).await);
     }
+    checks.extend(servers::checks(&config, offline, node.as_ref().ok()).await);
     for settings in &config.backend.command {
         checks.push(tool(settings).await);
     }

@@ -5,7 +5,10 @@ mod balances;
 mod price;
 
 use clap::Subcommand;
-use openagents_api::{MachineView, NodeView, OfferView, ProviderView, SCHEMA_VERSION, ShiftOrder, Side};
+use openagents_api::{
+    MachineView, NodeView, OfferView, ProviderView, SCHEMA_VERSION, ServedModelView, ServerView, ShiftOrder,
+    Side,
+};
 use openagents_types::Msat;
 use serde_json::json;
 
@@ -118,6 +121,9 @@ fn status(node: &NodeView, provider: &ProviderView) -> String {
         provider.queued,
         table(&["kind", "backend", "price", "per KiB", "per 1000 tokens", "by"], &rows)
     );
+    if !provider.servers.is_empty() {
+        text.push_str(&format!("\n\n{}", servers(provider)));
+    }
     let jobs: Vec<String> = sold(node).into_iter().map(|(state, count)| format!("{count} {state}")).collect();
     if !jobs.is_empty() {
         text.push_str(&format!("\n\njobs so far: {}", jobs.join(", ")));
@@ -151,4 +157,26 @@ fn machine(seen: &MachineView) -> Option<String> {
         "eased" => Some("\nthe machine is hot: half of the slots are used".into()),
         _ => None,
     }
+}
+
+/// The model servers and how they are; what is wrong stands below.
+fn servers(provider: &ProviderView) -> String {
+    let models = |server: &ServerView| server.models.iter().map(model).collect::<Vec<_>>().join(", ");
+    let row = |server: &ServerView| {
+        let sold = if server.why.is_empty() { models(server) } else { one_line(&server.why, 160) };
+        vec![server.backend.clone(), one_line(&server.place, 60), server.state.clone(), sold]
+    };
+    let rows: Vec<Vec<String>> = provider.servers.iter().map(row).collect();
+    let mut text = table(&["model server", "at", "state", "sells"], &rows);
+    for warning in provider.servers.iter().filter_map(|server| server.warning.as_deref()) {
+        text.push_str(&format!("\nwarning: {}", one_line(warning, 240)));
+    }
+    text
+}
+
+/// A model, and the beginning of its hash.
+fn model(model: &ServedModelView) -> String {
+    let digest = model.digest.as_deref().map(|digest| digest.chars().take(19).collect::<String>());
+    let name = one_line(&model.id, 60);
+    digest.map_or_else(|| name.clone(), |digest| format!("{name} ({digest})"))
 }

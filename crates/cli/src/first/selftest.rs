@@ -184,7 +184,7 @@ mod tests {
 
     use super::*;
 
-    fn job(refusals: serde_json::Value) -> JobView {
+    fn job(refusals: &serde_json::Value) -> JobView {
         let key = "11".repeat(32);
         let refusals: Vec<serde_json::Value> = refusals
             .as_array()
@@ -203,9 +203,9 @@ mod tests {
 
     #[test]
     fn a_price_that_is_named_proves_that_the_node_is_reached_and_another_refusal_does_not() {
-        assert_eq!(judged(&job(json!([])), Some("text".into())), ("bought", "text".into()));
-        assert_eq!(judged(&job(json!(["bid-too-low"])), None), ("quoted", "why".into()));
-        assert_eq!(judged(&job(json!(["policy"])), None), ("failed", "why".into()));
-        assert_eq!(judged(&job(json!([])), None), ("failed", "nobody".into()));
+        assert_eq!(judged(&job(&json!([])), Some("text".into())), ("bought", "text".into()));
+        assert_eq!(judged(&job(&json!(["bid-too-low"])), None), ("quoted", "why".into()));
+        assert_eq!(judged(&job(&json!(["policy"])), None), ("failed", "why".into()));
+        assert_eq!(judged(&job(&json!([])), None), ("failed", "nobody".into()));
     }
 }

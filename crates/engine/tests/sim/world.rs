@@ -119,7 +119,7 @@ impl World {
         let customers = rng.between(1, 2) as usize;
         let limited = matches!(weather, Weather::Storm | Weather::ByHand | Weather::Rails);
         let limit = if limited { day_limit(seed) } else { None };
-        let mut nodes: Vec<Node> =
+        let nodes: Vec<Node> =
             (0..providers + customers).map(|i| new_node(&mut rng, i, providers, limit)).collect();
         let mut nodes = if weather.has_ecash() { rails::with_ecash(nodes, seed) } else { nodes };
         if weather == Weather::Balances {
@@ -700,7 +700,9 @@ impl World {
                 Word::Ecash { to: *provider, payment }
             }
             Draft::Result { content, .. } => self.result(node, job, content, None),
-            Draft::Bill { content, invoice } => self.result(node, job, content, Some(invoice.payment_hash)),
+            Draft::Bill { content, invoice, .. } => {
+                self.result(node, job, content, Some(invoice.payment_hash))
+            }
             Draft::Cancel { provider, .. } => {
                 Word::Cancel(Cancel { job, by: customer, providers: provider.iter().copied().collect() })
             }

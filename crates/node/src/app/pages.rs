@@ -369,10 +369,9 @@ impl Bid {
 impl Signed {
     fn new(now: u64, view: &ReceiptView) -> Self {
         let usage = &view.receipt.usage;
-        let by = match &usage.model {
-            Some(model) => format!("{}, {model}", usage.backend),
-            None => usage.backend.clone(),
-        };
+        let digest = usage.digest.as_ref().map(|digest| digest.chars().take(19).collect());
+        let named = [Some(usage.backend.clone()), usage.model.clone(), digest];
+        let by = named.into_iter().flatten().collect::<Vec<_>>().join(", ");
         Self {
             state: view.state.clone(),
             sentence: receipts::sentence(view),

@@ -18,6 +18,7 @@ pub(super) fn view(row: &ReceiptRow) -> ReceiptView {
     let mut receipt = row.receipt.clone();
     receipt.usage.backend = clean(&receipt.usage.backend, 60);
     receipt.usage.model = receipt.usage.model.map(|model| clean(&model, 60));
+    receipt.usage.digest = receipt.usage.digest.map(|digest| clean(&digest, 80));
     let event = |json: &Option<String>| {
         json.as_deref().and_then(|json| serde_json::from_str::<Value>(json).ok()).unwrap_or(Value::Null)
     };

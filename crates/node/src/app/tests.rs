@@ -72,6 +72,7 @@ impl Facts for Fake {
                 draining: false,
                 shift: "open".into(),
                 machine: None,
+                servers: Vec::new(),
             }),
             wallet: Some(WalletView {
                 kind: "nwc".into(),

@@ -198,8 +198,8 @@ fn ecash_in_escrow_is_the_payees_once_the_preimage_is_given() {
         assert_eq!(deal.payee.wallet.balance().await.unwrap(), Msat::ZERO, "nothing is spent");
         assert_eq!(deal.payee.ask("list_mints", json!({})).await["mints"][0]["held"], PRICE.get());
 
-        deal.payee.wallet.settle_hold(asked.preimage.clone()).await.unwrap();
-        deal.payee.wallet.settle_hold(asked.preimage.clone()).await.unwrap();
+        deal.payee.wallet.settle_hold(asked.preimage).await.unwrap();
+        deal.payee.wallet.settle_hold(asked.preimage).await.unwrap();
         let known = deal.payee.wallet.lookup_incoming(asked.hash).await.unwrap();
         assert_eq!(known, Incoming::Settled { amount: PRICE });
         deal.until_paid(&asked).await;
@@ -237,9 +237,9 @@ fn a_kill_between_any_two_steps_changes_nothing() {
         deal.accept(&asked, &token).await.unwrap();
         let held = deal.payee.wallet.lookup_incoming(asked.hash).await.unwrap();
         assert_eq!(held, Incoming::Held { amount: PRICE });
-        deal.payee.wallet.settle_hold(asked.preimage.clone()).await.unwrap();
+        deal.payee.wallet.settle_hold(asked.preimage).await.unwrap();
         kill().await;
-        deal.payee.wallet.settle_hold(asked.preimage.clone()).await.unwrap();
+        deal.payee.wallet.settle_hold(asked.preimage).await.unwrap();
         deal.until_paid(&asked).await;
         kill().await;
         deal.until_paid(&asked).await;
@@ -271,13 +271,13 @@ async fn killed_at(deal: &Deal, moments: &[u64]) {
         deal.payer.until_has(FUNDS.saturating_sub(moved)).await;
 
         deal.accept(&asked, &locked["token"]).await.unwrap();
-        let (wallet, preimage) = (deal.payee.wallet.clone(), asked.preimage.clone());
+        let (wallet, preimage) = (deal.payee.wallet.clone(), asked.preimage);
         let taking = tokio::spawn(async move { wallet.settle_hold(preimage).await });
         tokio::time::sleep(Duration::from_millis(moment)).await;
         deal.payee.kill();
         let _ = taking.await.unwrap();
         deal.payee.until_back().await;
-        insist("it is taken", async || deal.payee.wallet.settle_hold(asked.preimage.clone()).await).await;
+        insist("it is taken", async || deal.payee.wallet.settle_hold(asked.preimage).await).await;
         deal.until_paid(&asked).await;
         deal.assert_moved(moved, Msat::ZERO).await;
     }
@@ -356,7 +356,7 @@ fn what_is_not_as_asked_is_refused_and_is_the_senders_again() {
         let again = deal.forge("token", json!({ "how": "without proof", "token": token }));
         let why = refused(deal.accept(&asked, &again).await);
         assert!(why.contains("before") && why.contains("sender"), "{why}");
-        deal.payee.wallet.settle_hold(asked.preimage.clone()).await.unwrap();
+        deal.payee.wallet.settle_hold(asked.preimage).await.unwrap();
         deal.until_paid(&asked).await;
         deal.payee.until_has(PRICE).await;
     });
@@ -374,7 +374,7 @@ fn a_token_that_was_spent_is_refused() {
         let own = ask_for(&spare, in_seconds(LATER)).await;
         let theirs = deal.lock(&own).await;
         accept(&spare, &own, &theirs).await.unwrap();
-        spare.wallet.settle_hold(own.preimage.clone()).await.unwrap();
+        spare.wallet.settle_hold(own.preimage).await.unwrap();
         let spent = spare.dir().to_owned();
         spare.stop().await;
         std::fs::remove_dir_all(spent).unwrap();
@@ -409,13 +409,13 @@ fn of_ten_providers_only_the_one_that_is_named_can_take_it() {
             let why = refused(accept(&other, &asked, &token).await);
             assert!(why.contains("another key"), "{why}");
             // Even with the preimage.
-            refused(other.wallet.settle_hold(asked.preimage.clone()).await);
+            refused(other.wallet.settle_hold(asked.preimage).await);
             let stolen = other.wallet.extension("receive_token", json!({ "token": token })).await;
             assert!(stolen.is_err(), "{stolen:?}");
             others.push(other);
         }
         deal.accept(&asked, &token).await.unwrap();
-        deal.payee.wallet.settle_hold(asked.preimage.clone()).await.unwrap();
+        deal.payee.wallet.settle_hold(asked.preimage).await.unwrap();
         for other in &others {
             assert_eq!(other.wallet.balance().await.unwrap(), Msat::ZERO);
         }
@@ -432,7 +432,7 @@ fn what_nobody_takes_is_the_payers_again_after_the_locktime_and_the_payee_is_tol
         deal.payer.kill();
         deal.until_back(&asked).await;
         assert!(in_seconds(0) >= asked.locktime, "not before");
-        let late = deal.payee.wallet.settle_hold(asked.preimage.clone()).await;
+        let late = deal.payee.wallet.settle_hold(asked.preimage).await;
         assert!(matches!(&late, Err(WalletError::PaymentFailed(why)) if why.contains("faster")), "{late:?}");
         assert_eq!(deal.payee.wallet.lookup_incoming(asked.hash).await.unwrap(), Incoming::Cancelled);
         let failed = deal.try_lock(asked.params()).await;
@@ -466,7 +466,7 @@ fn after_the_locktime_a_payee_still_takes_what_nobody_took_back() {
         let idle = deal.mints.purse("idle", &[0]).await;
         std::mem::replace(&mut deal.payer, idle).stop().await;
         until_time(asked.locktime + 3).await;
-        deal.payee.wallet.settle_hold(asked.preimage.clone()).await.unwrap();
+        deal.payee.wallet.settle_hold(asked.preimage).await.unwrap();
         assert_eq!(deal.payee.wallet.balance().await.unwrap(), PRICE);
         assert_eq!(deal.mints.outstanding(0), FUNDS);
     });
@@ -482,7 +482,7 @@ fn who_is_first_at_the_locktime_is_for_the_mint_to_say() {
             deal.accept(&asked, &token).await.unwrap();
             until_time(asked.locktime + 2).await;
             let settled = async || loop {
-                match deal.payee.wallet.settle_hold(asked.preimage.clone()).await {
+                match deal.payee.wallet.settle_hold(asked.preimage).await {
                     Ok(()) => return PRICE,
                     Err(WalletError::PaymentFailed(_)) => return Msat::ZERO,
                     // The mint is in the middle of the other's.
@@ -511,7 +511,7 @@ fn what_is_given_up_is_never_taken() {
         deal.payee.wallet.cancel_hold(asked.hash).await.unwrap();
         deal.payee.wallet.cancel_hold(asked.hash).await.unwrap();
         deal.payee.wallet.cancel_hold(unpaid.hash).await.unwrap();
-        refused(deal.payee.wallet.settle_hold(asked.preimage.clone()).await);
+        refused(deal.payee.wallet.settle_hold(asked.preimage).await);
         let never = refused(deal.accept(&unpaid, &token).await);
         assert!(never.contains("given up"), "{never}");
         assert_eq!(deal.payee.wallet.lookup_incoming(asked.hash).await.unwrap(), Incoming::Cancelled);
@@ -534,7 +534,7 @@ fn what_the_payee_releases_is_the_payers_at_once() {
             deal.payee.ask("release_ecash", params(&asked, &asked.preimage)).await["release"].clone();
         let again = deal.payee.ask("release_ecash", params(&asked, &asked.preimage)).await;
         assert!(again["release"].is_string());
-        refused(deal.payee.wallet.settle_hold(asked.preimage.clone()).await);
+        refused(deal.payee.wallet.settle_hold(asked.preimage).await);
         // It opens nothing else.
         let back = |asked: &Asked| json!({ "payment_hash": asked.hash.to_hex(), "release": release });
         for wrong in [back(&other), with(back(&asked), "release", json!("{}"))] {
@@ -553,7 +553,7 @@ fn what_the_payee_releases_is_the_payers_at_once() {
         assert_eq!(deal.payer.ask("take_back_ecash", back(&asked)).await, taken);
         assert!(in_seconds(0) < asked.locktime);
         // What was taken is not released.
-        deal.payee.wallet.settle_hold(other.preimage.clone()).await.unwrap();
+        deal.payee.wallet.settle_hold(other.preimage).await.unwrap();
         refused(deal.payee.wallet.extension("release_ecash", params(&other, &other.preimage)).await);
         deal.until_paid(&other).await;
         deal.assert_moved(PRICE, Msat::ZERO).await;
@@ -567,7 +567,7 @@ fn answers_that_are_lost_are_asked_for() {
         deal.door(json!({ "lose": "/v1/swap" }));
         let token = deal.lock(&asked).await;
         deal.accept(&asked, &token).await.unwrap();
-        deal.payee.wallet.settle_hold(asked.preimage.clone()).await.unwrap();
+        deal.payee.wallet.settle_hold(asked.preimage).await.unwrap();
         deal.until_paid(&asked).await;
         deal.assert_moved(PRICE, Msat::ZERO).await;
         let second = deal.ask(SOON).await;
@@ -601,7 +601,7 @@ fn a_mint_that_says_nothing_leaves_it_open_until_it_does() {
         deal.accept(&asked, &token).await.unwrap();
 
         deal.door(silent);
-        let open = deal.payee.wallet.settle_hold(asked.preimage.clone()).await;
+        let open = deal.payee.wallet.settle_hold(asked.preimage).await;
         assert!(matches!(&open, Err(error) if !error.is_definitive()), "{open:?}");
         let held = deal.payee.wallet.lookup_incoming(asked.hash).await.unwrap();
         assert_eq!(held, Incoming::Held { amount: PRICE });
@@ -631,7 +631,7 @@ fn a_mint_that_is_dead_or_slow_only_delays() {
         deal.door(json!({ "slow": 300 }));
         deal.accept(&asked, &token).await.unwrap();
         deal.mints.kill();
-        let open = deal.payee.wallet.settle_hold(asked.preimage.clone()).await;
+        let open = deal.payee.wallet.settle_hold(asked.preimage).await;
         assert!(matches!(&open, Err(error) if !error.is_definitive()), "{open:?}");
         deal.payee.kill();
         deal.mints.begin();
@@ -672,7 +672,7 @@ fn a_mint_that_rotates_its_keys_and_takes_fees_loses_nobody_anything() {
         let held = deal.accept(&asked, &locked["token"]).await.unwrap();
         assert!(held["amount"].as_u64().unwrap() >= PRICE.get(), "the payee gets no less: {held}");
         deal.mints.obey(json!({ "do": "rotate", "mint": 0, "fee": 300 }));
-        deal.payee.wallet.settle_hold(asked.preimage.clone()).await.unwrap();
+        deal.payee.wallet.settle_hold(asked.preimage).await.unwrap();
         deal.until_paid(&asked).await;
         let got = Msat::new(held["amount"].as_u64().unwrap());
         deal.payee.until_has(got).await;
@@ -767,7 +767,7 @@ fn it_is_locked_at_a_mint_that_both_trust_and_that_holds_enough() {
         let locked = payer.ask("lock_ecash", asked.params()).await;
         assert_eq!(locked["mint"], mints.url(1));
         accept(&payee, &asked, &locked["token"]).await.unwrap();
-        payee.wallet.settle_hold(asked.preimage.clone()).await.unwrap();
+        payee.wallet.settle_hold(asked.preimage).await.unwrap();
         payee.until_has(PRICE).await;
         payer.until_has(before.checked_add(FUNDS).unwrap().saturating_sub(PRICE)).await;
         assert_eq!((mints.outstanding(0), mints.outstanding(1)), (Msat::ZERO, FUNDS));
@@ -826,7 +826,7 @@ fn an_old_backup_locks_nothing_a_second_time() {
             payer.stop().await;
         }
         accept(&payee, &asked, &token).await.unwrap();
-        payee.wallet.settle_hold(asked.preimage.clone()).await.unwrap();
+        payee.wallet.settle_hold(asked.preimage).await.unwrap();
         payee.until_has(PRICE).await;
         assert_eq!(mints.outstanding(0), FUNDS);
     });
@@ -870,7 +870,7 @@ fn many_deals_at_once_are_each_paid_once() {
             let asked = deal.ask(LATER).await;
             let locked = insist("it is locked", async || deal.try_lock(asked.params()).await).await;
             deal.accept(&asked, &locked["token"]).await.unwrap();
-            insist("it is taken", async || deal.payee.wallet.settle_hold(asked.preimage.clone()).await).await;
+            insist("it is taken", async || deal.payee.wallet.settle_hold(asked.preimage).await).await;
             deal.until_paid(&asked).await;
         };
         let four = async || tokio::join!(one(), one(), one(), one());

@@ -69,7 +69,7 @@ fn suggest_all(global: &Global, home: &Home, measure: bool) -> anyhow::Result<Ex
     let config = Config::load(home)?;
     let book = SpeedBook::open(home);
     if measure {
-        super::super::wait(async { Ok(speeds::measure(&config, &book).await?) })?;
+        super::super::wait(async { Ok(speeds::measure(&config, home, &book).await?) })?;
         book.keep();
     }
     let (offers, ads, node) = seen(home);
