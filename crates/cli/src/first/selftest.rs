@@ -182,14 +182,10 @@ mod tests {
 
     use super::*;
 
-    fn job(refusals: serde_json::Value) -> JobView {
+    fn job(refusals: &[&str]) -> JobView {
         let key = "11".repeat(32);
-        let refusals: Vec<serde_json::Value> = refusals
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|code| json!({ "provider": key, "code": code, "message": "why" }))
-            .collect();
+        let refusals: Vec<serde_json::Value> =
+            refusals.iter().map(|code| json!({ "provider": key, "code": code, "message": "why" })).collect();
         serde_json::from_value(json!({
             "id": key, "side": "bought", "kind": 5001, "state": "no-offer", "explanation": "nobody",
             "open": false, "customer": key, "provider": null, "bid_msat": 0, "price_msat": null, "paid_msat": 0,
@@ -201,9 +197,9 @@ mod tests {
 
     #[test]
     fn a_price_that_is_named_proves_that_the_node_is_reached_and_another_refusal_does_not() {
-        assert_eq!(judged(&job(json!([])), Some("text".into())), ("bought", "text".into()));
-        assert_eq!(judged(&job(json!(["bid-too-low"])), None), ("quoted", "why".into()));
-        assert_eq!(judged(&job(json!(["policy"])), None), ("failed", "why".into()));
-        assert_eq!(judged(&job(json!([])), None), ("failed", "nobody".into()));
+        assert_eq!(judged(&job(&[]), Some("text".into())), ("bought", "text".into()));
+        assert_eq!(judged(&job(&["bid-too-low"]), None), ("quoted", "why".into()));
+        assert_eq!(judged(&job(&["policy"]), None), ("failed", "why".into()));
+        assert_eq!(judged(&job(&[]), None), ("failed", "nobody".into()));
     }
 }
