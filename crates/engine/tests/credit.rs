@@ -6,8 +6,8 @@ use openagents_engine::{
     Offer, PreimageSeed, ProviderConfig, Record, credit::Credit, job::State,
 };
 use openagents_types::{
-    CustomerKey, Draft, Invoice, JobId, JobInput, JobKind, JobRequest, Millis, Msat, Network, PaymentHash,
-    ProviderKey, Timestamp, Usage,
+    CustomerKey, Draft, Invoice, JobId, JobInput, JobKind, JobRequest, MadeBy, Millis, Msat, Network,
+    PaymentHash, ProviderKey, Timestamp, Usage,
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -72,7 +72,7 @@ fn a_trusted_customer_gets_the_result_and_then_pays_its_bill() {
     let quoted = |action: &Action| matches!(action, Action::Publish { draft: Draft::Quote { .. }, .. });
     assert!(!begun.iter().any(quoted), "the bill is not shown before the work");
     let done = finish(&mut engine, 1);
-    let bill = Draft::Bill { content: "done".into(), invoice: invoice(1) };
+    let bill = Draft::Bill { content: "done".into(), invoice: invoice(1), made_by: Some(MadeBy::default()) };
     assert!(done.contains(&Action::Publish { job: id(1), draft: bill }), "{done:?}");
     assert_eq!(engine.job(id(1)).unwrap().state.word(), "billed");
     let state = Incoming::Settled { amount: PRICE };
