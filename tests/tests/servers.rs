@@ -141,14 +141,14 @@ async fn a_server_of_ours_is_killed(program: &Path, models: &Path) {
     until(&client, asked.id, &["delivered", "settled"]).await;
 
     // It is killed in the middle of an answer and does not come back: the job fails, and the money goes back.
-    std::fs::copy(models.join("noise.gguf"), &model).unwrap();
+    put(&model, &std::fs::read(models.join("noise.gguf")).unwrap());
     kill(&model);
     tokio::time::sleep(Duration::from_millis(300)).await;
     ready(&client).await;
     let before = balance(&client).await;
     let asked = client.ask(&wanted("4000")).await.unwrap();
     begun(&client).await;
-    std::fs::write(&model, b"GGUF").unwrap();
+    put(&model, b"GGUF");
     kill(&model);
     let is_over =
         |job: &JobView| job.payment_hash.is_some() && job.explanation.contains("All money came back");
@@ -164,6 +164,13 @@ async fn a_server_of_ours_is_killed(program: &Path, models: &Path) {
     assert!(down.why.contains("cut off"), "{}", down.why);
     node.shutdown().await.unwrap();
     assert!(std::fs::read_to_string(home.join("logs/llamacpp-m.log")).unwrap().contains("listening"));
+}
+
+/// Puts a file in the place of another: the server that has the other one in its memory keeps that.
+fn put(file: &Path, bytes: &[u8]) {
+    let beside = file.with_extension("new");
+    std::fs::write(&beside, bytes).unwrap();
+    std::fs::rename(beside, file).unwrap();
 }
 
 /// What the last receipt says of the work.

@@ -45,7 +45,7 @@ const SHORTEST: usize = 12;
 const NEAREST: f32 = 0.4;
 
 /// From this margin on a request counts as a violation, though no rule hit.
-const VIOLATION: f32 = 0.18;
+const VIOLATION: f32 = 0.15;
 
 /// From this margin on it counts for more than the weakest rules.
 const SURER: f32 = 0.6;
@@ -63,7 +63,7 @@ pub(crate) const ASKS: f32 = 0.9;
 pub(crate) const ASKS_DEEP: f32 = 1.2;
 
 /// The same where the rule is a strong one.
-pub(crate) const ASKS_STRONG: f32 = 0.4;
+pub(crate) const ASKS_STRONG: f32 = 0.5;
 
 /// What a rule's finding is worth where the score reads an honest request.
 pub(crate) const DOUBTED: Confidence = Confidence::percent(45);

@@ -141,7 +141,10 @@ impl Books {
                 match state.hash() {
                     None => assert!(price.is_zero(), "{job} is charged for free work"),
                     Some(hash) => {
-                        assert!(self.came[&hash].iter().any(|came| came >= price), "{price} never came for {job}");
+                        assert!(
+                            self.came[&hash].iter().any(|came| came >= price),
+                            "{price} never came for {job}"
+                        );
                     }
                 }
             }

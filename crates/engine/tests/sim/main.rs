@@ -107,6 +107,20 @@ fn no_bill_is_paid_twice_and_no_credit_is_overdrawn() {
 }
 
 #[test]
+fn balances_and_bills_hold_beside_a_second_rail() {
+    let first = number("OPENAGENTS_SIM_FIRST", 1);
+    let mut sum = Report::default();
+    for seed in first..first + number("OPENAGENTS_SIM_SEEDS", 200) {
+        for weather in [Weather::BalancesOnRails, Weather::BillsOnRails] {
+            let outcome = std::panic::catch_unwind(|| World::new(seed, weather).run());
+            let report = outcome.unwrap_or_else(|_| panic!("seed {seed}: {weather:?} broke the market"));
+            sum.add(&report);
+        }
+    }
+    assert!(sum.credited > 20 && sum.used > 10 && sum.billed > 50 && sum.by_ecash > 50, "{sum:?}");
+}
+
+#[test]
 fn in_fair_weather_every_affordable_job_is_delivered_and_paid_once() {
     for seed in 1..=200 {
         let report = World::new(seed, Weather::Fair).run();

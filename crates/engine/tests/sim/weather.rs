@@ -18,8 +18,12 @@ pub(crate) enum Weather {
     OldRails,
     /// A storm in which customers keep their keys and ask one provider each time, and refunds soon become balances.
     Balances,
+    /// The same where some also pay with ecash.
+    BalancesOnRails,
     /// A storm in which customers keep their keys and pay after the work.
     Bills,
+    /// The same where some also pay with ecash.
+    BillsOnRails,
 }
 
 impl Weather {
@@ -33,7 +37,10 @@ impl Weather {
     }
 
     pub(crate) const fn has_ecash(self) -> bool {
-        matches!(self, Self::Rails | Self::FairRails | Self::OldRails)
+        matches!(
+            self,
+            Self::Rails | Self::FairRails | Self::OldRails | Self::BalancesOnRails | Self::BillsOnRails
+        )
     }
 
     /// Whether customers lose their patience and change their mind.
@@ -43,6 +50,14 @@ impl Weather {
 
     /// Whether customers sign all jobs with one key, and ask one provider each time.
     pub(crate) const fn is_faithful(self) -> bool {
-        matches!(self, Self::Balances | Self::Bills)
+        self.keeps_balances() || self.has_bills()
+    }
+
+    pub(crate) const fn keeps_balances(self) -> bool {
+        matches!(self, Self::Balances | Self::BalancesOnRails)
+    }
+
+    pub(crate) const fn has_bills(self) -> bool {
+        matches!(self, Self::Bills | Self::BillsOnRails)
     }
 }

@@ -1,5 +1,6 @@
 //! Nodes, relay, bank and clock, and the laws that hold after every step.
 
+mod kept;
 mod laws;
 mod rails;
 
@@ -10,10 +11,7 @@ use std::{
 
 use openagents_engine::{
     Action, Ask, AskOptions, Config, CustomerConfig, Direction, Input, InputSize, InvoiceFor, Offer,
-    Outgoing, PreimageSeed, ProviderConfig, Record, RunFault, Sent, Shift, Transfer,
-    credit::Credit,
-    customer::Phase,
-    job::{Outcome, State},
+    Outgoing, PreimageSeed, ProviderConfig, RunFault, Sent, Shift, Transfer, credit::Credit, customer::Phase,
     receipt::Received,
 };
 use openagents_types::{
@@ -122,13 +120,13 @@ impl World {
         let nodes: Vec<Node> =
             (0..providers + customers).map(|i| new_node(&mut rng, i, providers, limit)).collect();
         let mut nodes = if weather.has_ecash() { rails::with_ecash(nodes, seed) } else { nodes };
-        if weather == Weather::Balances {
+        if weather.keeps_balances() {
             for provider in nodes.iter_mut().filter_map(|node| node.config.provider.as_mut()) {
                 provider.escrow = false;
                 provider.credit_after = Some(Millis(1_000));
             }
         }
-        if weather == Weather::Bills {
+        if weather.has_bills() {
             for provider in nodes.iter_mut().filter_map(|node| node.config.provider.as_mut()) {
                 provider.credit =
                     Credit { each: CREDIT, lifetime: Millis::from_secs(60), ..Credit::default() };
@@ -157,7 +155,7 @@ impl World {
         };
         for node in 0..world.nodes.len() {
             world.at(0, Event::Start { node });
-            if weather == Weather::Balances {
+            if weather.keeps_balances() {
                 world.at(CALM_FROM - START + 1, Event::Refetch { node });
             }
         }
@@ -401,24 +399,6 @@ impl World {
         }
     }
 
-    /// The server of an address: it may be silent, refuse, or make another invoice than it was asked for.
-    fn ask_address(&mut self, node: usize, delay: u64, job: JobId, amount: Msat) {
-        if self.trouble(20) {
-            return;
-        }
-        let outcome = if self.trouble(20) {
-            Err("no answer".into())
-        } else {
-            let amount = if self.trouble(20) { Msat::new(amount.get() + 1) } else { amount };
-            let paid = self.nodes[node].disk.jobs[&job].state.hash().unwrap();
-            let purpose = InvoiceFor::Refund { job, paid };
-            let wanted = Wanted { amount, lifetime: Millis(60_000), hold: None, purpose };
-            let (time, payee) = (self.time(), self.nodes.len());
-            Ok(self.bank.make(&mut self.rng, time, payee, wanted))
-        };
-        self.answer(node, delay, Input::AddressAnswered { job, outcome });
-    }
-
     /// A call to a wallet: it may be lost on the way there or on the way back.
     fn wallet(&mut self, node: usize, delay: u64, action: Action) {
         if self.trouble(10) {
@@ -632,42 +612,6 @@ impl World {
             _ => return,
         };
         self.hear(node, input);
-    }
-
-    /// No customer has more unpaid work than its credit.
-    fn assert_credit_is_limited(&self, node: usize) {
-        let disk = &self.nodes[node].disk;
-        for customer in (self.providers..self.nodes.len()).map(steady_key) {
-            let of =
-                disk.jobs.values().filter(|job| job.request.customer == customer && !job.state.is_closed());
-            let open: u64 = of.filter_map(|job| job.bill.as_ref()).map(|bill| bill.amount().get()).sum();
-            let had = i64::try_from(open).unwrap() + disk.debt(customer);
-            assert!(had <= i64::try_from(CREDIT.get()).unwrap(), "provider {node} gave {had} on credit");
-        }
-    }
-
-    fn is_away(&self, job: JobId) -> bool {
-        self.weather == Weather::Balances && self.stormy() && !job.as_bytes()[2].is_multiple_of(4)
-    }
-
-    /// What the driver looks up: a claim may be for a refund that became a balance long ago.
-    fn recall_credited(&mut self, node: usize, id: JobId) {
-        let time = self.time();
-        let Some(job) = self.nodes[node].disk.jobs.get(&id).cloned() else { return };
-        if matches!(job.state, State::Closed { outcome: Outcome::Credited { .. }, .. })
-            && let Some(engine) = &mut self.nodes[node].engine
-        {
-            engine.handle(time, Input::Recall(Box::new(Record::Job(Box::new(job)))));
-        }
-    }
-
-    /// What an engine has in mind of its balances is what the rows say.
-    fn assert_balances_agree(&self, node: usize) {
-        let Some(engine) = &self.nodes[node].engine else { return };
-        for customer in (self.providers..self.nodes.len()).map(steady_key) {
-            let kept = i64::try_from(engine.balance(customer).get()).unwrap();
-            assert_eq!(kept, self.nodes[node].disk.balance(customer), "provider {node} and its rows");
-        }
     }
 
     fn publish(&mut self, node: usize, job: JobId, draft: &Draft) {

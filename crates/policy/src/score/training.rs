@@ -8,10 +8,10 @@ use super::{CATEGORY_WEIGHTS, Features, PASSAGE_WEIGHTS, WEIGHTS, Weights};
 use crate::{Category, Policy, Row, Table, rules};
 
 /// How much a mistake on one job weighs against small weights, for the violation.
-const COST: f64 = 1.0;
+const COST: f64 = 0.5;
 
 /// The same for the categories.
-const CATEGORY_COST: f64 = 1.0;
+const CATEGORY_COST: f64 = 0.5;
 
 /// How often each job is looked at. After so many rounds the weights hardly change.
 const ROUNDS: usize = 12;
