@@ -92,11 +92,13 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What a variable of the environment names; where it names nothing, the test says that it was left out.
+/// What a variable of the environment names; where it names nothing, the test says that it was left out. Only the one
+/// that is always to be had has to be there in CI: `llama-server` comes from a release that moves, MLX wants a compiler.
 fn needed(variable: &str) -> Option<PathBuf> {
     let found = std::env::var_os(variable).map(PathBuf::from);
     if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "{variable} is not set");
+        let may_be_missing = variable != "OPENAGENTS_TEST_LLAMA" || std::env::var_os("CI").is_none();
+        assert!(may_be_missing, "{variable} is not set");
         eprintln!("skipped: {variable} is not set");
     }
     found

@@ -235,6 +235,7 @@ impl Said {
             invoice,
             eta: None,
             terms: Terms::Escrow,
+            ecash: None,
         }
     }
 }
