@@ -113,7 +113,8 @@ impl ProviderDesk {
             strain: host.strain,
             minute: minute_of_day(now, host.utc_offset_min.unwrap_or(0)),
         };
-        offer.price_of(request).price(measure, &load, &self.config.tariff)
+        let price = offer.price_of(request).price(measure, &load, &self.config.tariff)?;
+        if self.config.whole_sats { Msat::from_sat(price.to_sat_ceil()).ok() } else { Some(price) }
     }
 
     /// Whether there is no room to wait. Free work takes no more than half of it, so that it cannot keep out what is paid.

@@ -82,6 +82,8 @@ pub struct ProviderConfig {
     pub credit_after: Option<Millis>,
     /// How much unpaid work customers may have.
     pub credit: Credit,
+    /// Whether prices are rounded up to whole satoshis, because the wallet moves nothing smaller.
+    pub whole_sats: bool,
 }
 
 impl ProviderConfig {
@@ -119,6 +121,7 @@ impl ProviderConfig {
             // A customer that is away comes back within the day, and a claim is paid all the same.
             credit_after: Some(Millis::from_secs(86_400)),
             credit: Credit::default(),
+            whole_sats: false,
         }
     }
 

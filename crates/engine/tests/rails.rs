@@ -182,6 +182,23 @@ fn one_quote_lists_both_rails_and_gives_each_payment_to_the_job() {
 }
 
 #[test]
+fn a_price_that_the_wallet_cannot_move_is_rounded_up() {
+    let mut config = selling(true);
+    if let Some(provider) = &mut config.provider {
+        provider.whole_sats = true;
+        provider.offers = vec![Offer::flat(JobKind::SUMMARIZATION, Msat::new(1_001))];
+    }
+    let mut engine = Engine::new(config);
+    let mut request = JobRequest::new(JOB, CUSTOMER, JobKind::SUMMARIZATION, NOW);
+    request.inputs = vec![JobInput::text("a text")];
+    engine.handle(NOW, Input::Request(Box::new(request)));
+    let asked = engine.handle(NOW, Input::Resolved { job: JOB, outcome: Ok(InputSize { bytes: 9 }) });
+    let rounded =
+        |action: &Action| matches!(action, Action::RequestEcash { amount, .. } if amount.get() == 2_000);
+    assert!(asked.iter().any(rounded), "{asked:?}");
+}
+
+#[test]
 fn a_wallet_that_makes_no_request_leaves_the_offer_its_invoice() {
     for answer in [Some("no mint answers"), None] {
         let mut engine = Engine::new(selling(true));

@@ -342,6 +342,9 @@ impl Builder {
             provider.host = watcher.look(clock::now(), 0);
         }
         engine.customer.budget = budget;
+        if let Some(provider) = &mut engine.provider {
+            provider.whole_sats = self.options.config.wallet.kind.moves_whole_sats();
+        }
         wallets::trade_ecash(&mut engine, wallet.as_ref(), &self.options.config.wallet.cashu);
         let pages = resolver.clone();
         let payback = Payback::new(resolver.clone(), network, self.tasks.clone());

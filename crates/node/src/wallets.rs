@@ -101,6 +101,7 @@ pub(crate) fn trade_ecash(engine: &mut Config, wallet: Option<&Arc<dyn Wallet>>,
     }
     if let Some(provider) = &mut engine.provider {
         provider.ecash_lock = Some(Millis::from_secs(settings.lock_s));
+        provider.whole_sats = true;
     }
     engine.customer.mints.clone_from(&settings.mints);
 }

@@ -35,6 +35,13 @@ pub enum WalletChosen {
     Cashu,
 }
 
+impl WalletChosen {
+    /// Whether it moves nothing smaller than a satoshi.
+    pub const fn moves_whole_sats(self) -> bool {
+        matches!(self, Self::Spark | Self::Cashu)
+    }
+}
+
 /// A Lightning node of one's own. Its chain is read from `bitcoind` or from `esplora`, whichever is named.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
