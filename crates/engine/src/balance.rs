@@ -8,7 +8,9 @@
 
 use std::collections::HashMap;
 
-use openagents_types::{CustomerKey, Draft, Invoice, JobId, Msat, Notice, PaymentHash, Timestamp, refusal};
+use openagents_types::{
+    CustomerKey, Draft, Invoice, JobId, JobRequest, Msat, Notice, PaymentHash, Timestamp, refusal,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -17,6 +19,9 @@ use crate::{
     job::{Funds, Outcome, State, Why},
     provider::{ProviderDesk, refusal as refused},
 };
+
+/// After so many asks in vain, hours apart at the end, an address counts as one that never works.
+const HOPELESS: u32 = 16;
 
 /// A change of a customer's balance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +134,8 @@ impl ProviderDesk {
 
     /// When a refund becomes balance, if nobody claims it until then.
     pub(crate) fn credits_at(&self, job: &Job) -> Timestamp {
-        let owes = matches!(job.state, State::RefundOwed { .. }) && job.request.refund_to.is_none();
+        let no_address = job.request.refund_to.is_none() || job.payback.asked >= HOPELESS;
+        let owes = matches!(job.state, State::RefundOwed { .. }) && no_address;
         match self.config.credit_after.filter(|_| owes && self.is_certain(job)) {
             Some(after) => job.payback.since.unwrap_or(job.changed_at).after(after),
             None => Timestamp::NEVER,
@@ -201,8 +207,7 @@ impl ProviderDesk {
         out: &mut Actions,
     ) -> bool {
         let Some(Job { request, .. }) = self.jobs.get(&id) else { return false };
-        let agrees =
-            request.providers.contains(&self.config.key) && request.bid.is_some_and(|bid| bid >= price);
+        let agrees = self.is_asked_alone(request) && request.bid.is_some_and(|bid| bid >= price);
         if !agrees || price.is_zero() || self.balances.of(request.customer) < price {
             return false;
         }
@@ -212,6 +217,11 @@ impl ProviderDesk {
         out.publish(id, Draft::Notice(Notice::FromBalance { amount: price, left }));
         self.enqueue(now, id, Funds::Balance { amount: price }, rank, 0, out);
         true
+    }
+
+    /// Whether a request is addressed to this provider and to nobody else: another might be the one that is chosen.
+    pub(crate) fn is_asked_alone(&self, request: &JobRequest) -> bool {
+        !request.providers.is_empty() && request.providers.iter().all(|key| *key == self.config.key)
     }
 
     /// Ends a job that was begun from a balance and will not be delivered.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use openagents_types::{
-    DayBudget, JobId, JobKind, JobRequest, Millis, Msat, Network, Preimage, ProviderKey, ReceiptRule,
+    DayBudget, JobId, JobKind, Millis, Msat, Network, Param, Preimage, ProviderKey, ReceiptRule,
 };
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -250,8 +250,8 @@ impl fmt::Debug for PreimageSeed {
 
 impl Offer {
     /// What a job costs before load is looked at: by the model it names, if that has a price of its own.
-    pub fn price_of(&self, request: &JobRequest) -> PriceRule {
-        let named = request.params.iter().find(|param| param.name == "model");
+    pub fn price_of(&self, params: &[Param]) -> PriceRule {
+        let named = params.iter().find(|param| param.name == "model");
         let name = named.and_then(|param| param.values.first());
         let model = self.models.iter().find(|model| Some(&model.name) == name);
         model.map_or(self.price, |model| model.price)

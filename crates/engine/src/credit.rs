@@ -86,8 +86,7 @@ impl ProviderDesk {
         if limit.is_zero() || price.is_zero() {
             return false;
         }
-        let agrees =
-            request.providers.contains(&self.config.key) && request.bid.is_none_or(|bid| bid >= price);
+        let agrees = self.is_asked_alone(request) && request.bid.is_none_or(|bid| bid >= price);
         let fits = self.unpaid(request.customer).saturating_add(price) <= limit;
         if let Some(job) = self.jobs.get_mut(&id).filter(|_| agrees && fits) {
             job.bill = Some(Bill::Wanted(price));

@@ -62,6 +62,10 @@ impl ProviderDesk {
         if let Some(fault) = self.unpromised(id, &content) {
             return self.fail(now, id, Why::new("invalid-result", fault.to_string()), out);
         }
+        if self.jobs.get(&id).is_some_and(|job| !matches!(funds, Funds::Free) && now >= job.deadline()) {
+            // This machine may have slept since the work began.
+            return self.fail(now, id, Why::new("late", "the work was done too late to be paid for"), out);
+        }
         if let Funds::Credit { .. } = funds {
             return self.bill(now, id, content, usage, out);
         }

@@ -11,13 +11,14 @@
 //! by [`EcashAsk::deadline`] is not begun.
 
 use openagents_types::{
-    Draft, EcashAsk, EcashPayment, EcashRelease, EcashToken, JobId, Millis, Msat, Notice, PaymentHash, Terms,
-    Timestamp,
+    Draft, EcashAsk, EcashPayment, EcashRelease, EcashToken, JobId, LOCK_MARGIN, Millis, Msat, Notice,
+    PaymentHash, Terms, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Action, Actions, Direction, Incoming, Job, PaymentRow, Record,
+    credit::Bill,
     job::{EXPIRED, Funds, Outcome, State, Why},
     provider::{ProviderDesk, refusal},
 };
@@ -100,12 +101,17 @@ impl Job {
         [self.state.hash(), self.state.claim_hash(), self.ecash_hash(), beside].into_iter().flatten()
     }
 
-    /// When a result is of no more use: at the customer's own deadline, or when the ecash that pays it is no
-    /// longer ours to take.
+    /// When a result is of no more use: at the customer's own deadline, when the ecash that pays it is no longer ours
+    /// to take, or when its bill could no longer be paid.
     pub(crate) fn deadline(&self) -> Timestamp {
         let customers = self.request.expires_at.unwrap_or(Timestamp::NEVER);
         let pays = self.ecash.as_ref().filter(|ecash| ecash.beside.is_some());
-        pays.map_or(customers, |ecash| ecash.ask.deadline().min(customers))
+        let locked = pays.map_or(Timestamp::NEVER, |ecash| ecash.ask.deadline());
+        let billed = match &self.bill {
+            Some(Bill::Made(invoice)) => invoice.expires_at.before(LOCK_MARGIN),
+            Some(Bill::Wanted(_)) | None => Timestamp::NEVER,
+        };
+        customers.min(locked).min(billed)
     }
 
     /// A token that the wallet has not answered for, while it may still.

@@ -15,6 +15,9 @@ use crate::{
     provider::ProviderDesk,
 };
 
+/// For so many times as long as a job may run it may be put back by a machine that pauses.
+const LONGEST: u64 = 3;
+
 /// What was seen of the machine at one moment; `None` is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
@@ -435,7 +438,9 @@ impl ProviderDesk {
                 continue;
             };
             let (funds, rank, attempts, pieces) = (*funds, *rank, *attempts, *pieces);
-            if pieces > 0 {
+            let since = self.jobs.get(&id).map_or(now, |job| job.received_at);
+            let longest = Millis(self.config.job_timeout.0.saturating_mul(LONGEST));
+            if pieces > 0 || now >= since.after(longest) {
                 self.fail(now, id, paused(), out);
             } else {
                 self.stop_work(id, out);

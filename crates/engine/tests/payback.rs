@@ -124,7 +124,7 @@ fn an_address_that_gives_no_fit_invoice_moves_nothing_and_is_asked_ever_more_rar
         now = again;
     }
     assert!(waits.is_sorted_by(|a, b| 2 * a == *b), "{waits:?}");
-    for _ in 0..30 {
+    for _ in 0..9 {
         assert_eq!(asked(&engine.handle(now, Input::Tick)), 1, "silence is no answer");
         now = engine.next_wake().unwrap();
     }
@@ -132,6 +132,19 @@ fn an_address_that_gives_no_fit_invoice_moves_nothing_and_is_asked_ever_more_rar
     assert_eq!(engine.next_wake().unwrap().since(now).0, 6 * 3_600_000);
     let fit = Invoice { expires_at: now.after(Millis::from_secs(60)), ..invoice(OWED) };
     assert_eq!(pays(&engine.handle(now, answered(Ok(fit)))), 1);
+}
+
+#[test]
+fn what_an_address_never_takes_becomes_a_balance_at_last() {
+    let mut engine = debtor(Vec::new());
+    let (mut now, mut asks) = (later(60), 0);
+    while let Some(Job { state: State::RefundOwed { .. }, .. }) = engine.job(JOB) {
+        asks += asked(&engine.handle(now, Input::Tick));
+        let Some(again) = engine.next_wake() else { break };
+        assert!(now < later(14 * 86_400), "it is owed for ever");
+        now = again;
+    }
+    assert_eq!((asks, engine.balance(CUSTOMER)), (16, OWED));
 }
 
 #[test]

@@ -547,6 +547,10 @@ impl CustomerDesk {
 
     fn index(&mut self, ask: &Ask) {
         for attempt in &ask.attempts {
+            // The other rail of an offer that was taken may yet have to pay it: nothing else may use its payment.
+            for (_, hash, _) in attempt.quote.rails() {
+                self.payments.entry(hash).or_insert(ask.id);
+            }
             self.payments.insert(attempt.hash(), ask.id);
             if let Money::Settled { reclaim: Reclaim::Claimed { claim }, .. } = &attempt.money {
                 self.claims.insert(claim.payment_hash, ask.id);
@@ -573,7 +577,11 @@ impl CustomerDesk {
 
     fn unindex(&mut self, ask: &Ask) {
         for attempt in &ask.attempts {
-            self.payments.remove(&attempt.hash());
+            for hash in attempt.quote.rails().map(|(_, hash, _)| hash).chain([attempt.hash()]) {
+                if self.payments.get(&hash) == Some(&ask.id) {
+                    self.payments.remove(&hash);
+                }
+            }
         }
         self.claims.retain(|_, job| *job != ask.id);
         self.schedule.clear(ask.id);

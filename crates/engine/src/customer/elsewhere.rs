@@ -35,7 +35,7 @@ pub(crate) fn note_paid_back(ask: &mut Ask, feedback: &Feedback) -> bool {
     let provider = feedback.provider;
     let says_so = match feedback.code.as_deref() {
         Some(refusal::REFUNDED_TO) => ask.spec.refund_to.is_some(),
-        Some(refusal::CREDIT_USED) => true,
+        Some(refusal::CREDIT_USED) => ask.kept.iter().any(|kept| kept.provider == provider && !kept.used),
         _ => false,
     };
     let was_paid = ask.attempts.iter().any(|attempt| attempt.quote.provider == provider);

@@ -1,6 +1,6 @@
 //! The customer's money: what the wallet says about payments, and how to get one back.
 
-use openagents_types::{Draft, Invoice, JobId, PaymentHash, Rail, Timestamp};
+use openagents_types::{Draft, Invoice, JobId, PaymentHash, Rail, Terms, Timestamp};
 
 use super::{Ask, AskOutcome, CustomerDesk, Money, Phase, Reclaim};
 use crate::{
@@ -89,7 +89,9 @@ impl CustomerDesk {
                 Phase::Waiting => Some(index) != current,
                 Phase::Closed { outcome } => *outcome != AskOutcome::Delivered || earned_by != Some(provider),
             };
-            if abandoned && ask.paid_back_by.contains(&provider) {
+            // Who took what it was to hold has a theft to its name, and no word of its own clears that.
+            let says_so = ask.paid_back_by.contains(&provider);
+            if abandoned && says_so && ask.attempts[index].terms() == Terms::Prepaid {
                 self.take_as_paid_back(ask, index);
             } else if abandoned && is_unclaimed(&ask.attempts[index].money) {
                 self.reclaim(ask, index, out);

@@ -99,6 +99,9 @@ impl CustomerDesk {
             return false;
         }
         let quote = Quote { ecash: None, ..attempt.quote.clone() };
+        if self.payments.get(&quote.invoice.payment_hash).is_some_and(|job| *job != ask.id) {
+            return false;
+        }
         let stands = quote.expires_at.min(quote.invoice.expires_at) >= now.after(self.config.quote_margin);
         if !stands
             || self.over_trust(now, &quote).is_some()
