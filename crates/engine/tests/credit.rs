@@ -91,6 +91,7 @@ fn beyond_the_limit_and_for_whoever_did_not_agree_there_is_a_price_first() {
     assert!(!begin(&mut engine, request(3)).0, "a bill that is not paid counts");
     for asked in [
         JobRequest { providers: Vec::new(), ..request(4) },
+        JobRequest { providers: vec![PROVIDER, ProviderKey::from_bytes([8; 32])], ..request(4) },
         JobRequest { customer: CustomerKey::from_bytes([3; 32]), ..request(4) },
     ] {
         assert!(!begin(&mut Engine::new(config(9_000)), asked).0);
