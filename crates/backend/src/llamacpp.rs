@@ -68,6 +68,16 @@ pub struct LlamaCppSettings {
     pub sha256: String,
 }
 
+impl LlamaCppSettings {
+    /// The name that the model is given.
+    fn model_name(&self) -> String {
+        match self.name.as_str() {
+            "" => short(&self.model.to_string_lossy()),
+            name => name.to_owned(),
+        }
+    }
+}
+
 /// llama.cpp's server.
 pub type LlamaCpp = Served<LlamaCppWire>;
 
@@ -185,6 +195,11 @@ impl Wire for LlamaCppWire {
         Model { chats: !embeds, embeds, schemas: !embeds, ..Model::default() }
     }
 
+    fn named(&self) -> Vec<Model> {
+        let ours = self.managed.is_some().then(|| short(&self.settings.model_name()));
+        ours.map(|id| Model { id, ..self.expects() }).into_iter().collect()
+    }
+
     fn embed(&self, embed: &Embed<'_>) -> Result<RequestBuilder, BackendError> {
         let body = openai::embedding(embed);
         Ok(self.keyed(self.api.post(&format!("{}/v1/embeddings", self.at()?))).json(&body))
@@ -223,13 +238,6 @@ struct LlamaServer {
 }
 
 impl LlamaServer {
-    fn model_name(&self) -> String {
-        match self.settings.name.as_str() {
-            "" => short(&self.settings.model.to_string_lossy()),
-            name => name.to_owned(),
-        }
-    }
-
     /// Tokens for each slot.
     fn context(&self) -> u64 {
         /// Memory for more is asked for by name.
@@ -247,7 +255,7 @@ impl LlamaServer {
 #[async_trait]
 impl Program for LlamaServer {
     fn name(&self) -> String {
-        format!("{}-{}", KIND.name, self.model_name())
+        format!("{}-{}", KIND.name, self.settings.model_name())
     }
 
     async fn prepare(&self) -> Result<(), String> {
@@ -280,7 +288,7 @@ impl Program for LlamaServer {
         add("-t", threads.to_string());
         add("-c", context.to_string());
         add("-np", slots.to_string());
-        add("-a", self.model_name());
+        add("-a", it.model_name());
         if let Some(layers) = it.gpu_layers {
             add("-ngl", layers.to_string());
         }

@@ -161,6 +161,10 @@ impl Wire for MlxWire {
         Ok(self.client.post(format!("{base}/v1/chat/completions")).json(&body))
     }
 
+    fn named(&self) -> Vec<Model> {
+        self.models()
+    }
+
     fn line(&self) -> ReadLine {
         openai::line
     }

@@ -46,8 +46,8 @@ const LARGEST_ERROR: usize = 16 << 10;
 pub(crate) const PROBE: Duration = Duration::from_secs(3);
 /// How often a server is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
-/// How long a job waits for a server of ours that is starting again.
-const COMES_BACK: Duration = Duration::from_secs(15);
+/// How soon a server is looked at again that a job waits for.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long it may take until it is seen that a server of ours has ended.
 const NOTICED: Duration = Duration::from_secs(1);
 /// As many jobs at once as a server that queues by itself is given.
@@ -161,6 +161,9 @@ impl<W: Wire> Served<W> {
 
     /// What the settings name, before anybody has looked.
     fn expected(&self) -> Vec<Model> {
+        if self.sold.is_empty() {
+            return self.wire.named();
+        }
         self.sold.iter().map(|id| Model { id: name_of(id).into(), ..self.wire.expects() }).collect()
     }
 
@@ -213,15 +216,28 @@ impl<W: Wire> Served<W> {
         self.turns.acquire().await.map_err(|_| BackendError::Busy)
     }
 
-    /// Waits for a server of ours that is starting again.
+    /// Waits for a server that is not there: it is paid for, and may be starting. Whoever runs the job ends the wait.
     async fn is_back(&self) -> Result<(), BackendError> {
-        if let Some(managed) = self.wire.managed()
-            && !managed.is_up()
-        {
-            managed.up(COMES_BACK).await.map_err(|_| BackendError::Died)?;
-            self.look().await.map_err(|_| BackendError::Died)?;
+        let mut was_away = matches!(self.found(), Some(Err(_)));
+        loop {
+            if let Some(managed) = self.wire.managed() {
+                was_away |= !managed.is_up();
+                managed.up().await.map_err(|_| BackendError::Died)?;
+            }
+            if !was_away || self.look().await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        Ok(())
+    }
+
+    /// After a server has died in the middle, so that whoever tries again waits for it to be back.
+    async fn has_died(&self) {
+        if let Some(managed) = self.wire.managed() {
+            managed.fell(NOTICED).await;
+        }
+        // What is found is remembered.
+        let _ = self.look().await;
     }
 
     async fn work(&self, work: &Work, pieces: &mpsc::Sender<String>) -> Result<Output, BackendError> {
@@ -481,9 +497,8 @@ impl<W: Wire> Backend for Served<W> {
     ) -> Result<Output, BackendError> {
         let answer = async {
             let answer = self.work(&work, &pieces).await;
-            if let (Err(BackendError::Died), Some(managed)) = (&answer, self.wire.managed()) {
-                // Whoever tries again then waits for the server to be back.
-                managed.fell(NOTICED).await;
+            if answer == Err(BackendError::Died) {
+                self.has_died().await;
             }
             answer
         };
