@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Backend, BackendError, BackendKind, BuildError, Built, Health, Settings,
-    files::fingerprint,
+    files::Fingerprint,
     gguf::{Gguf, read_gguf},
     managed::{Address, Launch, Managed, Place, Program},
     openai::{self, Api},
@@ -88,7 +88,7 @@ impl LlamaCpp {
     /// Its key file cannot be read.
     pub fn new(settings: LlamaCppSettings, place: Place) -> Result<Self, BuildError> {
         let api = Api::open(KIND.name, settings.key_file.as_ref())?;
-        let fingerprint = Arc::default();
+        let fingerprint = Arc::<Fingerprint>::default();
         let managed = settings.url.is_empty().then(|| {
             let failed = |reason| BuildError { name: KIND.name.into(), reason };
             let client = serving::client().map_err(failed)?;
@@ -110,7 +110,7 @@ pub struct LlamaCppWire {
     base: String,
     api: Api,
     managed: Option<Managed>,
-    fingerprint: Arc<OnceLock<String>>,
+    fingerprint: Arc<Fingerprint>,
 }
 
 impl LlamaCppWire {
@@ -167,7 +167,7 @@ impl Wire for LlamaCppWire {
         let names = openai::listed(&self.get("/v1/models").await?);
         let model = |id: String| Model {
             id: short(&id),
-            digest: self.fingerprint.get().cloned(),
+            digest: self.fingerprint.last(),
             context: props["default_generation_settings"]["n_ctx"].as_u64(),
             ..self.expects()
         };
@@ -234,7 +234,7 @@ fn short(id: &str) -> String {
 struct LlamaServer {
     settings: LlamaCppSettings,
     client: reqwest::Client,
-    fingerprint: Arc<OnceLock<String>>,
+    fingerprint: Arc<Fingerprint>,
 }
 
 impl LlamaServer {
@@ -265,13 +265,9 @@ impl Program for LlamaServer {
             move || model_file(&path)
         });
         head.await.map_err(|error| error.to_string())??;
-        if self.fingerprint.get().is_none() {
-            let found = fingerprint(vec![path.clone()]).await?;
-            let pinned = digest(&self.settings.sha256);
-            if pinned.is_some_and(|pinned| pinned != found) {
-                return Err(format!("{} is not the model that sha256 names: it is {found}", path.display()));
-            }
-            let _ = self.fingerprint.set(found);
+        let found = self.fingerprint.of(vec![path.clone()]).await?;
+        if digest(&self.settings.sha256).is_some_and(|pinned| pinned != found) {
+            return Err(format!("{} is not the model that sha256 names: it is {found}", path.display()));
         }
         Ok(())
     }
