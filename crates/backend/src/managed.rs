@@ -274,7 +274,7 @@ impl Managed {
     fn spawn(&self, address: &Address) -> Result<(Child, Log), String> {
         let keeper = match &self.place.keeper {
             Some(keeper) => keeper.clone(),
-            None => std::env::current_exe().map_err(|error| format!("this program is not found: {error}"))?,
+            None => this_program().map_err(|error| format!("this program is not found: {error}"))?,
         };
         let launch = self.program.launch(address);
         let program = program_file(&launch.program)?;
@@ -290,6 +290,11 @@ impl Managed {
         let log = Log::open(self.place.logs.as_deref(), &self.program.name(), address.key.clone());
         Ok((child, log))
     }
+}
+
+/// This very program. Where its file was replaced, as by an upgrade, Linux still has the one that runs.
+fn this_program() -> std::io::Result<PathBuf> {
+    if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
 }
 
 /// Where a server's program is: at its path, or where a terminal would find its name.
