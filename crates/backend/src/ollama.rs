@@ -282,6 +282,7 @@ fn line(line: &str) -> Result<Said, BackendError> {
         text: value["message"]["content"].as_str().unwrap_or_default().to_owned(),
         finished: whole,
         ended: whole,
+        cut: value["done_reason"] == "length",
         input_tokens: value["prompt_eval_count"].as_u64(),
         output_tokens: value["eval_count"].as_u64(),
         is_progress: value["message"].is_object(),

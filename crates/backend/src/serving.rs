@@ -341,6 +341,10 @@ impl<W: Wire> Served<W> {
                 until = Instant::now() + self.patience.idle;
             }
         }
+        if reading.is_cut() && Some(work.kind) == extraction() {
+            // Half of a form keeps to no schema.
+            return Err(BackendError::Truncated);
+        }
         reading.whole(self.usage(&model), read, started)
     }
 
