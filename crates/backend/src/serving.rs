@@ -203,6 +203,15 @@ impl<W: Wire> Served<W> {
         self.sold.iter().map(|id| Model { id: name_of(id).into(), ..self.wire.expects() }).collect()
     }
 
+    /// What is sold for a kind. What the settings name may be asked for before the server is there.
+    fn able(&self, kind: JobKind) -> impl Iterator<Item = Model> {
+        let sold = match self.found() {
+            Some(Ok(seen)) => self.sold_of(&seen),
+            Some(Err(_)) | None => self.expected(),
+        };
+        sold.into_iter().filter(move |model| does(model, kind))
+    }
+
     /// The model that a job gets.
     fn model(&self, kind: JobKind, params: &[Param]) -> Result<Model, Rejection> {
         let sold = match self.found() {
@@ -487,19 +496,18 @@ impl<W: Wire> Backend for Served<W> {
     }
 
     fn models(&self, kind: JobKind) -> Vec<crate::Model> {
-        let sold = match self.found() {
-            Some(Ok(seen)) => self.sold_of(&seen),
-            // What the settings name may be asked for before the server is there.
-            Some(Err(_)) | None => self.expected(),
-        };
-        let able = sold.into_iter().filter(|model| does(model, kind));
-        able.map(|it| crate::Model {
-            name: it.id,
-            digest: it.digest,
-            quantization: None,
-            context: it.context,
-        })
-        .collect()
+        self.able(kind)
+            .map(|it| crate::Model {
+                name: it.id,
+                digest: it.digest,
+                quantization: None,
+                context: it.context,
+            })
+            .collect()
+    }
+
+    fn meant(&self, kind: JobKind, name: &str) -> Option<String> {
+        self.able(kind).find(|model| model.id == name || is_meant(name, model)).map(|model| model.id)
     }
 
     fn features(&self, kind: JobKind) -> &'static [Feature] {

@@ -67,6 +67,8 @@ pub(crate) struct Candidate {
     /// Its place in the operator's order; those of one place are compared by speed and load.
     pub(crate) tier: usize,
     pub(crate) models: Vec<Model>,
+    /// What it calls the model that the job names.
+    pub(crate) meant: Option<String>,
     /// Its model for jobs that name none.
     pub(crate) usual: Option<String>,
     pub(crate) features: &'static [Feature],
@@ -80,7 +82,7 @@ pub(crate) struct Candidate {
 impl Candidate {
     /// The model it would use; `None` if it has none, or not the one that is named.
     fn model(&self, need: &Need) -> Option<&Model> {
-        let wanted = need.model.as_ref().or(self.usual.as_ref());
+        let wanted = self.meant.as_ref().or(need.model.as_ref()).or(self.usual.as_ref());
         match wanted {
             Some(name) => self.models.iter().find(|model| model.name == *name),
             None => self.models.first(),
@@ -331,9 +333,9 @@ impl Router {
         let mut models = self.models(seat, kind);
         // What a server has that is not there is not known; the job was agreed on when it was.
         let is_away = || seat.backend.server().is_some_and(|server| !server.health.is_ready());
-        if let Some(name) = &need.model
+        let meant = need.model.as_ref().and_then(|name| seat.backend.meant(kind, name));
+        if let (Some(name), None) = (&need.model, &meant)
             && agreed
-            && !models.iter().any(|model| model.name == *name)
             && is_away()
         {
             models.push(Model::named(name));
@@ -341,11 +343,15 @@ impl Router {
         let usual = self.settings.usual_model(kind, &seat.label).map(str::to_owned);
         // What has models comes before what has none: a summary by a model before one without.
         let unsaid = if models.is_empty() { usize::MAX } else { usize::MAX - 1 };
-        let model =
-            need.model.clone().or_else(|| usual.clone()).or(models.first().map(|model| model.name.clone()));
+        let model = meant
+            .clone()
+            .or_else(|| need.model.clone())
+            .or_else(|| usual.clone())
+            .or(models.first().map(|model| model.name.clone()));
         let track = Track { backend: seat.label.to_string(), kind, model };
         Candidate {
             tier: self.settings.place(kind, &seat.label).unwrap_or(unsaid),
+            meant,
             usual,
             features: seat.backend.features(kind),
             availability: seat.gauge.availability(Instant::now()),

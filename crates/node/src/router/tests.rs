@@ -9,6 +9,7 @@ fn idle(models: &[&str]) -> Candidate {
     Candidate {
         tier: 0,
         models: models.iter().map(|name| Model::named(*name)).collect(),
+        meant: None,
         usual: None,
         features: &[Feature::System],
         availability: Availability::Ready,
@@ -33,6 +34,12 @@ fn each_case_has_its_order() {
         ("the settings' order, where nothing else is known", any.clone(), vec![a(), b()], vec![0, 1]),
         ("by the model alone", named("a"), vec![b(), a()], vec![1]),
         ("by each that has the model", named("b"), vec![a(), b()], vec![0, 1]),
+        (
+            "by the model that it calls by another name",
+            named("a:latest"),
+            vec![b(), Candidate { meant: Some("a".into()), ..a() }],
+            vec![1],
+        ),
         ("without a model, if none is named", any.clone(), vec![idle(&[])], vec![0]),
         (
             "the operator's order first",
