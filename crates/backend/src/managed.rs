@@ -42,8 +42,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A server that ran for so long was well; its next start is not put off for what was before.
 const WELL: Duration = Duration::from_secs(60);
-/// Starts in a row that may fail before it is not waited for any more; six seconds of pauses.
-const FAILED_STARTS: u32 = 6;
+/// Ends in a row, with no time in which it was ready, after which it is not waited for any more.
+const FAILED_STARTS: u32 = 4;
 /// How long the keeper may take to end the server: its own patience, and a moment.
 const END: Duration = Duration::from_secs(7);
 
@@ -108,7 +108,7 @@ pub struct Managed {
     program: Box<dyn Program>,
     place: Place,
     phase: watch::Sender<Phase>,
-    /// Starts in a row after which it never got ready.
+    /// Ends since it was ready the last time.
     failed: AtomicU32,
 }
 
