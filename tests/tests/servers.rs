@@ -139,10 +139,19 @@ async fn a_server_of_ours_is_killed(program: &Path, models: &Path) {
     let asked = client.ask(&wanted("64")).await.unwrap();
     until(&client, asked.id, &["delivered", "settled"]).await;
 
-    // It is killed in the middle of an answer and does not come back: the job fails, and the money goes back.
+    // Whoever has paid and waits for a turn when it is killed gets the answer when it is back.
     put(&model, &std::fs::read(models.join("noise.gguf")).unwrap());
     kill(&model);
     tokio::time::sleep(Duration::from_millis(300)).await;
+    ready(&client).await;
+    client.ask(&wanted("4000")).await.unwrap();
+    begun(&client).await;
+    let waiting = client.ask(&wanted("8")).await.unwrap();
+    until_job(&client, waiting.id, |job: &JobView| job.paid_msat > 0 || job.in_flight_msat > 0).await;
+    kill(&model);
+    until(&client, waiting.id, &["delivered", "settled"]).await;
+
+    // It is killed in the middle of an answer and does not come back: the job fails, and the money goes back.
     ready(&client).await;
     let before = balance(&client).await;
     let asked = client.ask(&wanted("4000")).await.unwrap();

@@ -144,6 +144,11 @@ pub trait Backend: Send + Sync {
         Vec::new()
     }
 
+    /// The model for this kind that a job means by a name, as [`Backend::models`] calls it.
+    fn meant(&self, kind: JobKind, name: &str) -> Option<String> {
+        self.models(kind).into_iter().map(|model| model.name).find(|model| model == name)
+    }
+
     /// What it does of that which not every backend can.
     fn features(&self, _kind: JobKind) -> &'static [Feature] {
         &[]

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Backend, BackendError, BackendKind, BuildError, Built, Health, Settings,
-    files::fingerprint,
+    files::Fingerprint,
     gguf::{Gguf, read_gguf},
     managed::{Address, Launch, Managed, Place, Program},
     openai::{self, Api},
@@ -68,6 +68,16 @@ pub struct LlamaCppSettings {
     pub sha256: String,
 }
 
+impl LlamaCppSettings {
+    /// The name that the model is given.
+    fn model_name(&self) -> String {
+        match self.name.as_str() {
+            "" => short(&self.model.to_string_lossy()),
+            name => name.to_owned(),
+        }
+    }
+}
+
 /// llama.cpp's server.
 pub type LlamaCpp = Served<LlamaCppWire>;
 
@@ -78,7 +88,7 @@ impl LlamaCpp {
     /// Its key file cannot be read.
     pub fn new(settings: LlamaCppSettings, place: Place) -> Result<Self, BuildError> {
         let api = Api::open(KIND.name, settings.key_file.as_ref())?;
-        let fingerprint = Arc::default();
+        let fingerprint = Arc::<Fingerprint>::default();
         let managed = settings.url.is_empty().then(|| {
             let failed = |reason| BuildError { name: KIND.name.into(), reason };
             let client = serving::client().map_err(failed)?;
@@ -100,7 +110,7 @@ pub struct LlamaCppWire {
     base: String,
     api: Api,
     managed: Option<Managed>,
-    fingerprint: Arc<OnceLock<String>>,
+    fingerprint: Arc<Fingerprint>,
 }
 
 impl LlamaCppWire {
@@ -157,7 +167,7 @@ impl Wire for LlamaCppWire {
         let names = openai::listed(&self.get("/v1/models").await?);
         let model = |id: String| Model {
             id: short(&id),
-            digest: self.fingerprint.get().cloned(),
+            digest: self.fingerprint.last(),
             context: props["default_generation_settings"]["n_ctx"].as_u64(),
             ..self.expects()
         };
@@ -183,6 +193,11 @@ impl Wire for LlamaCppWire {
     fn expects(&self) -> Model {
         let embeds = self.settings.embeddings;
         Model { chats: !embeds, embeds, schemas: !embeds, ..Model::default() }
+    }
+
+    fn named(&self) -> Vec<Model> {
+        let ours = self.managed.is_some().then(|| short(&self.settings.model_name()));
+        ours.map(|id| Model { id, ..self.expects() }).into_iter().collect()
     }
 
     fn embed(&self, embed: &Embed<'_>) -> Result<RequestBuilder, BackendError> {
@@ -219,17 +234,10 @@ fn short(id: &str) -> String {
 struct LlamaServer {
     settings: LlamaCppSettings,
     client: reqwest::Client,
-    fingerprint: Arc<OnceLock<String>>,
+    fingerprint: Arc<Fingerprint>,
 }
 
 impl LlamaServer {
-    fn model_name(&self) -> String {
-        match self.settings.name.as_str() {
-            "" => short(&self.settings.model.to_string_lossy()),
-            name => name.to_owned(),
-        }
-    }
-
     /// Tokens for each slot.
     fn context(&self) -> u64 {
         /// Memory for more is asked for by name.
@@ -247,7 +255,7 @@ impl LlamaServer {
 #[async_trait]
 impl Program for LlamaServer {
     fn name(&self) -> String {
-        format!("{}-{}", KIND.name, self.model_name())
+        format!("{}-{}", KIND.name, self.settings.model_name())
     }
 
     async fn prepare(&self) -> Result<(), String> {
@@ -257,13 +265,9 @@ impl Program for LlamaServer {
             move || model_file(&path)
         });
         head.await.map_err(|error| error.to_string())??;
-        if self.fingerprint.get().is_none() {
-            let found = fingerprint(vec![path.clone()]).await?;
-            let pinned = digest(&self.settings.sha256);
-            if pinned.is_some_and(|pinned| pinned != found) {
-                return Err(format!("{} is not the model that sha256 names: it is {found}", path.display()));
-            }
-            let _ = self.fingerprint.set(found);
+        let found = self.fingerprint.of(vec![path.clone()]).await?;
+        if digest(&self.settings.sha256).is_some_and(|pinned| pinned != found) {
+            return Err(format!("{} is not the model that sha256 names: it is {found}", path.display()));
         }
         Ok(())
     }
@@ -280,7 +284,7 @@ impl Program for LlamaServer {
         add("-t", threads.to_string());
         add("-c", context.to_string());
         add("-np", slots.to_string());
-        add("-a", self.model_name());
+        add("-a", it.model_name());
         if let Some(layers) = it.gpu_layers {
             add("-ngl", layers.to_string());
         }

@@ -11,7 +11,10 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -39,6 +42,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A server that ran for so long was well; its next start is not put off for what was before.
 const WELL: Duration = Duration::from_secs(60);
+/// Ends in a row, with no time in which it was ready, after which it is not waited for any more.
+const FAILED_STARTS: u32 = 4;
 /// How long the keeper may take to end the server: its own patience, and a moment.
 const END: Duration = Duration::from_secs(7);
 
@@ -103,6 +108,8 @@ pub struct Managed {
     program: Box<dyn Program>,
     place: Place,
     phase: watch::Sender<Phase>,
+    /// Ends since it was ready the last time.
+    failed: AtomicU32,
 }
 
 impl std::fmt::Debug for Managed {
@@ -113,7 +120,7 @@ impl std::fmt::Debug for Managed {
 
 impl Managed {
     pub(crate) fn new(program: Box<dyn Program>, place: Place) -> Self {
-        Self { program, place, phase: watch::channel(Phase::Starting).0 }
+        Self { program, place, phase: watch::channel(Phase::Starting).0, failed: AtomicU32::new(0) }
     }
 
     /// Where it listens, if it is ready.
@@ -136,13 +143,20 @@ impl Managed {
         }
     }
 
-    /// Waits until it is ready, for at most `patience`.
-    pub(crate) async fn up(&self, patience: Duration) -> Result<(), Health> {
+    /// Waits until it is ready, however long it takes to load.
+    ///
+    /// # Errors
+    /// It does not start: what it needs may be gone.
+    pub(crate) async fn up(&self) -> Result<(), Health> {
         let mut phase = self.phase.subscribe();
-        let up = phase.wait_for(|phase| matches!(phase, Phase::Up(_)));
-        match tokio::time::timeout(patience, up).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(self.health()),
+        let decided = |phase: &Phase| match phase {
+            Phase::Up(_) => true,
+            Phase::Down(_) => self.failed.load(Ordering::Relaxed) >= FAILED_STARTS,
+            Phase::Starting => false,
+        };
+        match phase.wait_for(decided).await.as_deref() {
+            Ok(Phase::Up(_)) => Ok(()),
+            Ok(_) | Err(_) => Err(self.health()),
         }
     }
 
@@ -169,6 +183,8 @@ impl Managed {
                 break;
             }
             tracing::warn!(server = self.program.name(), %reason, ?pause, "a model server ended; it is started again");
+            // Before the phase: whoever waits looks at both when that changes.
+            self.failed.fetch_add(1, Ordering::Relaxed);
             self.phase.send_replace(Phase::Down(reason));
             if started.elapsed() > WELL {
                 pause = PAUSE;
@@ -232,6 +248,7 @@ impl Managed {
                 if readied.is_err() {
                     return "it did not get ready in time".into();
                 }
+                self.failed.store(0, Ordering::Relaxed);
                 self.phase.send_replace(Phase::Up(address.clone()));
                 child.wait().await
             }
@@ -257,7 +274,7 @@ impl Managed {
     fn spawn(&self, address: &Address) -> Result<(Child, Log), String> {
         let keeper = match &self.place.keeper {
             Some(keeper) => keeper.clone(),
-            None => std::env::current_exe().map_err(|error| format!("this program is not found: {error}"))?,
+            None => this_program().map_err(|error| format!("this program is not found: {error}"))?,
         };
         let launch = self.program.launch(address);
         let program = program_file(&launch.program)?;
@@ -273,6 +290,11 @@ impl Managed {
         let log = Log::open(self.place.logs.as_deref(), &self.program.name(), address.key.clone());
         Ok((child, log))
     }
+}
+
+/// This very program. Where its file was replaced, as by an upgrade, Linux still has the one that runs.
+fn this_program() -> std::io::Result<PathBuf> {
+    if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
 }
 
 /// Where a server's program is: at its path, or where a terminal would find its name.

@@ -8,7 +8,7 @@ use std::{
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Backend, BackendError, BackendKind, BuildError, Built, Health, Settings,
-    files::fingerprint,
+    files::Fingerprint,
     llamacpp::exposure,
     managed::{Address, Launch, Managed, Place, Program},
     openai,
@@ -77,7 +77,7 @@ impl Mlx {
     pub fn new(settings: MlxSettings, place: Place) -> Result<Self, BuildError> {
         let failed = |reason| BuildError { name: KIND.name.into(), reason };
         let client = serving::client().map_err(failed)?;
-        let fingerprint = Arc::default();
+        let fingerprint = Arc::<Fingerprint>::default();
         let managed = settings.url.is_empty().then(|| {
             let (settings, client) = (settings.clone(), client.clone());
             let program = MlxServer { settings, client, fingerprint: Arc::clone(&fingerprint) };
@@ -94,7 +94,7 @@ pub struct MlxWire {
     base: String,
     client: reqwest::Client,
     managed: Option<Managed>,
-    fingerprint: Arc<OnceLock<String>>,
+    fingerprint: Arc<Fingerprint>,
 }
 
 impl MlxWire {
@@ -113,10 +113,10 @@ impl MlxWire {
         };
         let own = [name(&self.settings)];
         let names = if self.settings.models.is_empty() { own.as_slice() } else { &self.settings.models };
-        let digest = self.fingerprint.get();
+        let digest = self.fingerprint.last();
         names
             .iter()
-            .map(|id| Model { digest: digest.cloned(), context, ..openai::of_name(id.clone()) })
+            .map(|id| Model { digest: digest.clone(), context, ..openai::of_name(id.clone()) })
             .collect()
     }
 }
@@ -161,6 +161,10 @@ impl Wire for MlxWire {
         Ok(self.client.post(format!("{base}/v1/chat/completions")).json(&body))
     }
 
+    fn named(&self) -> Vec<Model> {
+        self.models()
+    }
+
     fn line(&self) -> ReadLine {
         openai::line
     }
@@ -203,7 +207,7 @@ fn made_for(model: &Path) -> Option<u64> {
 struct MlxServer {
     settings: MlxSettings,
     client: reqwest::Client,
-    fingerprint: Arc<OnceLock<String>>,
+    fingerprint: Arc<Fingerprint>,
 }
 
 #[async_trait]
@@ -216,14 +220,10 @@ impl Program for MlxServer {
         let folder = self.settings.model.clone();
         let files = tokio::task::spawn_blocking(move || model_folder(&folder));
         let files = files.await.map_err(|error| error.to_string())??;
-        if self.fingerprint.get().is_none() {
-            let found = fingerprint(files).await?;
-            let pinned = digest(&self.settings.sha256);
-            if pinned.is_some_and(|pinned| pinned != found) {
-                let folder = self.settings.model.display();
-                return Err(format!("{folder} is not the model that sha256 names: it is {found}"));
-            }
-            let _ = self.fingerprint.set(found);
+        let found = self.fingerprint.of(files).await?;
+        if digest(&self.settings.sha256).is_some_and(|pinned| pinned != found) {
+            let folder = self.settings.model.display();
+            return Err(format!("{folder} is not the model that sha256 names: it is {found}"));
         }
         Ok(())
     }

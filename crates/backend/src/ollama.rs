@@ -4,7 +4,10 @@
 //! models. Its OpenAI side is not used: there a failure in the middle of an answer looks like its end, and long input
 //! is cut without a word. The API: <https://github.com/ollama/ollama/blob/main/docs/api.md>.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -63,7 +66,7 @@ impl Ollama {
         let client = serving::client().map_err(failed)?;
         let sold = settings.models.clone();
         let base = settings.url.trim_end_matches('/').to_owned();
-        Ok(Self::of(OllamaWire { settings, base, client }, sold))
+        Ok(Self::of(OllamaWire { settings, base, client, known: Mutex::default() }, sold))
     }
 }
 
@@ -72,6 +75,9 @@ pub struct OllamaWire {
     settings: OllamaSettings,
     base: String,
     client: Client,
+    /// What was said of each model, by its entry in the list; `None` is not sold. An entry that changes is asked for
+    /// again.
+    known: Mutex<HashMap<(String, String), Option<Model>>>,
 }
 
 impl OllamaWire {
@@ -81,27 +87,39 @@ impl OllamaWire {
 
     /// A model that lies here, with what it can do. Whoever serves it from elsewhere sells somebody else's compute.
     async fn model(&self, listed: &Value) -> Option<Model> {
-        let id = listed["name"].as_str()?.to_owned();
+        let entry = entry(listed)?;
+        if let Some(known) = self.known().get(&entry) {
+            return known.clone();
+        }
+        let id = entry.0.clone();
         if is_cloud(&id, listed) {
             return None;
         }
         let show = self.client.post(format!("{}/api/show", self.base)).json(&json!({ "model": id }));
         let shown = asked(show, &self.base).await.ok()?;
-        if is_cloud(&id, &shown) {
-            return None;
-        }
+        let model = (!is_cloud(&id, &shown)).then(|| self.read(id, listed, &shown));
+        self.known().insert(entry, model.clone());
+        model
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<(String, String), Option<Model>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A model, by its entry in the list and what is shown of it.
+    fn read(&self, id: String, listed: &Value, shown: &Value) -> Model {
         let can =
             |what: &str| shown["capabilities"].as_array().is_some_and(|all| all.iter().any(|it| it == what));
         // Versions before capabilities were told had models that write, and few others.
         let chats = can("completion") || shown["capabilities"].is_null();
-        Some(Model {
-            context: Some(self.context(&shown)),
+        Model {
+            context: Some(self.context(shown)),
             digest: listed["digest"].as_str().and_then(digest),
             chats,
             embeds: can("embedding"),
             schemas: chats,
             id,
-        })
+        }
     }
 
     /// Tokens for a question and its answer.
@@ -124,6 +142,12 @@ impl OllamaWire {
         let text = self.settings.keep_alive.trim();
         text.parse::<i64>().map_or_else(|_| text.into(), Value::from)
     }
+}
+
+/// By what an entry of the list is told from others: its name, and the hash of its weights.
+fn entry(listed: &Value) -> Option<(String, String)> {
+    let name = listed["name"].as_str()?;
+    Some((name.to_owned(), listed["digest"].as_str().unwrap_or_default().to_owned()))
 }
 
 /// Whether a model runs at Ollama's or somebody else's.
@@ -150,6 +174,7 @@ impl Wire for OllamaWire {
         };
         let tags = self.get("/api/tags").await?;
         let listed = tags["models"].as_array().map(Vec::as_slice).unwrap_or_default();
+        self.known().retain(|known, _| listed.iter().any(|one| entry(one).as_ref() == Some(known)));
         let models = join_all(listed.iter().take(MOST_MODELS).map(|model| self.model(model))).await;
         let loaded = self.get("/api/ps").await.unwrap_or_default();
         let loaded = loaded["models"].as_array().map_or(0, Vec::len);
@@ -257,6 +282,7 @@ fn line(line: &str) -> Result<Said, BackendError> {
         text: value["message"]["content"].as_str().unwrap_or_default().to_owned(),
         finished: whole,
         ended: whole,
+        cut: value["done_reason"] == "length",
         input_tokens: value["prompt_eval_count"].as_u64(),
         output_tokens: value["eval_count"].as_u64(),
         is_progress: value["message"].is_object(),

@@ -235,6 +235,7 @@ pub(crate) fn line(line: &str) -> Result<Said, BackendError> {
         text: choice["delta"]["content"].as_str().unwrap_or_default().to_owned(),
         finished: choice["finish_reason"].is_string(),
         ended: false,
+        cut: choice["finish_reason"] == "length",
         input_tokens: value["usage"]["prompt_tokens"].as_u64(),
         output_tokens: value["usage"]["completion_tokens"].as_u64(),
         is_progress: choice["delta"].is_object(),
@@ -291,6 +292,15 @@ mod tests {
         let failed = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: {\"error\":{\"message\":\"x\"}}\n\n";
         assert_eq!(read(failed.as_bytes(), 9), Err(BackendError::Died));
         assert!(matches!(read(b"data: junk\n", 3), Err(BackendError::Protocol(_))));
+    }
+
+    #[test]
+    fn an_answer_that_is_as_long_as_it_may_be_says_so() {
+        for (stream, cut) in [(WHOLE.to_owned(), false), (WHOLE.replace("\"stop\"", "\"length\""), true)] {
+            let mut reading = Reading::default();
+            reading.take(stream.as_bytes()).unwrap();
+            assert_eq!((reading.is_whole(), reading.is_cut()), (true, cut));
+        }
     }
 
     #[test]

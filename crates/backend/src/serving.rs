@@ -10,7 +10,10 @@ mod reading;
 mod wire;
 
 use std::{
-    sync::{PoisonError, RwLock},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -46,8 +49,10 @@ const LARGEST_ERROR: usize = 16 << 10;
 pub(crate) const PROBE: Duration = Duration::from_secs(3);
 /// How often a server is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
-/// How long a job waits for a server of ours that is starting again.
-const COMES_BACK: Duration = Duration::from_secs(15);
+/// How often one is looked at that may be far away, and count what it is asked.
+const LOOK_SELDOM: Duration = Duration::from_secs(60);
+/// How soon a server is looked at again that a job waits for.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long it may take until it is seen that a server of ours has ended.
 const NOTICED: Duration = Duration::from_secs(1);
 /// As many jobs at once as a server that queues by itself is given.
@@ -86,6 +91,10 @@ pub struct Served<W: Wire> {
     patience: Patience,
     /// What the last look found; `None` before the first.
     found: RwLock<Option<Result<Seen, Health>>>,
+    /// Looks in a row that failed.
+    failures: AtomicUsize,
+    /// Jobs in hand.
+    busy: AtomicUsize,
     turns: Semaphore,
     /// Turns are given out once it is known how many there are.
     counted: OnceCell<()>,
@@ -109,6 +118,8 @@ impl<W: Wire> Served<W> {
             sold,
             patience: Patience::default(),
             found: RwLock::default(),
+            failures: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
             turns: Semaphore::new(0),
             counted: OnceCell::new(),
         }
@@ -128,6 +139,31 @@ impl<W: Wire> Served<W> {
     /// Looks at the server, and remembers what was found.
     pub(crate) async fn look(&self) -> Result<Seen, Health> {
         let found = self.wire.look().await;
+        self.count(found.is_ok());
+        self.remember(found)
+    }
+
+    /// Looks at the server as often as it is done beside jobs. One that does not answer may have no time to, so what
+    /// was found before holds while it works, and until it does not answer twice.
+    async fn watch(&self) -> Result<Seen, Health> {
+        let found = self.wire.look().await;
+        let failures = self.count(found.is_ok());
+        let may_be_busy = failures == 1 || self.busy.load(Ordering::Relaxed) > 0;
+        let runs = self.wire.managed().is_none_or(managed::Managed::is_up);
+        match (self.found(), &found) {
+            (Some(Ok(before)), Err(Health::Down(_))) if runs && may_be_busy => Ok(before),
+            _ => self.remember(found),
+        }
+    }
+
+    /// Counts a look; how many in a row have failed.
+    fn count(&self, answers: bool) -> usize {
+        let failures = if answers { 0 } else { self.failures.load(Ordering::Relaxed).saturating_add(1) };
+        self.failures.store(failures, Ordering::Relaxed);
+        failures
+    }
+
+    fn remember(&self, found: Result<Seen, Health>) -> Result<Seen, Health> {
         let found = found.and_then(|seen| match self.sold_of(&seen).is_empty() {
             true => Err(Health::Down(self.nothing_to_sell(&seen))),
             false => Ok(seen),
@@ -161,7 +197,19 @@ impl<W: Wire> Served<W> {
 
     /// What the settings name, before anybody has looked.
     fn expected(&self) -> Vec<Model> {
+        if self.sold.is_empty() {
+            return self.wire.named();
+        }
         self.sold.iter().map(|id| Model { id: name_of(id).into(), ..self.wire.expects() }).collect()
+    }
+
+    /// What is sold for a kind. What the settings name may be asked for before the server is there.
+    fn able(&self, kind: JobKind) -> impl Iterator<Item = Model> {
+        let sold = match self.found() {
+            Some(Ok(seen)) => self.sold_of(&seen),
+            Some(Err(_)) | None => self.expected(),
+        };
+        sold.into_iter().filter(move |model| does(model, kind))
     }
 
     /// The model that a job gets.
@@ -213,15 +261,28 @@ impl<W: Wire> Served<W> {
         self.turns.acquire().await.map_err(|_| BackendError::Busy)
     }
 
-    /// Waits for a server of ours that is starting again.
+    /// Waits for a server that is not there: it is paid for, and may be starting. Whoever runs the job ends the wait.
     async fn is_back(&self) -> Result<(), BackendError> {
-        if let Some(managed) = self.wire.managed()
-            && !managed.is_up()
-        {
-            managed.up(COMES_BACK).await.map_err(|_| BackendError::Died)?;
-            self.look().await.map_err(|_| BackendError::Died)?;
+        let mut was_away = matches!(self.found(), Some(Err(_)));
+        loop {
+            if let Some(managed) = self.wire.managed() {
+                was_away |= !managed.is_up();
+                managed.up().await.map_err(|_| BackendError::Died)?;
+            }
+            if !was_away || self.look().await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        Ok(())
+    }
+
+    /// After a server has died in the middle, so that whoever tries again waits for it to be back.
+    async fn has_died(&self) {
+        if let Some(managed) = self.wire.managed() {
+            managed.fell(NOTICED).await;
+        }
+        // What is found is remembered.
+        let _ = self.look().await;
     }
 
     async fn work(&self, work: &Work, pieces: &mpsc::Sender<String>) -> Result<Output, BackendError> {
@@ -288,6 +349,10 @@ impl<W: Wire> Served<W> {
             if reading.progress() > before {
                 until = Instant::now() + self.patience.idle;
             }
+        }
+        if reading.is_cut() && Some(work.kind) == extraction() {
+            // Half of a form keeps to no schema.
+            return Err(BackendError::Truncated);
         }
         reading.whole(self.usage(&model), read, started)
     }
@@ -386,12 +451,13 @@ impl<W: Wire> Backend for Served<W> {
         let watch = async {
             loop {
                 let before = self.found();
-                let now = self.look().await;
+                let now = self.watch().await;
                 tell_change(&self.wire.place(), before.as_ref(), &now);
                 match self.wire.managed() {
                     // The process itself says when it has changed.
                     Some(managed) => managed.changed(LOOK_EVERY).await,
-                    None => tokio::time::sleep(LOOK_EVERY).await,
+                    None if self.wire.comes_back() => tokio::time::sleep(LOOK_EVERY).await,
+                    None => tokio::time::sleep(LOOK_SELDOM).await,
                 }
             }
         };
@@ -430,19 +496,18 @@ impl<W: Wire> Backend for Served<W> {
     }
 
     fn models(&self, kind: JobKind) -> Vec<crate::Model> {
-        let sold = match self.found() {
-            Some(Ok(seen)) => self.sold_of(&seen),
-            // What the settings name may be asked for before the server is there.
-            Some(Err(_)) | None => self.expected(),
-        };
-        let able = sold.into_iter().filter(|model| does(model, kind));
-        able.map(|it| crate::Model {
-            name: it.id,
-            digest: it.digest,
-            quantization: None,
-            context: it.context,
-        })
-        .collect()
+        self.able(kind)
+            .map(|it| crate::Model {
+                name: it.id,
+                digest: it.digest,
+                quantization: None,
+                context: it.context,
+            })
+            .collect()
+    }
+
+    fn meant(&self, kind: JobKind, name: &str) -> Option<String> {
+        self.able(kind).find(|model| model.id == name || is_meant(name, model)).map(|model| model.id)
     }
 
     fn features(&self, kind: JobKind) -> &'static [Feature] {
@@ -479,11 +544,11 @@ impl<W: Wire> Backend for Served<W> {
         pieces: mpsc::Sender<String>,
         stop: CancellationToken,
     ) -> Result<Output, BackendError> {
+        let _busy = Busy::among(&self.busy);
         let answer = async {
             let answer = self.work(&work, &pieces).await;
-            if let (Err(BackendError::Died), Some(managed)) = (&answer, self.wire.managed()) {
-                // Whoever tries again then waits for the server to be back.
-                managed.fell(NOTICED).await;
+            if answer == Err(BackendError::Died) {
+                self.has_died().await;
             }
             answer
         };
@@ -492,6 +557,22 @@ impl<W: Wire> Backend for Served<W> {
             () = stop.cancelled() => Err(BackendError::Cancelled),
             answer = answer => answer,
         }
+    }
+}
+
+/// A job in hand, until it is dropped.
+struct Busy<'a>(&'a AtomicUsize);
+
+impl<'a> Busy<'a> {
+    fn among(jobs: &'a AtomicUsize) -> Self {
+        jobs.fetch_add(1, Ordering::Relaxed);
+        Self(jobs)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -620,4 +701,45 @@ pub(crate) async fn error_body(response: Response) -> String {
         body.extend_from_slice(&chunk);
     }
     String::from_utf8_lossy(&body).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::{OpenAi, OpenAiSettings};
+
+    /// Answers one look, and then none.
+    async fn answers_once() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4_096]).await;
+            let body = "{\"data\":[{\"id\":\"m\"}]}";
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn a_server_that_works_is_not_down_because_it_does_not_answer() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let settings = OpenAiSettings { url: answers_once().await, models: Vec::new(), key_file: None };
+        let backend = OpenAi::new(settings).unwrap();
+        let taken = || backend.check(JobKind::TEXT_GENERATION, &[], 10).is_ok();
+        assert!(backend.watch().await.is_ok() && taken());
+        let job = Busy::among(&backend.busy);
+        for _ in 0..3 {
+            assert!(backend.watch().await.is_ok() && taken(), "it is at work");
+        }
+        drop(job);
+        assert!(backend.watch().await.is_err() && !taken(), "it has nothing else to do");
+    }
 }

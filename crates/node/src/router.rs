@@ -67,6 +67,8 @@ pub(crate) struct Candidate {
     /// Its place in the operator's order; those of one place are compared by speed and load.
     pub(crate) tier: usize,
     pub(crate) models: Vec<Model>,
+    /// What it calls the model that the job names.
+    pub(crate) meant: Option<String>,
     /// Its model for jobs that name none.
     pub(crate) usual: Option<String>,
     pub(crate) features: &'static [Feature],
@@ -80,7 +82,7 @@ pub(crate) struct Candidate {
 impl Candidate {
     /// The model it would use; `None` if it has none, or not the one that is named.
     fn model(&self, need: &Need) -> Option<&Model> {
-        let wanted = need.model.as_ref().or(self.usual.as_ref());
+        let wanted = self.meant.as_ref().or(need.model.as_ref()).or(self.usual.as_ref());
         match wanted {
             Some(name) => self.models.iter().find(|model| model.name == *name),
             None => self.models.first(),
@@ -201,6 +203,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) mimes: &'a [&'a str],
     /// The inputs together.
     pub(crate) bytes: u64,
+    /// Whether its price is agreed: then it waits for a server that starts again, where a new one is refused.
+    pub(crate) agreed: bool,
 }
 
 /// Why a job is not done.
@@ -277,7 +281,7 @@ impl Router {
 
     /// The backends for a job, the first choice first; never none.
     pub(crate) fn routes(&self, asked: Asked<'_>) -> Result<Vec<Route>, NoRoute> {
-        let Asked { kind, params, mimes, bytes } = asked;
+        let Asked { kind, mimes, .. } = asked;
         let all = self.table.get(&kind).ok_or(NoRoute::Kind(kind))?;
         let reading = |wanted: Reads| {
             let reads = |seat: &&Seat| seat.backend.reads(kind, mimes) == wanted;
@@ -290,7 +294,7 @@ impl Router {
             if seats.is_empty() {
                 continue;
             }
-            match self.among(&seats, kind, params, bytes) {
+            match self.among(&seats, asked) {
                 Ok(found) => {
                     let routes = found.into_iter();
                     return Ok(routes.map(|(seat, params)| Route { seat, reads, params }).collect());
@@ -301,16 +305,12 @@ impl Router {
         Err(no)
     }
 
-    fn among(
-        &self,
-        seats: &[&Seat],
-        kind: JobKind,
-        params: &[Param],
-        bytes: u64,
-    ) -> Result<Vec<(Seat, Vec<Param>)>, NoRoute> {
+    fn among(&self, seats: &[&Seat], asked: Asked<'_>) -> Result<Vec<(Seat, Vec<Param>)>, NoRoute> {
+        let Asked { kind, params, bytes, agreed, .. } = asked;
         let need = Need::of(params, bytes);
-        let candidates: Vec<Candidate> = seats.iter().map(|seat| self.candidate(seat, kind, &need)).collect();
-        let (mut routes, mut rejected) = (Vec::new(), None);
+        let candidates: Vec<Candidate> =
+            seats.iter().map(|seat| self.candidate(seat, kind, &need, agreed)).collect();
+        let (mut routes, mut late, mut rejected) = (Vec::new(), Vec::new(), None);
         for at in route(&need, &candidates)? {
             let mut params = params.to_vec();
             if let (None, Some(usual)) = (&need.model, &candidates[at].usual) {
@@ -318,25 +318,40 @@ impl Router {
             }
             match seats[at].backend.check(kind, &params, bytes) {
                 Ok(()) => routes.push((seats[at].clone(), params)),
+                Err(Rejection::NotReady(_)) if agreed => late.push((seats[at].clone(), params)),
                 Err(no) => rejected = rejected.or(Some(no)),
             }
         }
+        routes.append(&mut late);
         match (routes.is_empty(), rejected) {
             (true, Some(no)) => Err(no.into()),
             _ => Ok(routes),
         }
     }
 
-    fn candidate(&self, seat: &Seat, kind: JobKind, need: &Need) -> Candidate {
-        let models = self.models(seat, kind);
+    fn candidate(&self, seat: &Seat, kind: JobKind, need: &Need, agreed: bool) -> Candidate {
+        let mut models = self.models(seat, kind);
+        // What a server has that is not there is not known; the job was agreed on when it was.
+        let is_away = || seat.backend.server().is_some_and(|server| !server.health.is_ready());
+        let meant = need.model.as_ref().and_then(|name| seat.backend.meant(kind, name));
+        if let (Some(name), None) = (&need.model, &meant)
+            && agreed
+            && is_away()
+        {
+            models.push(Model::named(name));
+        }
         let usual = self.settings.usual_model(kind, &seat.label).map(str::to_owned);
         // What has models comes before what has none: a summary by a model before one without.
         let unsaid = if models.is_empty() { usize::MAX } else { usize::MAX - 1 };
-        let model =
-            need.model.clone().or_else(|| usual.clone()).or(models.first().map(|model| model.name.clone()));
+        let model = meant
+            .clone()
+            .or_else(|| need.model.clone())
+            .or_else(|| usual.clone())
+            .or(models.first().map(|model| model.name.clone()));
         let track = Track { backend: seat.label.to_string(), kind, model };
         Candidate {
             tier: self.settings.place(kind, &seat.label).unwrap_or(unsaid),
+            meant,
             usual,
             features: seat.backend.features(kind),
             availability: seat.gauge.availability(Instant::now()),

@@ -73,7 +73,7 @@ impl Workers {
             Ruling::Done(outcome) => {
                 let bytes = request.inputs.iter().map(|input| input.data.len() as u64).sum();
                 let mimes = vec!["text/plain"; request.inputs.len()];
-                let fit = |()| self.0.fit(request, &mimes, bytes).map(|(size, _)| size);
+                let fit = |()| self.0.fit(request, &mimes, bytes, false).map(|(size, _)| size);
                 Some(outcome.map_err(|no| unacceptable(&no)).and_then(fit))
             }
             Ruling::Open(_) => None,
@@ -87,7 +87,7 @@ impl Workers {
         let stop = CancellationToken::new();
         lock(&self.0.running).insert(request.id, stop.clone());
         self.0.tasks.spawn_until_stop(async move {
-            let Some(found) = stop.run_until_cancelled(inner.acceptable_inputs(&request)).await else {
+            let Some(found) = stop.run_until_cancelled(inner.acceptable_inputs(&request, false)).await else {
                 return;
             };
             let (inputs, outcome) = match found {
@@ -148,9 +148,15 @@ enum Attempt {
 
 impl Inner {
     /// The backends that could do a job, the first choice first.
-    fn routes(&self, request: &JobRequest, mimes: &[&str], bytes: u64) -> Result<Vec<Route>, Why> {
+    fn routes(
+        &self,
+        request: &JobRequest,
+        mimes: &[&str],
+        bytes: u64,
+        agreed: bool,
+    ) -> Result<Vec<Route>, Why> {
         let params = canonical(request);
-        let asked = Asked { kind: request.kind, params: &params, mimes, bytes };
+        let asked = Asked { kind: request.kind, params: &params, mimes, bytes, agreed };
         let mut routes = self.router.routes(asked).map_err(|no| no_route(&no))?;
         let mut made = Vec::new();
         routes.retain(|route| {
@@ -170,8 +176,14 @@ impl Inner {
     }
 
     /// Something a backend can do? And how it reads the inputs.
-    fn fit(&self, request: &JobRequest, mimes: &[&str], bytes: u64) -> Result<(InputSize, Reads), Why> {
-        let routes = self.routes(request, mimes, bytes)?;
+    fn fit(
+        &self,
+        request: &JobRequest,
+        mimes: &[&str],
+        bytes: u64,
+        agreed: bool,
+    ) -> Result<(InputSize, Reads), Why> {
+        let routes = self.routes(request, mimes, bytes, agreed)?;
         let makes_json =
             |route: &Route| route.seat.backend.makes(request.kind).iter().any(|mime| mime == JSON);
         if wants_json(request) && !routes.iter().any(makes_json) {
@@ -185,11 +197,15 @@ impl Inner {
 
     /// The inputs of a job that may be done, and their size as they came. Whoever asks for what cannot be done costs
     /// neither a parser nor a judge.
-    async fn acceptable_inputs(&self, request: &JobRequest) -> Result<(Vec<ResolvedInput>, InputSize), Why> {
+    async fn acceptable_inputs(
+        &self,
+        request: &JobRequest,
+        agreed: bool,
+    ) -> Result<(Vec<ResolvedInput>, InputSize), Why> {
         let mut inputs =
             self.resolver.resolve(&request.inputs).await.map_err(|error| unfit(error.to_string()))?;
         let bytes = inputs.iter().map(|input| input.bytes.len() as u64).sum();
-        let (size, reads) = self.fit(request, &mimes(&inputs), bytes)?;
+        let (size, reads) = self.fit(request, &mimes(&inputs), bytes, agreed)?;
         if reads == Reads::Text {
             self.documents
                 .read(&request.inputs, &mut inputs)
@@ -231,7 +247,7 @@ impl Inner {
             }
         };
         let bytes = inputs.iter().map(|input| input.bytes.len() as u64).sum();
-        let routes = match self.routes(request, &mimes(&inputs), bytes) {
+        let routes = match self.routes(request, &mimes(&inputs), bytes, true) {
             Ok(routes) => routes,
             // It could be done when its price was named: a backend is gone since.
             Err(why) => return Some(failed(format!("no backend is left for it: {}", why.message), false)),
@@ -307,7 +323,7 @@ impl Inner {
             // Checked with the request, which has not changed.
             return self.resolver.resolve(&request.inputs).await.map_err(|error| unfit(error.to_string()));
         }
-        let checked = self.acceptable_inputs(request).await;
+        let checked = self.acceptable_inputs(request, true).await;
         checked.map(|(inputs, _)| inputs)
     }
 

@@ -63,7 +63,7 @@ mod unix {
 
     use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getppid, kill_process_group, waitid};
 
-    use super::{KEEPER_WORD, NOT_STARTED, not_started};
+    use super::{super::this_program, KEEPER_WORD, NOT_STARTED, not_started};
 
     /// How often it is looked whether the server has ended, or the node has.
     const LOOK: Duration = Duration::from_millis(20);
@@ -71,7 +71,7 @@ mod unix {
     const PATIENCE: Duration = Duration::from_secs(5);
 
     pub(super) fn watch(command: &[String]) -> ExitCode {
-        let own = match std::env::current_exe() {
+        let own = match this_program() {
             Ok(own) => own,
             Err(error) => return not_started(&format!("this program is not found: {error}")),
         };

@@ -18,6 +18,8 @@ pub struct Said {
     pub finished: bool,
     /// Nothing follows.
     pub ended: bool,
+    /// It ends because it is as long as it may be.
+    pub cut: bool,
     /// Tokens read, as the server counts.
     pub input_tokens: Option<u64>,
     /// Tokens written, as the server counts.
@@ -46,6 +48,7 @@ pub struct Reading {
     progress: u64,
     finished: bool,
     ended: bool,
+    cut: bool,
 }
 
 impl Default for Reading {
@@ -71,6 +74,7 @@ impl Reading {
             progress: 0,
             finished: false,
             ended: false,
+            cut: false,
         }
     }
 
@@ -82,6 +86,11 @@ impl Reading {
     /// Whether the server has said that the text is whole.
     pub(crate) const fn is_whole(&self) -> bool {
         self.finished || self.ended
+    }
+
+    /// Whether the text ends because it is as long as it may be.
+    pub(crate) const fn is_cut(&self) -> bool {
+        self.cut
     }
 
     pub(crate) const fn progress(&self) -> u64 {
@@ -122,6 +131,7 @@ impl Reading {
         if !fresh.is_empty() && !self.finished {
             self.add(&fresh);
         }
+        self.cut |= said.cut;
         self.finished |= said.finished;
         self.ended |= said.ended;
         let text = self.release(self.is_whole());
@@ -134,7 +144,7 @@ impl Reading {
     /// Adds to the answer, and ends it at the first stop text, or where it is as long as it may be.
     fn add(&mut self, fresh: &str) {
         if self.pieces == self.most_pieces {
-            (self.finished, self.ended) = (true, true);
+            (self.finished, self.ended, self.cut) = (true, true, true);
             return;
         }
         self.pieces += 1;

@@ -95,6 +95,11 @@ pub trait Wire: Send + Sync + 'static {
         Model { chats: true, ..Model::default() }
     }
 
+    /// The models that it will have whatever is sold of it, as far as the settings tell before it is there.
+    fn named(&self) -> Vec<Model> {
+        Vec::new()
+    }
+
     /// The request of a streamed answer.
     fn ask(&self, ask: &Ask<'_>) -> Result<RequestBuilder, BackendError>;
 

@@ -54,6 +54,12 @@ pub enum ServerFault {
         /// What it is.
         found: String,
     },
+    /// A hash of what is not seen.
+    #[error(
+        "[[backend.{0}]] has sha256 beside `url`: the files of a server that the node does not run are not seen; leave \
+         sha256 out, or let the node run the model with `model`"
+    )]
+    HashUnseen(&'static str),
     /// No duration.
     #[error("[[backend.ollama]] keep_alive is {0:?}; it must be like \"5m\", \"-1\" (for ever) or \"0\"")]
     KeepAlive(String),
@@ -171,6 +177,7 @@ impl LlamaCppServer {
         either(kind, &self.url, &self.model)?;
         if !self.is_ours() {
             url(kind, &self.url, 9_931, self.remote)?;
+            unpinned(kind, &self.sha256)?;
         }
         slots(kind, self.slots)?;
         hash(kind, &self.sha256)
@@ -245,6 +252,7 @@ impl MlxServer {
         either(kind, &self.url, &self.model)?;
         if !self.is_ours() {
             url(kind, &self.url, 8_080, self.remote)?;
+            unpinned(kind, &self.sha256)?;
         }
         slots(kind, self.slots)?;
         hash(kind, &self.sha256)
@@ -306,6 +314,10 @@ fn slots(kind: &'static str, slots: usize) -> Result<(), ServerFault> {
     if (1..=MOST_SLOTS).contains(&slots) { Ok(()) } else { Err(ServerFault::Slots { kind, slots }) }
 }
 
+fn unpinned(kind: &'static str, sha256: &str) -> Result<(), ServerFault> {
+    if sha256.is_empty() { Ok(()) } else { Err(ServerFault::HashUnseen(kind)) }
+}
+
 fn hash(kind: &'static str, found: &str) -> Result<(), ServerFault> {
     let bare = found.strip_prefix("sha256:").unwrap_or(found);
     let is_hash = bare.len() == 64 && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -332,6 +344,8 @@ mod tests {
             ("[[llamacpp]]\nurl = \"http://127.0.0.1:1\"\nmodel = \"/m.gguf\"\n", &["either `url`"]),
             ("[[llamacpp]]\nmodel = \"/m.gguf\"\nsha256 = \"12\"\n", &["sha256", "64 hexadecimal"]),
             ("[[mlx]]\nmodel = \"/m\"\n[[mlx]]\nurl = \"http://127.0.0.1:8080/v1\"\n", &[]),
+            ("[[llamacpp]]\nurl = \"http://127.0.0.1:1\"\nsha256 = \"12\"\n", &["llamacpp", "not seen"]),
+            ("[[mlx]]\nurl = \"http://127.0.0.1:1\"\nsha256 = \"12\"\n", &["mlx", "not seen"]),
             ("[[mlx]]\n", &["mlx", "either `url`"]),
             ("[[foundation_models]]\nurl = \"http://10.0.0.1:1976\"\n", &["another machine"]),
         ] {

@@ -1,12 +1,15 @@
 //! The routes of every case, by a table.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+use openagents_backend::{LlamaCpp, LlamaCppSettings, Place};
+
 use super::*;
 
 fn idle(models: &[&str]) -> Candidate {
     Candidate {
         tier: 0,
         models: models.iter().map(|name| Model::named(*name)).collect(),
+        meant: None,
         usual: None,
         features: &[Feature::System],
         availability: Availability::Ready,
@@ -31,6 +34,12 @@ fn each_case_has_its_order() {
         ("the settings' order, where nothing else is known", any.clone(), vec![a(), b()], vec![0, 1]),
         ("by the model alone", named("a"), vec![b(), a()], vec![1]),
         ("by each that has the model", named("b"), vec![a(), b()], vec![0, 1]),
+        (
+            "by the model that it calls by another name",
+            named("a:latest"),
+            vec![b(), Candidate { meant: Some("a".into()), ..a() }],
+            vec![1],
+        ),
         ("without a model, if none is named", any.clone(), vec![idle(&[])], vec![0]),
         (
             "the operator's order first",
@@ -161,4 +170,23 @@ async fn a_backend_does_no_more_at_once_than_it_may() {
     assert_eq!(gauge.running.load(Ordering::Relaxed), 1);
     drop(third);
     assert_eq!(gauge.running.load(Ordering::Relaxed), 0);
+}
+
+/// A server of the node's own that is still loading: whoever has paid waits for it, whoever asks is refused.
+#[tokio::test]
+async fn a_job_that_is_agreed_waits_for_a_server_that_is_away() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let settings = LlamaCppSettings { model: "/models/m.gguf".into(), ..LlamaCppSettings::default() };
+    let backend = Arc::new(LlamaCpp::new(settings, Place::default()).unwrap());
+    let kind = JobKind::TEXT_GENERATION;
+    let seat = Seat { label: "llamacpp".into(), backend, gauge: Arc::default() };
+    let table = Table::from([(kind, vec![seat])]);
+    let router = Router::new(table, &Config::default(), SpeedBook::in_memory());
+    for model in ["m", "another that it may have", ""] {
+        let params = [Param::new("model", model)];
+        let named = if model.is_empty() { &params[..0] } else { &params };
+        let asked = |agreed| Asked { kind, params: named, mimes: &["text/plain"], bytes: 10, agreed };
+        assert!(router.routes(asked(false)).is_err(), "{model}");
+        assert_eq!(router.routes(asked(true)).map(|routes| routes.len()), Ok(1), "{model}");
+    }
 }
