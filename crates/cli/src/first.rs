@@ -42,7 +42,7 @@ pub(crate) enum Purse {
     None,
 }
 
-/// Proposes settings for a home without any, and writes them if that is wanted. `true` if the start is the first of a
+/// Proposes settings for a new home, and writes them if that is wanted. `true` if the start is the first of a
 /// home whose owner said yes, so that it ends in a self-test.
 pub(crate) async fn prepare(
     global: &Global,
@@ -50,7 +50,7 @@ pub(crate) async fn prepare(
     home: &Home,
     purse: Purse,
 ) -> anyhow::Result<bool> {
-    if args.customer || home.config_file().exists() {
+    if args.customer || was_used(home) {
         return Ok(false);
     }
     let ports = if args.look_at.is_empty() { detect::USUAL_PORTS.to_vec() } else { args.look_at.clone() };
@@ -76,6 +76,11 @@ pub(crate) async fn prepare(
     }
     write(home, &plan)?;
     Ok(true)
+}
+
+/// Whether a node has run here, or its owner has settings: what it sells is then no longer for a first start to say.
+fn was_used(home: &Home) -> bool {
+    home.config_file().exists() || home.data_file("node.db").exists()
 }
 
 /// The relays that are going to be used.
