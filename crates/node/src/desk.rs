@@ -176,7 +176,7 @@ impl Desk for Counter {
         if !publish {
             return Ok(survey::report(stand).await);
         }
-        if self.foreman.shift() != Shift::Open {
+        if *self.foreman.listen().borrow() != Shift::Open {
             return Err(Problem {
                 code: "shift".into(),
                 message: "Nothing was published: the provider is paused or stopped.".into(),
