@@ -29,7 +29,8 @@ const MOST_TOKENS: u64 = 8_000;
 /// Tokens of an answer where neither job nor kind says how many.
 const USUAL_TOKENS: u64 = 1_000;
 
-const NAME: &str = "template";
+/// What it is called among backends.
+pub(crate) const NAME: &str = "template";
 
 /// One chat server that does some of the kinds.
 #[derive(Debug)]
