@@ -123,7 +123,7 @@ pub(crate) fn makers(backends: &Table) -> HashMap<JobKind, String> {
 }
 
 /// Whether a server calls a model by where it lies, which strangers need not know.
-fn is_path(model: &str) -> bool {
+pub(crate) fn is_path(model: &str) -> bool {
     model.starts_with(['/', '\\', '~']) || model.get(1..3) == Some(":\\")
 }
 
