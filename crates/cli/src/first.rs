@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use openagents_backend::{Backend, OpenAi, OpenAiSettings, Work};
+use openagents_backend::Work;
 use openagents_node::{
     config::Config,
     detect::{self, FoundServer},
@@ -118,8 +118,8 @@ fn write(home: &Home, plan: &Plan) -> anyhow::Result<()> {
 /// Measures one server after the other, so that none is slowed down by another.
 async fn measure_all(found: Vec<FoundServer>) -> Vec<Measured> {
     let mut measured = Vec::new();
-    for server in found {
-        let pace = tokio::time::timeout(MEASURE, pace(&server)).await;
+    for mut server in found {
+        let pace = tokio::time::timeout(MEASURE, pace(&mut server)).await;
         let pace =
             pace.unwrap_or_else(|_| Err(format!("wrote no short answer within {} s", MEASURE.as_secs())));
         measured.push(Measured { server, pace });
@@ -127,10 +127,22 @@ async fn measure_all(found: Vec<FoundServer>) -> Vec<Measured> {
     measured
 }
 
-/// How many tokens a second a server writes, in one short answer.
-async fn pace(server: &FoundServer) -> Result<f64, String> {
-    let settings = OpenAiSettings { url: server.url.clone(), models: server.models.clone(), key_file: None };
-    let backend = OpenAi::new(settings).map_err(|error| error.reason)?;
+/// How many tokens a second a server writes, in one short answer. Of the models that it lists, those stay that write text
+/// and are its own.
+async fn pace(server: &mut FoundServer) -> Result<f64, String> {
+    let lists_more = server.kind.section() != "openai";
+    if lists_more {
+        server.models.clear();
+    }
+    let backend = plan::backend(server)?;
+    backend.probe().await;
+    if lists_more {
+        let models = backend.models(JobKind::TEXT_GENERATION);
+        server.models = models.into_iter().map(|model| model.name).collect();
+    }
+    if server.models.is_empty() {
+        return Err("has no model of its own that writes text".into());
+    }
     let work = Work {
         kind: JobKind::TEXT_GENERATION,
         inputs: vec![ResolvedInput::text("Say in two sentences what a lighthouse is for.")],

@@ -15,7 +15,11 @@ pub(super) async fn unsold_servers(config: &Config) -> Vec<Check> {
         Check::warn(
             "backend",
             format!("{} answers at {} and is not sold ({models})", server.kind.name(), server.url),
-            format!("openagents config edit, and add [[backend.openai]] with url = \"{}\"", server.url),
+            format!(
+                "openagents config edit, and add [[backend.{}]] with url = \"{}\"",
+                server.kind.section(),
+                server.url
+            ),
         )
     });
     told.collect()
