@@ -215,6 +215,7 @@ mod tests {
 
     #[test]
     fn a_path_is_neither_listed_nor_said_to_a_stranger() -> Result<(), BuildError> {
+        crate::install_tls();
         let server = OpenAiSettings {
             url: "http://127.0.0.1:9".into(),
             models: vec!["/home/ann/tiny.gguf".into()],
