@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use openagents_backend::{Backend, OpenAi, OpenAiSettings, Work};
+use openagents_backend::Work;
 use openagents_node::{
     config::Config,
     detect::{self, FoundServer},
@@ -42,7 +42,7 @@ pub(crate) enum Purse {
     None,
 }
 
-/// Proposes settings for a home without any, and writes them if that is wanted. `true` if the start is the first of a
+/// Proposes settings for a new home, and writes them if that is wanted. `true` if the start is the first of a
 /// home whose owner said yes, so that it ends in a self-test.
 pub(crate) async fn prepare(
     global: &Global,
@@ -50,7 +50,7 @@ pub(crate) async fn prepare(
     home: &Home,
     purse: Purse,
 ) -> anyhow::Result<bool> {
-    if args.customer || home.config_file().exists() {
+    if args.customer || was_used(home) {
         return Ok(false);
     }
     let ports = if args.look_at.is_empty() { detect::USUAL_PORTS.to_vec() } else { args.look_at.clone() };
@@ -76,6 +76,11 @@ pub(crate) async fn prepare(
     }
     write(home, &plan)?;
     Ok(true)
+}
+
+/// Whether a node has run here, or its owner has settings: what it sells is then no longer for a first start to say.
+fn was_used(home: &Home) -> bool {
+    home.config_file().exists() || home.data_file("node.db").exists()
 }
 
 /// The relays that are going to be used.
@@ -113,8 +118,8 @@ fn write(home: &Home, plan: &Plan) -> anyhow::Result<()> {
 /// Measures one server after the other, so that none is slowed down by another.
 async fn measure_all(found: Vec<FoundServer>) -> Vec<Measured> {
     let mut measured = Vec::new();
-    for server in found {
-        let pace = tokio::time::timeout(MEASURE, pace(&server)).await;
+    for mut server in found {
+        let pace = tokio::time::timeout(MEASURE, pace(&mut server)).await;
         let pace =
             pace.unwrap_or_else(|_| Err(format!("wrote no short answer within {} s", MEASURE.as_secs())));
         measured.push(Measured { server, pace });
@@ -122,10 +127,22 @@ async fn measure_all(found: Vec<FoundServer>) -> Vec<Measured> {
     measured
 }
 
-/// How many tokens a second a server writes, in one short answer.
-async fn pace(server: &FoundServer) -> Result<f64, String> {
-    let settings = OpenAiSettings { url: server.url.clone(), models: server.models.clone(), key_file: None };
-    let backend = OpenAi::new(settings).map_err(|error| error.reason)?;
+/// How many tokens a second a server writes, in one short answer. Of the models that it lists, those stay that write text
+/// and are its own.
+async fn pace(server: &mut FoundServer) -> Result<f64, String> {
+    let lists_more = server.kind.section() != "openai";
+    if lists_more {
+        server.models.clear();
+    }
+    let backend = plan::backend(server)?;
+    backend.probe().await;
+    if lists_more {
+        let models = backend.models(JobKind::TEXT_GENERATION);
+        server.models = models.into_iter().map(|model| model.name).collect();
+    }
+    if server.models.is_empty() {
+        return Err("has no model of its own that writes text".into());
+    }
     let work = Work {
         kind: JobKind::TEXT_GENERATION,
         inputs: vec![ResolvedInput::text("Say in two sentences what a lighthouse is for.")],

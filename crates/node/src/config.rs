@@ -373,6 +373,25 @@ impl Backends {
         }
     }
 
+    /// The chat servers that do templates, by the OpenAI-compatible side that each has: those with an address, and of an
+    /// Ollama or a llama.cpp only what its section names, because it may list what is not sold.
+    pub fn chat_servers(&self) -> Vec<openagents_backend::OpenAiSettings> {
+        let chat = |url: &str, models: Vec<String>, key_file: Option<PathBuf>| {
+            openagents_backend::OpenAiSettings { url: url.to_owned(), models, key_file }
+        };
+        let unpinned = |name: &String| name.split('@').next().unwrap_or(name).to_owned();
+        let ollamas = self.ollama.iter().map(|it| {
+            let models = it.models.iter().map(unpinned).collect();
+            chat(&it.url, models, None)
+        });
+        let llamas = self.llamacpp.iter().filter(|it| !it.is_ours() && !it.embeddings).map(|it| {
+            let models = Some(it.name.clone()).filter(|name| !name.is_empty()).into_iter().collect();
+            chat(&it.url, models, it.key_file.clone())
+        });
+        let named = ollamas.chain(llamas).filter(|it| !it.models.is_empty());
+        self.openai.iter().map(OpenAiServer::settings).chain(named).collect()
+    }
+
     /// What the types cannot say.
     fn check(&self) -> Result<(), ServerFault> {
         self.ollama.iter().try_for_each(OllamaServer::check)?;

@@ -176,7 +176,7 @@ impl Desk for Counter {
         if !publish {
             return Ok(survey::report(stand).await);
         }
-        if self.foreman.shift() != Shift::Open {
+        if *self.foreman.listen().borrow() != Shift::Open {
             return Err(Problem {
                 code: "shift".into(),
                 message: "Nothing was published: the provider is paused or stopped.".into(),
@@ -378,6 +378,11 @@ impl Counter {
             .collect()
     }
 
+    fn maker(&self, kind: openagents_types::JobKind) -> &'static str {
+        let first = self.labels.get(&kind).and_then(|labels| labels.first());
+        crate::offers::backend_word(kind, first.map(String::as_str))
+    }
+
     fn provider_view(&self, provider: &ProviderConfig) -> ProviderView {
         let gauges = &self.driver.gauges;
         ProviderView {
@@ -386,7 +391,7 @@ impl Counter {
                 .iter()
                 .map(|offer| OfferView {
                     kind: offer.kind,
-                    backend: crate::offers::backend_word(offer.kind).into(),
+                    backend: self.maker(offer.kind).into(),
                     base_msat: offer.price.base.get(),
                     per_kib_msat: offer.price.per_kib.get(),
                     per_1000_output_msat: offer.price.per_1000_output.get(),

@@ -54,6 +54,17 @@ impl ServerKind {
             Self::OpenAi => "an OpenAI-compatible server",
         }
     }
+
+    /// The section of the settings, `[[backend.…]]`, that sells only what should be sold of it.
+    pub const fn section(self) -> &'static str {
+        match self {
+            Self::Ollama => "ollama",
+            Self::LlamaCpp => "llamacpp",
+            Self::Mlx => "mlx",
+            Self::Apple => "foundation_models",
+            Self::LmStudio | Self::Vllm | Self::OpenAi => "openai",
+        }
+    }
 }
 
 /// A server that was found.

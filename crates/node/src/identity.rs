@@ -59,11 +59,16 @@ pub struct IdentityFile {
     pub npub: String,
     /// When it was made or imported, in seconds since the epoch.
     pub created_at: u64,
-    /// Whether it came from elsewhere.
-    #[serde(default)]
+    /// Whether it came from elsewhere. A file that does not say is older than the word, and may hold a key whose
+    /// profile and relays other programs keep.
+    #[serde(default = "unsaid")]
     pub imported: bool,
     /// The secret key, encrypted (NIP-49).
     ncryptsec: String,
+}
+
+const fn unsaid() -> bool {
+    true
 }
 
 impl fmt::Debug for IdentityFile {
@@ -581,6 +586,19 @@ mod tests {
             drop(alone);
             assert!(made.join().unwrap().is_ok());
         });
+    }
+
+    #[test]
+    fn a_file_that_does_not_say_where_its_key_is_from_is_taken_for_an_imported_one() {
+        let (_dir, home) = home();
+        let all = Identities::new(&home);
+        assert!(!all.create("mine").unwrap().is_imported());
+        assert!(!all.active().unwrap().is_imported(), "a new file says so");
+        let path = walk(&home.data_file("identities")).remove(0);
+        let mut file: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert!(file.as_object_mut().unwrap().remove("imported").is_some());
+        std::fs::write(&path, file.to_string()).unwrap();
+        assert!(all.active().unwrap().is_imported());
     }
 
     fn storage(home: &Home, name: &str) -> Storage {

@@ -432,7 +432,7 @@ impl Builder {
         let (mut own, schedule) = nostr_work::backends(&config.backend.nostr, &self.options.home, relays);
         // What was sold by an earlier run is published, whether or not it is still sold.
         self.tasks.spawn_until_stop(schedule.run());
-        let servers = config.backend.settings().openai;
+        let servers = config.backend.chat_servers();
         let built =
             templates::backends(&servers, &config.backend.templates).map_err(offers::OffersError::from)?;
         own.extend(built);

@@ -11,6 +11,7 @@ use crate::{
     moderation::Moderation,
     router::Gauge,
     runtime::Tasks,
+    templates,
 };
 
 /// A backend cannot be used.
@@ -116,11 +117,13 @@ pub(crate) fn labels(backends: &Table) -> Labels {
 
 /// What does the work of each kind, for advertisements.
 pub(crate) fn makers(backends: &Table) -> HashMap<JobKind, String> {
-    backends.keys().map(|kind| (*kind, backend_word(*kind).into())).collect()
+    let first = |seats: &[Seat]| seats.first().map(|seat| seat.backend.name().to_owned());
+    let word = |kind: JobKind, seats: &[Seat]| backend_word(kind, first(seats).as_deref()).to_owned();
+    backends.iter().map(|(kind, seats)| (*kind, word(*kind, seats))).collect()
 }
 
 /// Whether a server calls a model by where it lies, which strangers need not know.
-fn is_path(model: &str) -> bool {
+pub(crate) fn is_path(model: &str) -> bool {
     model.starts_with(['/', '\\', '~']) || model.get(1..3) == Some(":\\")
 }
 
@@ -176,8 +179,8 @@ fn offer(config: &Config, kind: JobKind, proposed: Option<PriceHint>, models: &[
     Offer { kind, price: price(None), models, max_input_bytes: provider.max_input_bytes, eta }
 }
 
-/// What does a kind's work, for pages.
-pub(crate) fn backend_word(kind: JobKind) -> &'static str {
+/// What does a kind's work, for pages, by the name or label of the backend that comes first.
+pub(crate) fn backend_word(kind: JobKind, first: Option<&str>) -> &'static str {
     match kind {
         JobKind::TEXT_EXTRACTION => "text extraction",
         JobKind::SUMMARIZATION => "extractive summary (LexRank)",
@@ -191,7 +194,10 @@ pub(crate) fn backend_word(kind: JobKind) -> &'static str {
             5400 => "count on the provider's relays",
             5905 => "scheduled publishing",
             5970 => "proof of work",
-            6500..=6599 => "model server with a template",
+            6500..=6599 if first.is_some_and(|it| it.starts_with(templates::NAME)) => {
+                "model server with a template"
+            }
+            6500..=6599 => "model server",
             _ => "backend",
         },
     }
@@ -200,6 +206,13 @@ pub(crate) fn backend_word(kind: JobKind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_does_the_work_is_said_by_who_does_it() {
+        let word = |kind: u16, first: &str| backend_word(JobKind::try_from(kind).unwrap(), Some(first));
+        assert_eq!(word(6509, templates::NAME), "model server with a template");
+        assert_eq!((word(6509, "llamacpp"), word(6511, "ollama")), ("model server", "model server"));
+    }
 
     #[test]
     fn a_model_is_not_advertised_by_where_it_lies() {

@@ -129,13 +129,25 @@ impl Relays {
     /// What `filters` find on our relays: at most `most` events, each once, as far as they answer within
     /// `patience`. A relay that is not connected is not waited for, unless none is.
     pub async fn query(&self, filters: &[Filter], most: usize, patience: Duration) -> Vec<Verified> {
+        self.0.questions.ask(self.connected(), filters).collect(most, patience).await
+    }
+
+    /// Our relays that are connected, or all if none is.
+    pub(crate) fn connected(&self) -> Vec<RelayHandle> {
         let states = self.states();
         let connected = |handle: &&RelayHandle| states.get(handle.url()).is_some_and(|state| state.connected);
-        let mut asked: Vec<RelayHandle> = self.0.handles.iter().filter(connected).cloned().collect();
-        if asked.is_empty() {
-            asked.clone_from(&self.0.handles);
-        }
-        self.0.questions.ask(asked, filters).collect(most, patience).await
+        let some: Vec<RelayHandle> = self.0.handles.iter().filter(connected).cloned().collect();
+        if some.is_empty() { self.0.handles.clone() } else { some }
+    }
+
+    /// What one of our relays gives for a filter with a limit; `None` if it does not come to an end within `patience`.
+    pub(crate) async fn page(
+        &self,
+        relay: &RelayHandle,
+        filter: Filter,
+        patience: Duration,
+    ) -> Option<Vec<Verified>> {
+        self.0.questions.ask(vec![relay.clone()], &[filter]).whole(patience).await
     }
 
     /// Whether this relay is one of ours.

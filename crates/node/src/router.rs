@@ -41,12 +41,17 @@ pub(crate) struct Need {
 
 impl Need {
     /// Reads it from parameters under their registered names, and the inputs' size.
-    pub(crate) fn of(params: &[Param], bytes: u64) -> Self {
+    pub(crate) fn of(kind: JobKind, params: &[Param], bytes: u64) -> Self {
         let value = |name: &str| params.iter().find(|param| param.name == name)?.values.first();
         let answer = value("max_tokens").and_then(|text| text.trim().parse().ok()).unwrap_or(USUAL_ANSWER);
+        // Embeddings have no answer, and each input is by itself: the model server sees whether one is too long.
+        let tokens = match kind.get() {
+            6511 => 0,
+            _ => (bytes / BYTES_A_TOKEN).saturating_add(answer),
+        };
         Self {
             model: value("model").filter(|name| !name.is_empty()).cloned(),
-            tokens: (bytes / BYTES_A_TOKEN).saturating_add(answer),
+            tokens,
             features: Feature::wanted(params),
         }
     }
@@ -307,7 +312,7 @@ impl Router {
 
     fn among(&self, seats: &[&Seat], asked: Asked<'_>) -> Result<Vec<(Seat, Vec<Param>)>, NoRoute> {
         let Asked { kind, params, bytes, agreed, .. } = asked;
-        let need = Need::of(params, bytes);
+        let need = Need::of(kind, params, bytes);
         let candidates: Vec<Candidate> =
             seats.iter().map(|seat| self.candidate(seat, kind, &need, agreed)).collect();
         let (mut routes, mut late, mut rejected) = (Vec::new(), Vec::new(), None);

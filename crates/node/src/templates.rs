@@ -20,6 +20,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::offers::is_path;
+
 /// Input taken, in bytes: with the template around it, what small models can hold.
 const LARGEST: u64 = 256 << 10;
 
@@ -29,7 +31,8 @@ const MOST_TOKENS: u64 = 8_000;
 /// Tokens of an answer where neither job nor kind says how many.
 const USUAL_TOKENS: u64 = 1_000;
 
-const NAME: &str = "template";
+/// What it is called among backends.
+pub(crate) const NAME: &str = "template";
 
 /// One chat server that does some of the kinds.
 #[derive(Debug)]
@@ -97,7 +100,7 @@ impl Templates {
         })?;
         let usage = Usage {
             backend: NAME.into(),
-            model: said.first().map(|written| written.model.clone()),
+            model: said.first().map(|written| shown(&written.model)),
             input_tokens: said.iter().map(|written| written.input_tokens).sum(),
             output_tokens: said.iter().map(|written| written.output_tokens).sum::<u64>().max(1),
             digest: None,
@@ -115,7 +118,11 @@ impl Templates {
         schema: &Value,
     ) -> Result<Written, BackendError> {
         let question = Question { system, user, schema };
-        self.chat.written(question, job.most_tokens(), job.model()).await
+        let names = self.chat.model_names();
+        // The server knows the model by its whole name.
+        let model = job.model().map(|wanted| names.iter().find(|name| shown(name) == wanted));
+        let model = model.map(|found| found.map(String::as_str).ok_or(BackendError::NoModel)).transpose()?;
+        self.chat.written(question, job.most_tokens(), model).await
     }
 
     /// Each text by itself.
@@ -129,6 +136,15 @@ impl Templates {
         }
         Ok((classify::result(labels).to_string(), said))
     }
+}
+
+/// What strangers call a model: of one that its server calls by where it lies, the file's name alone.
+fn shown(model: &str) -> String {
+    if !is_path(model) {
+        return model.to_owned();
+    }
+    let file = model.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or("model");
+    file.strip_suffix(".gguf").unwrap_or(file).to_owned()
 }
 
 #[async_trait]
@@ -150,7 +166,7 @@ impl Backend for Templates {
     }
 
     fn models(&self, _: JobKind) -> Vec<Model> {
-        self.chat.model_names().iter().map(Model::named).collect()
+        self.chat.model_names().iter().map(|name| Model::named(shown(name))).collect()
     }
 
     fn check(&self, _: JobKind, params: &[Param], input_bytes: u64) -> Result<(), Rejection> {
@@ -159,7 +175,7 @@ impl Backend for Templates {
             found if found > LARGEST => return Err(Rejection::TooLarge { found, most: LARGEST }),
             _ => {}
         }
-        let sold = self.chat.model_names();
+        let sold: Vec<String> = self.chat.model_names().iter().map(|name| shown(name)).collect();
         let wanted = params.iter().find(|param| param.name == "model").and_then(|param| param.values.first());
         match wanted {
             Some(model) if !sold.contains(model) => Err(Rejection::Parameter {
@@ -182,5 +198,36 @@ impl Backend for Templates {
             () = stop.cancelled() => Err(BackendError::Cancelled),
             answer = self.answer(&work) => answer,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_shown_without_where_it_lies() {
+        for path in ["/home/ann/tiny.gguf", r"C:\models\tiny.gguf", "~/tiny/", "/srv/tiny"] {
+            assert_eq!(shown(path), "tiny", "{path}");
+        }
+        assert_eq!((shown("org/model"), shown("/")), ("org/model".to_owned(), "model".to_owned()));
+    }
+
+    #[test]
+    fn a_path_is_neither_listed_nor_said_to_a_stranger() -> Result<(), BuildError> {
+        crate::install_tls();
+        let server = OpenAiSettings {
+            url: "http://127.0.0.1:9".into(),
+            models: vec!["/home/ann/tiny.gguf".into()],
+            key_file: None,
+        };
+        let kind = JobKind::TEXT_GENERATION;
+        let templates = Templates { chat: Chat::new(server, None)?, kinds: vec![kind] };
+        let names: Vec<String> = templates.models(kind).into_iter().map(|model| model.name).collect();
+        assert_eq!(names, ["tiny"]);
+        let check = |model: &str| templates.check(kind, &[Param::new("model", model)], 10);
+        assert_eq!(check("tiny"), Ok(()));
+        assert!(check("other").is_err_and(|error| !error.to_string().contains("ann")));
+        Ok(())
     }
 }

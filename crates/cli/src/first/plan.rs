@@ -1,10 +1,11 @@
 //! What a provider could sell, at which price and in which limits, from what its machine turned out to do.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+use openagents_backend::Backend;
 use openagents_node::{
     config::{Config, NOSTR_KINDS},
-    detect::FoundServer,
+    detect::{FoundServer, ServerKind},
 };
 use openagents_types::{JobKind, Msat};
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
@@ -80,6 +81,11 @@ impl Plan {
         self.servers.iter().filter(|it| it.pace.is_ok()).map(|it| &it.server)
     }
 
+    /// Those that do the market's own kinds too: each model that they are asked for is named.
+    fn templated(&self) -> impl Iterator<Item = &FoundServer> {
+        self.working().filter(|it| !matches!(it.kind, ServerKind::Mlx | ServerKind::Apple))
+    }
+
     /// The proposal, for whoever has to say yes.
     pub(super) fn told(&self, file: &Path) -> String {
         let mut lines: Vec<String> = self.servers.iter().map(found).collect();
@@ -101,7 +107,7 @@ impl Plan {
             let more = Msat::new(defaults.per_kib_msat);
             lines.push(format!("  text generation: {price} and {more} per KiB ({from})"));
         }
-        if self.working().next().is_some() {
+        if self.templated().next().is_some() {
             lines.push(
                 "  code review, refactoring, classification, extraction by the same models: as all else"
                     .into(),
@@ -134,13 +140,7 @@ impl Plan {
             provider["price"] = Item::ArrayOfTables(prices);
         }
         text["provider"] = Item::Table(provider);
-        let mut servers = ArrayOfTables::new();
-        for server in self.working() {
-            let mut one = Table::new();
-            one["url"] = value(server.url.as_str());
-            one["models"] = value(server.models.iter().map(String::as_str).collect::<toml_edit::Array>());
-            servers.push(one);
-        }
+        let servers = sections(self.working());
         let kinds =
             |kinds: &[u16]| value(kinds.iter().map(|kind| i64::from(*kind)).collect::<toml_edit::Array>());
         let mut backend = Table::new();
@@ -148,15 +148,54 @@ impl Plan {
         if self.free.is_none() {
             backend["nostr"] = kinds(&NOSTR_KINDS);
         }
-        if !servers.is_empty() {
+        if self.templated().next().is_some() {
             backend["templates"] = kinds(&TEMPLATES);
-            backend["openai"] = Item::ArrayOfTables(servers);
+        }
+        for (name, tables) in servers {
+            backend[name] = Item::ArrayOfTables(tables);
         }
         if !backend.is_empty() {
             text["backend"] = Item::Table(backend);
         }
         text.to_string()
     }
+}
+
+/// The sections of servers, each under what knows best which of its models can be sold.
+fn sections<'a>(servers: impl Iterator<Item = &'a FoundServer>) -> BTreeMap<&'static str, ArrayOfTables> {
+    let mut sections: BTreeMap<&str, ArrayOfTables> = BTreeMap::new();
+    for server in servers {
+        let mut one = Table::new();
+        one["url"] = value(server.url.as_str());
+        match server.kind {
+            ServerKind::LlamaCpp => {
+                if let Some(model) = server.models.first() {
+                    one["name"] = value(model.as_str());
+                }
+            }
+            // An MLX server loads whatever it is asked for, and is asked for what it was started with.
+            ServerKind::Mlx | ServerKind::Apple => {}
+            ServerKind::Ollama | ServerKind::LmStudio | ServerKind::Vllm | ServerKind::OpenAi => {
+                one["models"] = value(server.models.iter().map(String::as_str).collect::<toml_edit::Array>());
+            }
+        }
+        sections.entry(server.kind.section()).or_default().push(one);
+    }
+    sections
+}
+
+/// The backend that would sell a server's answers.
+pub(super) fn backend(server: &FoundServer) -> Result<Arc<dyn Backend>, String> {
+    let mut text = DocumentMut::new();
+    let mut sold = Table::new();
+    for (name, tables) in sections(std::iter::once(server)) {
+        sold[name] = Item::ArrayOfTables(tables);
+    }
+    text["backend"] = Item::Table(sold);
+    let config = Config::read(Path::new("config.toml"), &text.to_string(), |_| None, &[]);
+    let settings = config.map_err(|error| error.to_string())?.0.backend.settings();
+    let mut built = openagents_backend::build_all(&settings).into_iter().flatten();
+    built.find(|it| it.server().is_some()).ok_or_else(|| "no backend speaks with it".into())
 }
 
 fn found(measured: &Measured) -> String {
@@ -212,8 +251,10 @@ mod tests {
     fn a_plan_reads_back_as_the_settings_it_told() {
         let plan = Plan::new(vec![measured(Ok(51.2), Some(4)), measured(Err("no".into()), Some(9))], PAID);
         let config = read(&plan);
-        let server = &config.backend.openai[0];
-        assert_eq!((config.backend.openai.len(), server.models.as_slice()), (1, &["ti\"ny".to_owned()][..]));
+        let server = &config.backend.llamacpp[0];
+        assert_eq!((config.backend.llamacpp.len(), server.name.as_str()), (1, "ti\"ny"));
+        let chat = config.backend.chat_servers();
+        assert_eq!((chat.len(), chat[0].models.as_slice()), (1, &["ti\"ny".to_owned()][..]));
         let price = &config.provider.price[0];
         assert_eq!((price.kind, price.base_msat, price.per_kib_msat), (JobKind::TEXT_GENERATION, 2_000, 10));
         assert_eq!((config.provider.slots, config.provider.free), (4, false));
@@ -225,6 +266,24 @@ mod tests {
         for word in ["51 tokens/s", "2 sat", "10 s of a usual answer", "left out: no", "/c", "4 at once"] {
             assert!(told.contains(word), "{word}: {told}");
         }
+    }
+
+    #[test]
+    fn a_server_is_sold_by_what_knows_its_models() {
+        let of = |kind: ServerKind| {
+            let mut measured = measured(Ok(9.0), None);
+            measured.server.kind = kind;
+            read(&Plan::new(vec![measured], PAID)).backend
+        };
+        let (ollama, mlx, apple) = (of(ServerKind::Ollama), of(ServerKind::Mlx), of(ServerKind::Apple));
+        assert_eq!((ollama.ollama.len(), ollama.chat_servers().len()), (1, 1));
+        assert!(!ollama.templates.is_empty() && mlx.templates.is_empty() && apple.templates.is_empty());
+        assert!(mlx.mlx[0].models.is_empty(), "none but the one that it was started with");
+        assert_eq!((mlx.mlx.len(), apple.foundation_models.len()), (1, 1));
+        for other in [&ollama, &mlx, &apple] {
+            assert!(other.openai.is_empty());
+        }
+        assert_eq!(of(ServerKind::Vllm).openai.len(), 1);
     }
 
     #[test]

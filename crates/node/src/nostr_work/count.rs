@@ -1,16 +1,16 @@
 //! Event count (kind 5400): how many events on the node's own relays match, in all or by group.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
-use nostr::{Alphabet, Event, SingleLetterTag};
+use nostr::{Alphabet, Event, SingleLetterTag, Timestamp};
 use openagents_backend::{Backend, BackendError, Health, Output, Rejection, Work};
 use openagents_protocol::Verified;
 use openagents_relay::Filter;
-use openagents_types::{JobKind, Param};
+use openagents_types::{EventId, JobKind, Param};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,13 @@ use crate::relays::Relays;
 /// How many events are counted, at most. More is said to be too many, never a smaller number.
 const MOST: usize = 5_000;
 
-/// How long relays have to answer.
+/// What a relay is asked for at once. Many give no more whatever they are asked for, and do not say so.
+const PAGE: usize = 500;
+
+/// So many events of one second may be all that a relay gives of it, and what lies behind cannot be asked for.
+const DENSE: usize = 100;
+
+/// How long relays have to answer a page.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Filters of one job, at most.
@@ -70,12 +76,58 @@ fn filters(texts: &[String]) -> Result<Vec<Filter>, BackendError> {
             "more than {MOST_FILTERS} filters are not counted at once"
         )));
     }
+    if filters.iter().any(|filter| filter.search.is_some()) {
+        return Err(BackendError::BadInput("what a search finds is not counted; leave `search` out".into()));
+    }
     // A limit of the customer's would make a count of a page.
-    Ok(filters.into_iter().map(|filter| Filter { limit: Some(MOST + 1), ..filter }).collect())
+    Ok(filters.into_iter().map(|filter| Filter { limit: Some(PAGE), ..filter }).collect())
 }
 
 fn no_filter(error: &serde_json::Error) -> BackendError {
     BackendError::BadInput(format!("the input is no filter (NIP-01): {error}"))
+}
+
+/// Where the next page begins, at its newest; `None` after the last.
+fn next_page(page: &[Verified], until: Option<Timestamp>) -> Result<Option<Timestamp>, BackendError> {
+    let Some(oldest) = page.iter().map(|event| event.event().created_at).min() else { return Ok(None) };
+    // More of the oldest second may not have been on the page.
+    if until != Some(oldest) {
+        return Ok(Some(oldest));
+    }
+    if page.len() >= DENSE {
+        return Err(BackendError::BadInput(format!(
+            "{DENSE} events or more of one second match, more than relays surely give; ask for fewer"
+        )));
+    }
+    Ok(oldest.as_secs().checked_sub(1).map(Timestamp::from_secs))
+}
+
+/// All that match on any relay. A number without those of a relay that is silent would be a wrong one.
+async fn all(relays: &Relays, filters: &[Filter]) -> Result<Vec<Verified>, BackendError> {
+    let mut found: HashMap<EventId, Verified> = HashMap::new();
+    for relay in relays.connected() {
+        for filter in filters {
+            let mut until = filter.until;
+            loop {
+                let asked = Filter { until, ..filter.clone() };
+                let page = relays.page(&relay, asked, PATIENCE).await.ok_or_else(|| {
+                    BackendError::Protocol("a relay did not answer, so nothing was counted".into())
+                })?;
+                let next = next_page(&page, until)?;
+                found.extend(page.into_iter().map(|event| (event.id(), event)));
+                if found.len() > MOST {
+                    return Err(BackendError::BadInput(format!(
+                        "more than {MOST} events match; ask for fewer"
+                    )));
+                }
+                match next {
+                    Some(next) if until.is_none_or(|until| next <= until) => until = Some(next),
+                    _ => break,
+                }
+            }
+        }
+    }
+    Ok(found.into_values().collect())
 }
 
 /// What an event belongs to in a group.
@@ -150,11 +202,8 @@ impl Backend for Count {
         let found = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(BackendError::Cancelled),
-            found = self.relays.query(&filters, MOST + 1, PATIENCE) => found,
+            found = all(&self.relays, &filters) => found?,
         };
-        if found.len() > MOST {
-            return Err(BackendError::BadInput(format!("more than {MOST} events match; ask for fewer")));
-        }
         let content = counted(&found.iter().collect::<Vec<_>>(), &params.list("group")).to_string();
         Ok(Output::text(content, usage(NAME, found.len(), found.len(), started)))
     }
@@ -173,12 +222,32 @@ mod tests {
         let found = read(&["#Nostr", "bitcoin"]).unwrap();
         let expected = Filter::new()
             .custom_tags(SingleLetterTag::lowercase(Alphabet::T), ["nostr", "bitcoin"])
-            .limit(MOST + 1);
+            .limit(PAGE);
         assert_eq!(found, [expected]);
         assert_eq!(read(&[r#"[{"kinds":[1],"limit":3},{"kinds":[7]}]"#]).unwrap().len(), 2);
-        for bad in [&[" "][..], &["{\"kinds\":\"x\"}"], &["[1"], &["[{},{},{},{},{},{},{},{},{}]"]] {
+        for bad in [
+            &[" "][..],
+            &["{\"kinds\":\"x\"}"],
+            &["[1"],
+            &["[{},{},{},{},{},{},{},{},{}]"],
+            &["{\"search\":\"x\"}"],
+        ] {
             assert!(read(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn pages_follow_each_other_and_end() {
+        let page = |times: &[u64]| {
+            let sign = |at: &u64| Verified::sign(&Keys::generate(), 1, Vec::new(), String::new(), *at);
+            times.iter().map(sign).collect::<Vec<_>>()
+        };
+        let at = |at: u64| Some(Timestamp::from_secs(at));
+        assert_eq!(next_page(&[], at(9)), Ok(None));
+        assert_eq!(next_page(&page(&[9, 8, 7]), None), Ok(at(7)));
+        assert_eq!(next_page(&page(&[7]), at(7)), Ok(at(6)));
+        assert_eq!(next_page(&page(&[0]), at(0)), Ok(None));
+        assert!(next_page(&page(&[7; DENSE]), at(7)).unwrap_err().to_string().contains("one second"));
     }
 
     #[test]

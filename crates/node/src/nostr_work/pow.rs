@@ -17,6 +17,13 @@ use super::{bad_param, sized, texts, usage, values};
 /// Zero bits, at most: some four million hashes, a few seconds of one core. Each more doubles that.
 const MOST_BITS: u32 = 22;
 
+/// Bytes that are hashed for a job, as a rule: all after the nonce is hashed anew for each, so that a long event gets fewer
+/// zero bits than a short one.
+const MOST_HASHED: u64 = 1 << 32;
+
+/// What is hashed besides the input.
+const BESIDES: u64 = 64;
+
 /// Hashes between two looks at whether the work is still wanted: about a millisecond.
 const LOOK: u64 = 4_096;
 
@@ -126,7 +133,13 @@ impl Backend for ProofOfWork {
 
     fn check(&self, _: JobKind, params: &[Param], input_bytes: u64) -> Result<(), Rejection> {
         sized(input_bytes, 1)?;
-        wanted(params).map(drop)
+        let bits = wanted(params)?;
+        if input_bytes.saturating_add(BESIDES) << bits > MOST_HASHED {
+            let most = (MOST_HASHED / (input_bytes + BESIDES)).ilog2();
+            let expected = format!("at most {most} zero bits for an event of {input_bytes} bytes");
+            return Err(bad_param("pow", &bits.to_string(), expected));
+        }
+        Ok(())
     }
 
     async fn run(
@@ -215,6 +228,20 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_long_event_gets_fewer_bits_than_a_short_one() {
+        let check =
+            |bits: u32, bytes: u64| ProofOfWork.check(kind(), &[Param::new("pow", bits.to_string())], bytes);
+        assert_eq!((check(MOST_BITS, 960), check(17, 32 << 10)), (Ok(()), Err(refused(17, 16, 32 << 10))));
+        assert_eq!(check(MOST_BITS, 961), Err(refused(MOST_BITS, 21, 961)));
+        assert_eq!(check(16, 32 << 10), Ok(()));
+    }
+
+    fn refused(bits: u32, most: u32, bytes: u64) -> Rejection {
+        let expected = format!("at most {most} zero bits for an event of {bytes} bytes");
+        bad_param("pow", &bits.to_string(), expected)
     }
 
     #[tokio::test]

@@ -3,7 +3,12 @@
 //! Each is a file until a relay has it, so a restart forgets none. Nothing is signed here, and nothing is changed.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -30,6 +35,12 @@ const GIVEN_UP: Millis = Millis::from_secs(24 * 3_600);
 const MOST_OF_A_JOB: usize = 16;
 const MOST: usize = 5_000;
 
+/// Events that wait of one author.
+const MOST_OF_AN_AUTHOR: usize = 100;
+
+/// How often an event is sent while a relay is connected. One that none has by then is one that they do not keep.
+const TRIES: u32 = 10;
+
 /// How often it is looked what is due, and how often a relay is asked for what was sent.
 const LOOK: Duration = Duration::from_secs(1);
 const SEND_AGAIN: Millis = Millis::from_secs(30);
@@ -44,6 +55,8 @@ const NAME: &str = "schedule";
 pub(crate) struct Schedule {
     folder: PathBuf,
     relays: Relays,
+    /// How many waited when it was looked last.
+    waited: Arc<AtomicUsize>,
 }
 
 /// One that waits.
@@ -53,9 +66,28 @@ struct Waiting {
     file: PathBuf,
 }
 
+impl Waiting {
+    /// Whether this key signed it, by the file's name; those of earlier versions do not say.
+    fn is_by(&self, author: &str) -> bool {
+        self.file.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| stem.ends_with(author))
+    }
+}
+
+/// How often one that is due was sent, and when it is sent again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tried {
+    times: u32,
+    again: Timestamp,
+}
+
 impl Schedule {
-    pub(super) const fn new(folder: PathBuf, relays: Relays) -> Self {
-        Self { folder, relays }
+    pub(super) fn new(folder: PathBuf, relays: Relays) -> Self {
+        Self { folder, relays, waited: Arc::default() }
+    }
+
+    fn path(&self, event: &Verified) -> PathBuf {
+        let (due, author) = (event.event().created_at.as_secs(), event.event().pubkey.to_hex());
+        self.folder.join(format!("{due}-{}-{author}.json", event.id().to_hex()))
     }
 
     /// Keeps an event until it is due. The same one again changes nothing.
@@ -65,8 +97,26 @@ impl Schedule {
             BackendError::Died
         };
         std::fs::create_dir_all(&self.folder).map_err(|error| failed(&error))?;
-        let name = format!("{}-{}.json", event.event().created_at.as_secs(), event.id().to_hex());
-        write_private(&self.folder.join(name), event.json().as_bytes()).map_err(|error| failed(&error))
+        write_private(&self.path(event), event.json().as_bytes()).map_err(|error| failed(&error))
+    }
+
+    /// Whether there is a place for each of these, of which some may be here from a first try.
+    fn has_room(&self, events: &[Verified]) -> Result<(), BackendError> {
+        let waiting = self.waiting();
+        let fresh: Vec<&Verified> = events.iter().filter(|event| !self.path(event).exists()).collect();
+        if waiting.len() + fresh.len() > MOST {
+            return Err(BackendError::Busy);
+        }
+        for event in &fresh {
+            let author = event.event().pubkey;
+            let here = waiting.iter().filter(|one| one.is_by(&author.to_hex())).count();
+            let more = fresh.iter().filter(|other| other.event().pubkey == author).count();
+            if here + more > MOST_OF_AN_AUTHOR {
+                let why = format!("{here} events of {author} wait here, at most {MOST_OF_AN_AUTHOR} may");
+                return Err(BackendError::BadInput(why));
+            }
+        }
+        Ok(())
     }
 
     /// All that wait, the first due first.
@@ -78,39 +128,63 @@ impl Schedule {
         };
         let mut waiting: Vec<Waiting> = entries.filter_map(|entry| read(entry.path())).collect();
         waiting.sort_by_key(|one| one.due);
+        self.waited.store(waiting.len(), Ordering::Relaxed);
         waiting
     }
 
     /// Publishes what is due, until it is dropped with the node's tasks. What waits then is published after the next
     /// start.
     pub(crate) async fn run(self) {
-        let mut next_try: std::collections::HashMap<PathBuf, Timestamp> = std::collections::HashMap::new();
+        let mut tried: HashMap<PathBuf, Tried> = HashMap::new();
         loop {
             let now = clock::now();
             let waiting = self.waiting();
-            next_try.retain(|file, _| waiting.iter().any(|one| one.file == *file));
+            tried.retain(|file, _| waiting.iter().any(|one| one.file == *file));
             for one in waiting.into_iter().take_while(|one| one.due <= now) {
-                let sent_before = next_try.get(&one.file).copied();
-                if sent_before.is_none_or(|at| at <= now) {
-                    self.publish(&one, sent_before.is_some(), now).await;
-                    next_try.insert(one.file, now.after(SEND_AGAIN));
+                let before = tried.get(&one.file).copied().unwrap_or_default();
+                if before.again <= now {
+                    let times = self.publish(&one, before.times, now).await;
+                    tried.insert(one.file, Tried { times, again: now.after(SEND_AGAIN) });
                 }
             }
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    /// Sends one, or lets it go once a relay has it or its time is long over.
-    async fn publish(&self, one: &Waiting, sent_before: bool, now: Timestamp) {
-        let Some(event) = stored(&one.file) else { return remove(&one.file) };
-        if sent_before && self.has(event.id()).await {
-            return remove(&one.file);
+    /// Sends one, or lets it go once a relay has it, none keeps it or its time is long over. Gives back how often it has
+    /// been sent.
+    async fn publish(&self, one: &Waiting, times: u32, now: Timestamp) -> u32 {
+        let Some(event) = stored(&one.file) else {
+            remove(&one.file);
+            return times;
+        };
+        let is_done = (times > 0 && self.has(event.id()).await) || self.is_given_up(one, &event, times, now);
+        if is_done {
+            remove(&one.file);
+            return times;
         }
-        if now.since(one.due) > GIVEN_UP {
-            tracing::warn!(event = %event.id(), "no relay of ours took a scheduled event for a day; it is let go");
-            return remove(&one.file);
+        if !self.relays.states().values().any(|state| state.connected) {
+            return times;
         }
+        // Nobody keeps such an event, so no relay could be asked for it.
+        let is_said_once = event.event().kind.is_ephemeral();
         self.relays.publish(event);
+        if is_said_once {
+            remove(&one.file);
+        }
+        times + 1
+    }
+
+    fn is_given_up(&self, one: &Waiting, event: &Verified, times: u32, now: Timestamp) -> bool {
+        let why = if now.since(one.due) > GIVEN_UP {
+            "no relay of ours took it for a day"
+        } else if times >= TRIES {
+            "no relay of ours keeps it"
+        } else {
+            return false;
+        };
+        tracing::warn!(event = %event.id(), why, "a scheduled event is let go");
+        true
     }
 
     async fn has(&self, id: EventId) -> bool {
@@ -186,6 +260,9 @@ impl Backend for Later {
 
     fn check(&self, _: JobKind, params: &[Param], input_bytes: u64) -> Result<(), Rejection> {
         sized(input_bytes, 1)?;
+        if self.schedule.waited.load(Ordering::Relaxed) >= MOST {
+            return Err(Rejection::NotReady(format!("keeps {MOST} events already, as many as it can")));
+        }
         check_relays(&self.schedule.relays, params, "relays")
     }
 
@@ -200,9 +277,7 @@ impl Backend for Later {
             return Err(BackendError::Cancelled);
         }
         let events = events(&texts(&work)?, clock::now())?;
-        if self.schedule.waiting().len() + events.len() > MOST {
-            return Err(BackendError::Busy);
-        }
+        self.schedule.has_room(&events)?;
         // The same job may be done again after a crash: the same files are written.
         events.iter().try_for_each(|event| self.schedule.keep(event))?;
         let ids: Vec<String> = events.iter().map(|event| event.id().to_hex()).collect();
@@ -259,5 +334,46 @@ mod tests {
             [NOW, NOW.after(Millis::from_secs(9))]
         );
         assert_eq!(stored(&waiting[0].file).unwrap().id(), first.id());
+    }
+    fn schedule(folder: &tempfile::TempDir) -> Schedule {
+        Schedule::new(folder.path().join("s"), Relays::new(Vec::new(), None))
+    }
+
+    #[test]
+    fn an_author_has_a_share_of_the_places_and_a_job_that_is_done_again_takes_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let schedule = schedule(&folder);
+        let keys = Keys::generate();
+        let by = |n: usize| Verified::sign(&keys, 1, Vec::new(), n.to_string(), NOW.secs());
+        let all: Vec<Verified> = (0..=MOST_OF_AN_AUTHOR).map(by).collect();
+        for event in &all[..MOST_OF_AN_AUTHOR] {
+            schedule.keep(event).unwrap();
+        }
+        assert_eq!(schedule.has_room(&all[..16]), Ok(()));
+        let error = schedule.has_room(&all[MOST_OF_AN_AUTHOR..]).unwrap_err().to_string();
+        assert!(error.contains("100 events of"), "{error}");
+        assert_eq!(schedule.has_room(&[note(NOW)]), Ok(()), "another's place is not taken");
+    }
+
+    #[test]
+    fn a_full_schedule_is_said_before_anything_is_paid() {
+        let folder = tempfile::tempdir().unwrap();
+        let later = Later::new(schedule(&folder));
+        let check = || later.check(JobKind::try_from(5905).unwrap(), &[], 100);
+        assert_eq!(check(), Ok(()));
+        later.schedule.waited.store(MOST, Ordering::Relaxed);
+        assert!(matches!(check(), Err(Rejection::NotReady(_))));
+    }
+
+    #[tokio::test]
+    async fn what_no_relay_keeps_is_let_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let schedule = schedule(&folder);
+        schedule.keep(&note(NOW)).unwrap();
+        let one = schedule.waiting().remove(0);
+        assert_eq!(schedule.publish(&one, 0, NOW).await, 0, "without a relay it is not sent");
+        assert_eq!(schedule.waiting().len(), 1);
+        schedule.publish(&one, TRIES, NOW).await;
+        assert!(schedule.waiting().is_empty());
     }
 }

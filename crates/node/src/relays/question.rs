@@ -13,8 +13,9 @@ use openagents_protocol::Verified;
 use openagents_relay::{Filter, RelayHandle, RelayNews, RelayUrl, SubId};
 use tokio::sync::mpsc;
 
-/// How much of an answer may wait to be taken.
+/// How much of an answer may wait to be taken: as a rule, and of questions with large limits.
 const BACKLOG: usize = 256;
+const MOST_ROOM: usize = 50_000;
 
 /// The questions that are open. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +46,10 @@ impl Questions {
         // Relays send an event once for each subscription, so a name is never used again.
         let name = format!("question-{}", self.asked.fetch_add(1, Ordering::Relaxed));
         let sub = SubId::parse(&name).unwrap_or_else(|_| SubId::named("question"));
-        let (sender, answers) = mpsc::channel(BACKLOG);
+        let limits: usize = filters.iter().filter_map(|filter| filter.limit).sum();
+        // Room for all that relays give who keep to the limits, with the end of each.
+        let room = limits.saturating_add(1).saturating_mul(asked.len()).min(MOST_ROOM);
+        let (sender, answers) = mpsc::channel(room.max(BACKLOG));
         self.lock().insert(sub.clone(), sender);
         let take = |handle: &RelayHandle| handle.subscribe(sub.clone(), filters.to_vec()).is_ok();
         let asked = asked.into_iter().filter(take).collect();
@@ -77,6 +81,26 @@ impl Questions {
 }
 
 impl Question {
+    /// All that the relays give, if each comes to an end in time.
+    pub(super) async fn whole(mut self, patience: Duration) -> Option<Vec<Verified>> {
+        if self.asked.is_empty() {
+            return None;
+        }
+        let mut silent: HashSet<RelayUrl> = self.asked.iter().map(|handle| handle.url().clone()).collect();
+        let mut found: HashMap<_, Verified> = HashMap::new();
+        let answered = async {
+            while !silent.is_empty() {
+                match self.answers.recv().await? {
+                    Answer::Event(event) => drop(found.insert(event.id(), event)),
+                    Answer::End(url) => drop(silent.remove(&url)),
+                }
+            }
+            Some(())
+        };
+        tokio::time::timeout(patience, answered).await.ok().flatten()?;
+        Some(found.into_values().collect())
+    }
+
     /// What the relays have, as far as they say so in time.
     pub(super) async fn collect(mut self, most: usize, patience: Duration) -> Vec<Verified> {
         let mut found: HashMap<_, Verified> = HashMap::new();

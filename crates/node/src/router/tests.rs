@@ -118,8 +118,14 @@ fn what_nobody_can_do_is_refused_with_what_there_is() {
 fn a_need_is_read_from_parameters_and_size() {
     let params = [Param::new("model", "m"), Param::new("max_tokens", "40"), Param::new("stop", "END")];
     let need = Need { model: Some("m".into()), tokens: 140, features: vec![Feature::Stop] };
-    assert_eq!(Need::of(&params, 400), need);
-    assert_eq!(Need::of(&[Param::new("model", "")], 0), Need { tokens: USUAL_ANSWER, ..Need::default() });
+    assert_eq!(Need::of(JobKind::TEXT_GENERATION, &params, 400), need);
+    let unnamed = [Param::new("model", "")];
+    assert_eq!(
+        Need::of(JobKind::TEXT_GENERATION, &unnamed, 0),
+        Need { tokens: USUAL_ANSWER, ..Need::default() }
+    );
+    let embeddings = JobKind::try_from(6511).unwrap();
+    assert_eq!(Need::of(embeddings, &unnamed, 9_000), Need::default(), "no answer, and each input by itself");
 }
 
 /// However the candidates are: nobody is named twice, and the model that was named is served or nothing.

@@ -9,17 +9,31 @@ use crate::text::one_line;
 /// Model servers that answer on this machine and are not in the settings.
 pub(super) async fn unsold_servers(config: &Config) -> Vec<Check> {
     let found = detect::model_servers(&detect::USUAL_PORTS).await;
-    let sold = |url: &str| config.backend.openai.iter().any(|server| is_at(&server.url, url));
-    let unsold = found.into_iter().filter(|server| !sold(&server.url));
+    let unsold = found.into_iter().filter(|server| !is_sold(config, &server.url));
     let told = unsold.map(|server| {
         let models = one_line(&server.models.join(", "), 120);
         Check::warn(
             "backend",
             format!("{} answers at {} and is not sold ({models})", server.kind.name(), server.url),
-            format!("openagents config edit, and add [[backend.openai]] with url = \"{}\"", server.url),
+            format!(
+                "openagents config edit, and add [[backend.{}]] with url = \"{}\"",
+                server.kind.section(),
+                server.url
+            ),
         )
     });
     told.collect()
+}
+
+/// Whether any section sells what answers at an address.
+fn is_sold(config: &Config, url: &str) -> bool {
+    let backend = &config.backend;
+    let urls = (backend.openai.iter().map(|it| &it.url))
+        .chain(backend.ollama.iter().map(|it| &it.url))
+        .chain(backend.llamacpp.iter().map(|it| &it.url))
+        .chain(backend.mlx.iter().map(|it| &it.url))
+        .chain(backend.foundation_models.iter().map(|it| &it.url));
+    urls.into_iter().any(|sold| is_at(sold, url))
 }
 
 /// Whether two addresses are one, `/v1` and the names of this machine aside.
@@ -53,6 +67,17 @@ fn unseen(report: &AdsReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_sold_under_each_kind_of_section() {
+        for section in ["openai", "ollama", "llamacpp", "mlx", "foundation_models"] {
+            let text = format!("[[backend.{section}]]\nurl = \"http://127.0.0.1:9\"\n");
+            let path = std::path::Path::new("config.toml");
+            let config = Config::read(path, &text, |_| None, &[]).map(|read| read.0);
+            assert!(config.is_ok_and(|it| is_sold(&it, "http://localhost:9/v1")), "{section}");
+        }
+        assert!(!is_sold(&Config::default(), "http://127.0.0.1:9"));
+    }
 
     #[test]
     fn an_address_is_the_same_in_each_of_its_spellings() {

@@ -46,14 +46,14 @@ pub(crate) struct SetArgs {
     #[arg(long, value_name = "N")]
     base_msat: u64,
     /// For each KiB of input begun, in millisatoshis
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    per_kib_msat: u64,
+    #[arg(long, value_name = "N")]
+    per_kib_msat: Option<u64>,
     /// For a thousand tokens that a job lets be written, used or not, in millisatoshis
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    per_1000_output_msat: u64,
+    #[arg(long, value_name = "N")]
+    per_1000_output_msat: Option<u64>,
     /// For each second that a job usually takes, in millisatoshis
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    per_second_msat: u64,
+    #[arg(long, value_name = "N")]
+    per_second_msat: Option<u64>,
 }
 
 /// Does it.
@@ -252,23 +252,25 @@ fn with_price(text: &str, args: &SetArgs) -> anyhow::Result<String> {
     let provider = provider.as_table_mut().ok_or_else(broken)?;
     let prices = provider.entry("price").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
     let prices = prices.as_array_of_tables_mut().ok_or_else(broken)?;
-    prices.retain(|price| {
+    let is_it = |price: &Table| {
         let same_kind = price.get("kind").and_then(Item::as_integer) == Some(args.kind.into());
         let same_model = price.get("model").and_then(Item::as_str) == args.model.as_deref();
-        !(same_kind && same_model)
-    });
-    let mut price = Table::new();
+        same_kind && same_model
+    };
+    // What is not named stays as it was.
+    let mut price = prices.iter().find(|price| is_it(price)).cloned().unwrap_or_default();
+    prices.retain(|price| !is_it(price));
     price["kind"] = value(i64::from(args.kind));
     if let Some(model) = &args.model {
         price["model"] = value(model);
     }
     for (name, msat) in [
-        ("base_msat", args.base_msat),
+        ("base_msat", Some(args.base_msat)),
         ("per_kib_msat", args.per_kib_msat),
         ("per_1000_output_msat", args.per_1000_output_msat),
         ("per_second_msat", args.per_second_msat),
     ] {
-        if msat > 0 || name == "base_msat" {
+        if let Some(msat) = msat {
             price[name] = value(i64::try_from(msat)?);
         }
     }
@@ -292,9 +294,9 @@ mod tests {
             kind: 5050,
             model: model.map(str::to_owned),
             base_msat,
-            per_kib_msat: 0,
-            per_1000_output_msat: 7,
-            per_second_msat: 0,
+            per_kib_msat: None,
+            per_1000_output_msat: Some(7),
+            per_second_msat: None,
         }
     }
 
@@ -308,6 +310,9 @@ mod tests {
         let config: Config = toml::from_str(&text).unwrap();
         let base = |model| config.provider.price(JobKind::TEXT_GENERATION, model, None).base.get();
         assert_eq!((base(None), base(Some("a")), config.provider.price.len()), (4, 3, 2), "{text}");
+        let kept =
+            with_price(&text.replace("base_msat = 4", "base_msat = 4\nper_kib_msat = 10"), &args(None, 5));
+        assert!(kept.unwrap().contains("per_kib_msat = 10"), "what is not named stays");
         assert!(toml::from_str::<Config>(&with_price("", &args(None, 0)).unwrap()).is_ok());
         assert!(with_price("provider = 3", &args(None, 1)).is_err());
     }
