@@ -7,7 +7,7 @@ use std::{
 };
 
 use openagents_api::Side;
-use openagents_backend::{BackendError, Output, Reads, Work};
+use openagents_backend::{BackendError, Output, Reads, Rejection, Work};
 use openagents_engine::{Input, InputSize, RunFault, job::Why};
 use openagents_types::{InputType, JobId, JobKind, JobRequest, Millis, Param, ResolvedInput, refusal};
 use tokio::{sync::mpsc, time::Instant};
@@ -416,7 +416,12 @@ fn unacceptable(objection: &Objection) -> Why {
 }
 
 fn no_route(no: &NoRoute) -> Why {
-    let code = if no.is_about_the_model() { refusal::MODEL } else { "input" };
+    let code = match no {
+        // Asked again later, the job may be done.
+        NoRoute::Rejected(Rejection::NotReady(_)) => "overloaded",
+        no if no.is_about_the_model() => refusal::MODEL,
+        _ => "input",
+    };
     Why { code: code.into(), message: no.to_string() }
 }
 

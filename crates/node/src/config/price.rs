@@ -89,6 +89,10 @@ impl Provider {
 
     /// What the types cannot say about prices.
     pub(super) fn check_prices(&self) -> Result<(), ConfigError> {
+        if self.hours.iter().any(|it| it.percent == 0) {
+            let rule = "at least 1 percent; with free = true all work is free";
+            return Err(ConfigError::Number { key: "provider.hours", text: "0 percent".into(), rule });
+        }
         let wrong = self.hours.iter().find(|it| hours(&it.hours).is_none());
         wrong.map_or(Ok(()), |it| Err(ConfigError::Hours { key: "provider.hours", text: it.hours.clone() }))
     }
@@ -98,6 +102,15 @@ impl Provider {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
     use super::*;
+
+    #[test]
+    fn no_hour_makes_all_work_free_by_mistake() {
+        let provider = |percent: u32| -> Provider {
+            toml::from_str(&format!("[[hours]]\nhours = \"22:00-07:00\"\npercent = {percent}\n")).unwrap()
+        };
+        assert!(provider(0).check_prices().is_err_and(|error| error.to_string().contains("free = true")));
+        assert!(provider(1).check_prices().is_ok());
+    }
 
     #[test]
     fn a_model_has_its_price_or_that_of_its_kind_or_what_holds_for_all() {
