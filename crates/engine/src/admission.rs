@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use openagents_registry::Fault;
-use openagents_types::{Draft, InputType, Invoice, JobId, JobRequest, Msat, Notice, Param, Terms, Timestamp};
+use openagents_types::{Draft, InputType, Invoice, JobId, JobRequest, Msat, Notice, Terms, Timestamp};
 
 use crate::{
     Action, Actions, Direction, InputSize, InvoiceFor, Job, Offer, PaymentRow, Record,
@@ -105,7 +105,8 @@ impl ProviderDesk {
 
     /// What a job with so many bytes of input costs now.
     fn price_now(&self, now: Timestamp, offer: &Offer, request: &JobRequest, bytes: u64) -> Option<Msat> {
-        let params = canonical(request);
+        let params =
+            if offer.looks_at_params() { openagents_registry::canonical_params(request) } else { Vec::new() };
         let measure = Measure { bytes, output_tokens: output_tokens(&params), eta: offer.eta };
         let host = &self.config.host;
         let load = Load {
@@ -242,15 +243,6 @@ impl ProviderDesk {
         out.publish(id, Draft::Quote { invoice: invoice.clone(), expires_at, eta, terms, ecash });
         self.move_to(now, id, State::Offered { invoice, terms, expires_at }, out);
     }
-}
-
-/// The parameters as whoever does the work reads them: a price by another spelling would be too low. A kind that is
-/// not in the registry has them as they came.
-fn canonical(request: &JobRequest) -> Vec<Param> {
-    let read = openagents_registry::find(request.kind).and_then(|kind| kind.read_request(request));
-    let Ok(read) = read else { return request.params.clone() };
-    let given = read.to_params().into_iter().filter(|param| read.was_given(&param.name));
-    given.chain(read.unknown().iter().cloned()).collect()
 }
 
 /// What a job waits for before it has a price, as far as its request tells.

@@ -249,6 +249,11 @@ impl fmt::Debug for PreimageSeed {
 }
 
 impl Offer {
+    /// Whether what a job costs depends on its parameters.
+    pub fn looks_at_params(&self) -> bool {
+        !self.models.is_empty() || !self.price.per_1000_output.is_zero()
+    }
+
     /// What a job costs before load is looked at: by the model it names, if that has a price of its own.
     pub fn price_of(&self, params: &[Param]) -> PriceRule {
         let named = params.iter().find(|param| param.name == "model");

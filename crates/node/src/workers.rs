@@ -9,7 +9,7 @@ use std::{
 use openagents_api::Side;
 use openagents_backend::{BackendError, Output, Reads, Rejection, Work};
 use openagents_engine::{Input, InputSize, RunFault, job::Why};
-use openagents_types::{InputType, JobId, JobKind, JobRequest, Millis, Param, ResolvedInput, refusal};
+use openagents_types::{InputType, JobId, JobKind, JobRequest, Millis, ResolvedInput, refusal};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -155,7 +155,7 @@ impl Inner {
         bytes: u64,
         agreed: bool,
     ) -> Result<Vec<Route>, Why> {
-        let params = canonical(request);
+        let params = openagents_registry::canonical_params(request);
         let asked = Asked { kind: request.kind, params: &params, mimes, bytes, agreed };
         let mut routes = self.router.routes(asked).map_err(|no| no_route(&no))?;
         let mut made = Vec::new();
@@ -427,15 +427,6 @@ fn no_route(no: &NoRoute) -> Why {
 
 fn unfit(message: String) -> Why {
     Why { code: "input".into(), message }
-}
-
-/// A request's parameters under the names and in the spelling that backends read, and those that the
-/// kind does not know as they came.
-fn canonical(request: &JobRequest) -> Vec<Param> {
-    let read = openagents_registry::find(request.kind).and_then(|schema| schema.read_request(request));
-    let Ok(read) = read else { return request.params.clone() };
-    let given = read.to_params().into_iter().filter(|param| read.was_given(&param.name));
-    given.chain(read.unknown().iter().cloned()).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -47,5 +47,5 @@ pub use kind::{
     ProhibitedUse, ResultSpec, TextForm,
 };
 pub use param::{ItemType, ParamSpec, ParamType, Spelling, Wire};
-pub use read::JobParams;
+pub use read::{JobParams, canonical_params};
 pub use validate::validate;

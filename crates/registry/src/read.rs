@@ -17,6 +17,13 @@ const LONGEST_UNKNOWN: usize = 4 << 10;
 /// What some customers write instead of an input.
 const PROMPT: &str = "prompt";
 
+/// A request's parameters as whoever does the work or prices it reads them: under the kind's own names and in its
+/// spelling, without defaults. What the kind does not know, and a kind that is not known, stay as they came.
+pub fn canonical_params(request: &JobRequest) -> Vec<Param> {
+    let read = crate::find(request.kind).and_then(|kind| kind.read_request(request));
+    read.map_or_else(|_| request.params.clone(), |read| read.given())
+}
+
 /// A request's parameters, read, checked, and completed with defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobParams {
@@ -212,6 +219,12 @@ impl JobParams {
     /// The input of a request that wrote it as a parameter `prompt` and has no other.
     pub const fn prompt(&self) -> Option<&JobInput> {
         self.prompt.as_ref()
+    }
+
+    /// What the request gave, under its own names and in canonical spelling, and what the kind does not know as it came.
+    pub fn given(&self) -> Vec<Param> {
+        let known = self.values.iter().filter(|known| known.given).flat_map(|known| known.texts.clone());
+        known.chain(self.unknown.iter().cloned()).collect()
     }
 
     /// The known parameters, defaults included, under their own names and in canonical spelling.

@@ -337,6 +337,7 @@ fn every_phase_of_a_bought_job_says_where_the_money_is() {
         ("no-offer", "No money moved. The reasons say"),
         ("failed", "All money came back."),
         ("failed", "claimed back"),
+        ("failed", "2500 msat are pending, funds safe"),
         ("cancelled", "2500 msat were paid and came back."),
     ];
     let phases = samples::phases();
@@ -670,8 +671,19 @@ async fn a_list_is_limited_and_can_be_of_one_side() {
     assert_eq!(bought.len(), samples::phases().len());
     assert!(bought.iter().all(|job| job.side == Side::Bought));
     assert!(bought.is_sorted_by_key(|job| std::cmp::Reverse(job.asked_at)));
-    let open: Vec<JobView> = site.json("/api/v1/jobs?side=bought&open=true").await;
-    assert!(open.iter().all(|job| job.open) && !open.is_empty() && open.len() < bought.len());
+}
+
+#[tokio::test]
+async fn a_list_of_open_jobs_holds_every_open_job_and_no_other() {
+    let site = Site::full().await;
+    for side in ["sold", "bought"] {
+        let all: Vec<JobView> = site.json(&format!("/api/v1/jobs?side={side}")).await;
+        let open: Vec<JobView> = site.json(&format!("/api/v1/jobs?side={side}&open=true")).await;
+        let ids: Vec<_> = open.iter().map(|job| job.id).collect();
+        let expected: Vec<_> = all.iter().filter(|job| job.open).map(|job| job.id).collect();
+        assert_eq!(ids, expected, "{side}");
+        assert!(!open.is_empty() && open.len() < all.len(), "{side}");
+    }
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub fn jobs(&self, page: Page) -> Result<Vec<Job>, StoreError> {
-        self.list(rows::SOLD, "jobs", "received_at", page, rows::sold)
+        self.list(rows::SOLD, rows::SOLD_OPEN, ("jobs", "received_at"), page, rows::sold)
     }
 
     /// Jobs we bought or buy, newest first.
@@ -94,18 +94,18 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub fn asks(&self, page: Page) -> Result<Vec<Ask>, StoreError> {
-        self.list(rows::BOUGHT, "asks", "asked_at", page, rows::bought)
+        self.list(rows::BOUGHT, rows::BOUGHT_OPEN, ("asks", "asked_at"), page, rows::bought)
     }
 
     fn list<T>(
         &self,
         select: &str,
-        table: &str,
-        at: &str,
+        open: &str,
+        (table, at): (&str, &str),
         page: Page,
         read: fn(&Row<'_>) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
-        let open = if page.open { rows::OPEN } else { "TRUE" };
+        let open = if page.open { open } else { "TRUE" };
         let older = format!("({at}, id) < ((SELECT {at} FROM {table} WHERE id = ?2), ?2)");
         let older = if page.after.is_some() { older.as_str() } else { "?2 IS NULL" };
         let sql = format!("{select} WHERE {open} AND {older} ORDER BY {at} DESC, id DESC LIMIT ?1");

@@ -23,10 +23,13 @@ pub(super) const SOLD: &str =
 /// Selects rows for [`bought`].
 pub(super) const BOUGHT: &str = "SELECT body FROM asks";
 
-/// What is open for a person. A sold job that has ended is still kept at hand while another payment for it may come;
-/// nobody waits for that.
-pub(super) const OPEN: &str = "open = 1 AND word NOT IN \
-    ('settled', 'unpaid', 'refused', 'expired', 'cancelled', 'failed', 'refunded')";
+/// Which sold jobs are open for a person. One that has ended is still kept at hand while another payment for it may
+/// come; nobody waits for that.
+pub(super) const SOLD_OPEN: &str = "open = 1 AND word NOT IN \
+    ('settled', 'unpaid', 'refused', 'expired', 'cancelled', 'failed', 'refunded', 'credited')";
+
+/// Which bought jobs are open. One that has failed is, as long as a payment of it is on its way.
+pub(super) const BOUGHT_OPEN: &str = "open = 1";
 
 /// How a job stands.
 #[derive(Serialize, Deserialize)]

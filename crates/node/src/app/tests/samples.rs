@@ -90,6 +90,7 @@ pub(super) fn phases() -> Vec<(Phase, Vec<Money>)> {
             closed(AskOutcome::Failed { message: "late".into() }),
             vec![settled(Reclaim::Claimed { claim: invoice(9) })],
         ),
+        (closed(AskOutcome::Failed { message: "late".into() }), vec![Money::Pending]),
         (closed(AskOutcome::Cancelled), vec![settled(Reclaim::Done)]),
     ]
 }
