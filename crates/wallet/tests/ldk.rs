@@ -96,6 +96,9 @@ fn on_lightning(test: impl AsyncFnOnce(Market)) {
         let pair = PAIR.get_or_init(async || Pair::open().await.map(Mutex::new)).await;
         let Some(pair) = pair else { return };
         let pair = pair.lock().await;
+        // The test before may have killed one of them.
+        pair.seller.until_back().await;
+        pair.buyer.until_back().await;
         let (seller, buyer) = (pair.seller.wallet.clone(), pair.buyer.wallet.clone());
         let before = pair.funds().await;
         test(Market { seller, buyer, before, pair }).await;

@@ -4,6 +4,7 @@
 mod book;
 mod channels;
 mod events;
+mod peers;
 mod pending;
 mod setup;
 mod storage;
@@ -36,7 +37,7 @@ fn run(mouth: &Mouth) -> Result<(), setup::SetupError> {
     node.start().map_err(|error| setup::SetupError::Start(error.to_string()))?;
     let wallet = Arc::new(Wallet::new(node, book, setup.network, mouth.clone()));
     wallet.begin_again();
-    for work in [events::listen, pending::keep_time] {
+    for work in [events::listen, peers::keep, pending::keep_time] {
         let wallet = wallet.clone();
         std::thread::spawn(move || work(&wallet));
     }

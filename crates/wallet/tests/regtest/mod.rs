@@ -17,14 +17,16 @@ use openagents_types::{Invoice, Msat, Network, PaymentHash, Timestamp};
 use openagents_wallet::{
     HistoryFilter, Incoming, Outgoing, Pay, Wallet, WalletError,
     child::{Child, Limits, Program, Setup},
+    nwc::Patience,
 };
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-/// How long anything may take on a busy machine before it counts as never.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take on a busy machine before it counts as never: longer than the minute after which a node
+/// looks for its lost peers by itself.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What the first channel holds, in satoshis; half of it is given to the seller.
 const CHANNEL: u64 = 1_000_000;
@@ -154,6 +156,7 @@ impl Peer {
             limits: Limits { stop: Duration::from_secs(15), ready: PATIENCE, ..Limits::default() },
         };
         let (mut wallet, supervisor) = Child::new(program.clone(), now);
+        wallet.set_patience(Patience { call: PATIENCE / 3, pay: PATIENCE });
         let stop = CancellationToken::new();
         let supervisor = tokio::spawn(supervisor.run(stop.clone()));
         let info = wallet.introduce().await.unwrap();
@@ -293,7 +296,7 @@ impl Pair {
         let start = Instant::now();
         while self.funds().await != wanted {
             let found = self.funds().await;
-            assert!(start.elapsed() < Duration::from_secs(20), "{found:?} instead of {wanted:?}");
+            assert!(start.elapsed() < PATIENCE, "{found:?} instead of {wanted:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
