@@ -54,6 +54,24 @@ const PASSAGE: usize = 150;
 /// So many passages of a long job are weighed at most.
 const LOOKS: usize = 200;
 
+/// Parameters of no more words than this, with the name and the mark at their ends, are settings.
+const SETTING_WORDS: usize = 5;
+
+/// So many parameters that say more are weighed at most.
+const MOST_PARAMS: usize = 32;
+
+/// So many sentences at the beginning of a long job are weighed.
+const FIRST_SENTENCES: usize = 1;
+
+/// So many sentences at its end are.
+const LAST_SENTENCES: usize = 6;
+
+/// Before these an order ends and its material begins.
+const MATERIAL_BEGINS: [char; 9] = [':', '"', '“', '„', '«', '「', '『', '：', '\n'];
+
+/// An order is no longer than this, in bytes.
+const LONGEST_ORDER: usize = 300;
+
 /// So many of the commonest words, turned or reversed, make a text turned or reversed.
 const FOREIGN_WORDS: usize = 2;
 
@@ -82,6 +100,7 @@ struct Rules {
 /// Sets that the classifier itself looks at.
 struct Special {
     handling: usize,
+    ordering: usize,
     obeying: usize,
     turned: usize,
     says_turned: usize,
@@ -90,8 +109,16 @@ struct Special {
 }
 
 impl Special {
-    const fn all(&self) -> [usize; 6] {
-        [self.handling, self.obeying, self.turned, self.says_turned, self.reversed, self.says_reversed]
+    const fn all(&self) -> [usize; 7] {
+        [
+            self.handling,
+            self.ordering,
+            self.obeying,
+            self.turned,
+            self.says_turned,
+            self.reversed,
+            self.says_reversed,
+        ]
     }
 }
 
@@ -105,6 +132,7 @@ impl Rules {
         let set = |name: &str| read.set(name);
         let special = Special {
             handling: set("HANDLING")?,
+            ordering: set("ORDERING")?,
             obeying: set("OBEYING")?,
             turned: set("TURNED_WORDS")?,
             says_turned: set("SAYS_TURNED")?,
@@ -120,7 +148,8 @@ impl Rules {
         let of_languages = languages.iter().map(|(_, set)| *set);
         of_rules.chain(special.all()).chain(of_languages).for_each(|set| asked[set] = true);
         let lexicon = Lexicon::new(&read.sets, &asked, languages);
-        let unscored = [special.turned, special.says_turned, special.reversed, special.says_reversed];
+        let unscored =
+            [special.ordering, special.turned, special.says_turned, special.reversed, special.says_reversed];
         let scored = |(set, name): (usize, &str)| (!unscored.contains(&set)).then(|| score::hash(4, &[name]));
         let scored = read.set_names().into_iter().enumerate().map(scored).collect();
         Ok(Self { rules: read.rules, lexicon, special, scored })
@@ -138,11 +167,13 @@ impl Rules {
             found: Vec::new(),
             firm: Vec::new(),
             scored: None,
+            scored_in: None,
             deep: false,
             looks: Cell::new(LOOKS),
             honest: RefCell::default(),
         };
         best.add(self, &plain, &hits);
+        best.weigh_first_order(self);
         if let Some(deep) = unwrapped.deep() {
             best.deep = true;
             best.add(self, &deep, &self.lexicon.deep_hits(&deep));
@@ -167,6 +198,17 @@ impl Rules {
             return None;
         }
         self.features_of(view, hits, 0..inputs_end(job, view))
+    }
+
+    /// The same for the order with which this text begins, up to where its material does, if it begins with one.
+    fn order(&self, text: &str) -> Option<Features> {
+        let end =
+            text.find(MATERIAL_BEGINS).unwrap_or(text.len()).min(text.floor_char_boundary(LONGEST_ORDER));
+        let order = Unwrapped::of(&Job::new(0).input(&text[..end])).plain();
+        let hits = self.lexicon.hits(&order);
+        let begins = |set: usize| hits.of(set).iter().any(|hit| hit.start <= 1);
+        let is_order = begins(self.special.handling) || begins(self.special.ordering);
+        self.features_of(&order, &hits, 0..order.text.len()).filter(|_| is_order)
     }
 
     /// The same for the sentence that stands at this place. Honest words around a request talk no rule down.
@@ -236,6 +278,8 @@ struct Best<'a> {
     firm: Vec<&'static str>,
     /// The worst score of the views.
     scored: Option<Scored>,
+    /// In which part it was found, if not in the whole.
+    scored_in: Option<usize>,
     /// Whether the view that is read now is the deep one.
     deep: bool,
     /// How many passages of long views may still be weighed.
@@ -282,7 +326,36 @@ impl Best<'_> {
             }
         }
         if let Some(features) = rules.features(self.job, view, hits, &self.scopes) {
-            self.scored = Some(self.weights.score(&features).worse(self.scored));
+            self.add_scored(self.weights.score(&features), None);
+        }
+        for (order, handicap) in orders(self.job, view, &self.scopes) {
+            let part = part_at(order.end - 1);
+            if let Some(features) = rules.features_of(view, hits, order) {
+                self.add_order(self.weights.score(&features).less(handicap), part);
+            }
+        }
+    }
+
+    /// Weighs the order with which an input begins whose rest is material.
+    fn weigh_first_order(&mut self, rules: &Rules) {
+        let handled = self.scopes.first() == Some(&Scope::Any);
+        let first = self.job.parts().first().filter(|part| handled && matches!(part.place, Place::Input(_)));
+        if let Some(features) = first.and_then(|part| rules.order(&part.text)) {
+            self.add_order(self.weights.score(&features).less(score::OF_ORDER), 0);
+        }
+    }
+
+    /// Takes note of what the score says of an order in a part. One that reads honest says nothing of the whole.
+    fn add_order(&mut self, scored: Scored, part: usize) {
+        if scored.is_worth_a_word() {
+            self.add_scored(scored, Some(part));
+        }
+    }
+
+    fn add_scored(&mut self, scored: Scored, part: Option<usize>) {
+        let worst = scored.worse(self.scored);
+        if self.scored != Some(worst) {
+            (self.scored, self.scored_in) = (Some(worst), part);
         }
     }
 
@@ -336,7 +409,9 @@ impl Best<'_> {
             return;
         }
         self.found.retain(|finding| finding.category != category);
-        let place = self.job.parts().iter().max_by_key(|part| part.text.len());
+        let parts = self.job.parts();
+        let place = self.scored_in.and_then(|part| parts.get(part));
+        let place = place.or_else(|| parts.iter().max_by_key(|part| part.text.len()));
         let place = place.map(|part| part.place.to_string()).unwrap_or_default();
         self.found.push(Finding { category, rule: score::name(category), confidence, place });
     }
@@ -350,8 +425,53 @@ fn sentences(text: &str, at: &Range<usize>) -> Range<usize> {
     start..end
 }
 
-/// Where the inputs of a job end in a view of it. The words of parameters are left to the rules: most are settings, of
-/// which labelled jobs hold too few for a score to know them from requests.
+/// Where in a view something may be asked for that the words around it hide, each with how much its score counts less:
+/// parameters, alone and together with the inputs, and in a long job, of which no score weighs the whole, the sentences
+/// where orders stand, at its beginning and its end.
+fn orders(job: &Job<'_>, view: &View, scopes: &[Scope]) -> Vec<(Range<usize>, f32)> {
+    if job.parts().iter().any(|part| part.place == Place::Result) {
+        return Vec::new();
+    }
+    let end = |at: usize| view.starts.get(at + 1).copied().unwrap_or(view.text.len());
+    let asks = |at: &usize| {
+        matches!(job.parts()[*at].place, Place::Param(_)) && scopes.get(*at) == Some(&Scope::Asks)
+    };
+    let params =
+        (0..job.parts().len().min(view.starts.len())).filter(asks).map(|at| view.starts[at]..end(at));
+    let says = |part: &Range<usize>| {
+        part.len() <= LONG_JOB && view.text[part.clone()].split(' ').count() > SETTING_WORDS
+    };
+    let said = params.filter(says).take(MOST_PARAMS);
+    let mut orders: Vec<_> = said.map(|part| (part, score::OF_PARAM)).collect();
+    if scopes.contains(&Scope::Any) {
+        return orders;
+    }
+    if view.text.len() <= LONG_JOB {
+        if !orders.is_empty() {
+            orders.push((0..view.text.len(), score::OF_PARAM));
+        }
+        return orders;
+    }
+    let mut sentences: Vec<_> = all_sentences(&view.text[..inputs_end(job, view)]).collect();
+    sentences.retain(|sentence| sentence.len() <= LONG_JOB);
+    if sentences.len() > FIRST_SENTENCES + LAST_SENTENCES {
+        sentences.drain(FIRST_SENTENCES..sentences.len() - LAST_SENTENCES);
+    }
+    orders.extend(sentences.into_iter().map(|sentence| (sentence, score::OF_SENTENCE)));
+    orders
+}
+
+/// Every sentence of a view.
+fn all_sentences(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
+    text.split_inclusive(['.', '?']).map(move |sentence| {
+        let range = start..start + sentence.len();
+        start = range.end;
+        range
+    })
+}
+
+/// Where the inputs of a job end in a view of it. The words of parameters are no part of the whole: most are settings.
 fn inputs_end(job: &Job<'_>, view: &View) -> usize {
     let is_param = |part: &Part<'_>| matches!(part.place, Place::Param(_));
     let first = job.parts().iter().position(is_param);

@@ -65,6 +65,15 @@ pub(crate) const ASKS_DEEP: f32 = 1.2;
 /// The same where the rule is a strong one.
 pub(crate) const ASKS_STRONG: f32 = 0.5;
 
+/// How much less the score of parameters counts.
+pub(crate) const OF_PARAM: f32 = 0.3;
+
+/// How much less the score of an order counts whose material was left out.
+pub(crate) const OF_ORDER: f32 = 0.2;
+
+/// How much less the score of a single sentence counts.
+pub(crate) const OF_SENTENCE: f32 = 0.65;
+
 /// What a rule's finding is worth where the score reads an honest request.
 pub(crate) const DOUBTED: Confidence = Confidence::percent(45);
 
@@ -104,6 +113,16 @@ impl Scored {
     /// Whether the request reads so honest that a rule as sure as this is to be doubted.
     pub(crate) fn doubts(self, confidence: Confidence) -> bool {
         self.margin < if confidence >= VERY_SURE { VERY_HONEST } else { HONEST }
+    }
+
+    /// The same where only a part of the job was read, which says less.
+    pub(crate) fn less(self, handicap: f32) -> Self {
+        Self { margin: self.margin - handicap, ..self }
+    }
+
+    /// Whether it lies on the violating side at all.
+    pub(crate) fn is_worth_a_word(self) -> bool {
+        self.margin >= DOUBT
     }
 
     /// The surer of two readings of one job.
