@@ -22,7 +22,7 @@ use openagents_wallet::{
     child::Child,
     testnet::{Ledger, Opening},
 };
-use regtest::{Pair, until};
+use regtest::{PATIENCE, Pair, until};
 use rules::{PRICE, again, first, fresh, held, plain};
 use serde_json::json;
 use tokio::{
@@ -96,12 +96,12 @@ fn on_lightning(test: impl AsyncFnOnce(Market)) {
         let pair = PAIR.get_or_init(async || Pair::open().await.map(Mutex::new)).await;
         let Some(pair) = pair else { return };
         let pair = pair.lock().await;
-        // The test before may have killed one of them.
-        pair.seller.until_back().await;
-        pair.buyer.until_back().await;
+        // The test before may have killed one of them, or mined blocks that one of them has not seen.
+        pair.until_ready().await;
         let (seller, buyer) = (pair.seller.wallet.clone(), pair.buyer.wallet.clone());
         let before = pair.funds().await;
-        test(Market { seller, buyer, before, pair }).await;
+        let test = test(Market { seller, buyer, before, pair });
+        tokio::time::timeout(2 * PATIENCE, test).await.unwrap();
     });
 }
 

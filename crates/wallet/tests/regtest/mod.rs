@@ -278,6 +278,16 @@ impl Pair {
         })
     }
 
+    /// Waits until both answer, can use their channel and have seen every block: a payment by one that is behind expires
+    /// too soon for the other, who refuses it.
+    pub(crate) async fn until_ready(&self) {
+        for peer in [&self.seller, &self.buyer] {
+            peer.until_back().await;
+            let height = async || peer.ask("get_info", json!({})).await["block_height"].as_u64();
+            until("it has seen every block", async || height().await == Some(self.chain.height())).await;
+        }
+    }
+
     pub(crate) async fn until_held(&self, hash: PaymentHash) {
         until("the payment is held", async || {
             matches!(self.seller.wallet.lookup_incoming(hash).await, Ok(Incoming::Held { .. }))
