@@ -16,6 +16,7 @@ mod process;
 mod report;
 mod run;
 mod socket;
+mod stream;
 
 use std::path::PathBuf;
 
@@ -50,6 +51,8 @@ enum Command {
     },
     /// Measures everything and prints the table.
     Run(run::RunArguments),
+    /// Measures what the market adds to a model server's stream.
+    Stream(stream::StreamArguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -68,6 +71,7 @@ fn main() -> anyhow::Result<()> {
                 Ok(())
             }
             Command::Run(arguments) => run::run(arguments).await,
+            Command::Stream(arguments) => stream::run(arguments).await,
         }
     })
 }

@@ -1,5 +1,9 @@
 //! Builds the program and the bench with all optimisations, and runs the one on the other.
 
+use std::path::Path;
+
+use anyhow::Context as _;
+
 use crate::shell;
 
 /// See `cargo xtask bench --help`.
@@ -16,6 +20,24 @@ pub(crate) fn run(json: bool, quick: bool, only: &[String]) -> anyhow::Result<()
     }
     if !only.is_empty() {
         bench.arg("--only").arg(only.join(","));
+    }
+    shell::run(bench)
+}
+
+/// See `cargo xtask bench-stream --help`.
+pub(crate) fn stream(json: bool, turns: usize) -> anyhow::Result<()> {
+    let server =
+        shell::prepared("sh tools/setup_llama_server.sh")?.context("llama-server cannot be fetched here")?;
+    let python = shell::prepared("sh tools/setup_llama.sh")?.context("its models cannot be made here")?;
+    let model =
+        Path::new(&python).ancestors().nth(3).context("it lies in a folder of its own")?.join("noise.gguf");
+    shell::build_release()?;
+    shell::run(shell::command("cargo build --release --quiet -p openagents-bench"))?;
+    let mut bench = std::process::Command::new(shell::program("release", "openagents-bench"));
+    bench.arg("stream").arg("--program").arg(shell::program("release", "openagents"));
+    bench.arg("--server").arg(server).arg("--model").arg(model).arg("--turns").arg(turns.to_string());
+    if json {
+        bench.arg("--json");
     }
     shell::run(bench)
 }

@@ -52,6 +52,15 @@ enum Task {
         #[arg(long, value_delimiter = ',')]
         only: Vec<String>,
     },
+    /// Measure what the market adds to a model server's stream
+    BenchStream {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+        /// How often each way is measured
+        #[arg(long, default_value_t = 40)]
+        turns: usize,
+    },
     /// Kill real processes with payments in flight, and count every satoshi
     Torture(torture::TortureArgs),
     /// Feed every decoder what its coverage grows by, and look for what breaks it
@@ -65,6 +74,7 @@ fn main() -> anyhow::Result<()> {
         Task::Tidy => tidy::run(),
         Task::Registry { check } => registry::run(check),
         Task::Bench { json, quick, only } => bench::run(json, quick, &only),
+        Task::BenchStream { json, turns } => bench::stream(json, turns),
         Task::Torture(arguments) => torture::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
     }

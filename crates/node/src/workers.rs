@@ -356,22 +356,24 @@ impl Inner {
     async fn pass_on_pieces(&self, request: &JobRequest, mut heard: mpsc::Receiver<String>) -> bool {
         let (job, kind) = (request.id, request.kind);
         let (mut text, mut sent) = (String::new(), 0);
-        // Short work is over before the first tick and sends no pieces. A tick that is due at once would
-        // hold it up all the same: timers wait for the end of their millisecond.
-        let mut tick = tokio::time::interval_at(Instant::now() + PIECE_EVERY, PIECE_EVERY);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // The first words go out at once, since somebody waits for them; what follows is gathered.
+        let mut due = Instant::now();
         loop {
+            let has_words = !text[sent..].trim().is_empty();
             tokio::select! {
                 piece = heard.recv() => match piece {
                     Some(piece) => text.push_str(&piece),
                     None => return sent > 0,
                 },
-                _ = tick.tick() => {
-                    if text.len() > sent && (!is_moderated(kind) || self.gate.may_stream(kind, &text)) {
-                        self.report(Input::Progress { job, text: text[sent..].to_owned() }).await;
-                        sent = text.len();
-                    }
-                }
+                () = tokio::time::sleep_until(due), if has_words => {}
+            }
+            if Instant::now() < due || text[sent..].trim().is_empty() {
+                continue;
+            }
+            due = Instant::now() + PIECE_EVERY;
+            if !is_moderated(kind) || self.gate.may_stream(kind, &text) {
+                self.report(Input::Progress { job, text: text[sent..].to_owned() }).await;
+                sent = text.len();
             }
         }
     }
