@@ -26,6 +26,8 @@ pub enum Judgement {
     Breaks,
     /// It knows no schemas, and acquits without one.
     KnowsNoSchema,
+    /// It judges nothing, and writes what [`ChatServer::writes`] said.
+    Writes,
 }
 
 #[derive(Debug)]
@@ -123,6 +125,7 @@ impl ChatServer {
             Judgement::Breaks => Some((500, "{}".into())),
             Judgement::KnowsNoSchema if has_schema => Some((400, "{}".into())),
             Judgement::KnowsNoSchema => said(acquittal),
+            Judgement::Writes => said(&script.writes),
         }
     }
 }

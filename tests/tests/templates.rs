@@ -3,7 +3,8 @@
 
 use openagents_api::{AskBody, Client};
 use openagents_node::{Node, config::OpenAiServer};
-use openagents_tests::{ChatServer, Llama, config, offline, summary, until};
+use openagents_registry::ExampleResult;
+use openagents_tests::{ChatServer, Judgement, Llama, config, offline, summary, until};
 use openagents_types::{JobInput, JobKind, Param};
 use serde_json::{Value, json};
 
@@ -58,6 +59,30 @@ async fn a_real_model_server_classifies_and_extracts_in_the_shape_that_is_promis
         facts["count"].is_u64() && ["red", "green"].map(Value::from).contains(&facts["colour"]),
         "{facts}"
     );
+    node.shutdown().await.unwrap();
+}
+
+/// What a kind's first example asks for, and what comes back for it.
+fn example(kind: u16) -> (AskBody, Value) {
+    let example = &openagents_registry::find(kind.try_into().unwrap()).unwrap().examples[0];
+    let texts: Vec<&str> = example.inputs.iter().map(|input| input[0].as_str()).collect();
+    let params: Vec<(&str, &str)> =
+        example.params.iter().map(|it| (it[0].as_str(), it[1].as_str())).collect();
+    let ExampleResult::Json(result) = &example.result else { panic!("{kind} promises JSON") };
+    (job(kind, &texts, &params), result.clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_on_code_is_bought_in_the_shape_that_is_promised() {
+    let (chat, home) = (ChatServer::start().await, tempfile::tempdir().unwrap());
+    chat.judges(Judgement::Writes);
+    let node = node(home.path(), &chat.url).await;
+    let client = node.client().unwrap();
+    for kind in [6500, 6501, 6502, 6506, 6507] {
+        let (body, result) = example(kind);
+        chat.writes(&result.to_string());
+        assert_eq!(bought(&client, &body).await, result, "{kind}");
+    }
     node.shutdown().await.unwrap();
 }
 
