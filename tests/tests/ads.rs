@@ -1,20 +1,25 @@
 //! A provider is found: what it says of itself is seen by the rules of viewers, and gone when it is.
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that panics has failed, as it should")]
 
 use std::{path::Path, time::Duration};
 
 use nostr::{Filter, Kind};
-use openagents_node::{Node, Role, WalletChoice, config::OpenAiServer, home::Home, identity::Identities};
+use openagents_node::{
+    Node, Role, WalletChoice,
+    config::{LlamaCppServer, OpenAiServer},
+    home::Home,
+    identity::Identities,
+};
 use openagents_protocol::{
     Verified,
     ad::{self, Ad},
     filters, listing, profile,
 };
 use openagents_relay::{Hub, HubConfig, RelayUrl, serve};
-use openagents_tests::{ChatServer, PATIENCE, config, start};
+use openagents_tests::{ChatServer, Llama, PATIENCE, config, start};
 use openagents_types::{JobKind, Millis, Msat, ProviderKey, Timestamp};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 struct Relay {
@@ -101,6 +106,44 @@ async fn every_kind_that_is_sold_is_seen_and_what_is_published_is_what_was_shown
         assert!(shown.events.iter().any(was_shown), "{}", event.json());
     }
     assert!(shown.events.iter().all(|event| event.get("sig").is_none()));
+    node.shutdown().await.unwrap();
+}
+
+/// Lets what connects here reach `server`.
+async fn forward(here: TcpListener, server: String) {
+    while let Ok((mut one, _)) = here.accept().await {
+        let mut other = TcpStream::connect(&server).await.unwrap();
+        tokio::spawn(async move { tokio::io::copy_bidirectional(&mut one, &mut other).await });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_is_advertised_with_its_models_once_its_server_is_there() {
+    let Some(llama) = Llama::start() else {
+        eprintln!("skipped: run tools/setup_llama.sh and set OPENAGENTS_TEST_LLAMA to what it prints");
+        return;
+    };
+    let (relay, home) = (Relay::start().await, tempfile::tempdir().unwrap());
+    let place = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let mut config = config();
+    config.relays = vec![relay.url.to_string()];
+    config.provider.free = true;
+    let url = format!("http://{place}");
+    config.backend.llamacpp = vec![LlamaCppServer { url, ..LlamaCppServer::default() }];
+    let node = start(home.path(), config, Role::Provider, WalletChoice::None, false).await;
+    let author = node.up().provider.unwrap();
+    assert!(node.up().kinds.contains(&JobKind::TEXT_GENERATION), "it is sold as soon as it can be done");
+    let advertised = |found: &[Verified], kind: &str| {
+        let of = |event: &&Verified| event.event().tags.iter().any(|tag| tag.as_slice() == ["k", kind]);
+        of_kind(found, ad::KIND).into_iter().find(of).map(|event| event.event().content.clone())
+    };
+    let found = relay.until(author, |found| advertised(found, "5001").is_some()).await;
+    assert_eq!(advertised(&found, "5050"), None, "nothing can do it");
+    let listener = TcpListener::bind(&place).await.unwrap();
+    tokio::spawn(forward(listener, llama.url.trim_start_matches("http://").to_owned()));
+    let found = relay.until(author, |found| advertised(found, "5050").is_some()).await;
+    let said: serde_json::Value = serde_json::from_str(&advertised(&found, "5050").unwrap()).unwrap();
+    assert!(said["models"][0]["id"].is_string(), "{said}");
     node.shutdown().await.unwrap();
 }
 

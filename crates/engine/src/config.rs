@@ -125,6 +125,15 @@ impl ProviderConfig {
         }
     }
 
+    /// Takes over what has changed about kinds that are sold. Jobs that have a quote keep its terms.
+    pub(crate) fn restock(&mut self, offers: Vec<Offer>) {
+        for new in offers {
+            if let Some(known) = self.offers.iter_mut().find(|known| known.kind == new.kind) {
+                *known = new;
+            }
+        }
+    }
+
     /// What is offered for a kind.
     pub fn offer(&self, kind: JobKind) -> Option<&Offer> {
         self.offers.iter().find(|offer| offer.kind == kind)
@@ -132,7 +141,7 @@ impl ProviderConfig {
 }
 
 /// One kind of work for sale.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
     /// The kind.
     pub kind: JobKind,

@@ -5,7 +5,9 @@ use openagents_types::{
     JobRequest, JobResult, Msat, PaymentHash, Preimage, Quote, ReleasedEcash, Usage,
 };
 
-use crate::{Ask, HeldPayment, Host, InvoiceFor, Record, Sent, Shift, Transfer, job::Why, receipt::Received};
+use crate::{
+    Ask, HeldPayment, Host, InvoiceFor, Offer, Record, Sent, Shift, Transfer, job::Why, receipt::Received,
+};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -152,6 +154,9 @@ pub enum Input {
     Shift(Shift),
     /// To the provider: its machine may work, or may not, and how hard it does.
     Host(Host),
+    /// To the provider: what its backends can do has changed, their models and prices. Kinds that it did not sell before
+    /// are left out, and those that are missing stay as they were: jobs of them may be on their way.
+    Stock(Vec<Offer>),
     /// A record from the store that a payment named although its job had left memory.
     Recall(Box<Record>),
     /// Time has passed.

@@ -182,7 +182,8 @@ impl Engine {
             | Input::Released { .. }
             | Input::TokenRefused { .. }
             | Input::Shift(_)
-            | Input::Host(_) => {
+            | Input::Host(_)
+            | Input::Stock(_) => {
                 if let Some(desk) = &mut self.provider {
                     desk.handle(now, input, out);
                 }

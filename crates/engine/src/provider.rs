@@ -84,6 +84,7 @@ impl ProviderDesk {
                 }
             }
             Input::Host(host) => self.host(now, host, out),
+            Input::Stock(offers) => self.config.restock(offers),
             _ => {}
         }
         self.start_waiting(now, out);

@@ -16,6 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::stock::Stock;
 pub(crate) use stand::{Goods, Stand};
 
 /// Advertisements older than some weeks are hidden by viewers; a day leaves room for failures.
@@ -28,11 +29,16 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 pub(crate) struct Advertiser {
     stand: Stand,
     shift: watch::Receiver<Shift>,
+    stock: watch::Receiver<Stock>,
 }
 
 impl Advertiser {
-    pub(crate) const fn new(stand: Stand, shift: watch::Receiver<Shift>) -> Self {
-        Self { stand, shift }
+    pub(crate) const fn new(
+        stand: Stand,
+        shift: watch::Receiver<Shift>,
+        stock: watch::Receiver<Stock>,
+    ) -> Self {
+        Self { stand, shift, stock }
     }
 
     /// Runs until the node stops, which closes the stand before.
@@ -44,6 +50,7 @@ impl Advertiser {
         let mut renew = interval(RENEW_EVERY);
         let mut beat = interval(heartbeat::HEARTBEAT_EVERY.duration());
         let mut look = Instant::now();
+        let mut said = self.stock.borrow_and_update().clone();
         loop {
             tokio::select! {
                 biased;
@@ -54,6 +61,14 @@ impl Advertiser {
                         self.stand.beat();
                     } else {
                         self.stand.take_back();
+                    }
+                }
+                Ok(()) = self.stock.changed() => {
+                    let stock = self.stock.borrow_and_update().clone();
+                    let before = std::mem::replace(&mut said, stock);
+                    if self.is_open() {
+                        self.stand.restock(&before);
+                        self.stand.beat();
                     }
                 }
                 _ = renew.tick() => if self.is_open() { self.stand.advertise() },

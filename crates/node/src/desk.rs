@@ -74,6 +74,8 @@ pub(crate) struct Counter {
     pub(crate) labels: Labels,
     pub(crate) machine: tokio::sync::watch::Receiver<Seen>,
     pub(crate) servers: crate::offers::Servers,
+    /// What is for sale now.
+    pub(crate) stock: tokio::sync::watch::Receiver<crate::stock::Stock>,
     pub(crate) testnet: Option<Testnet>,
 }
 
@@ -386,7 +388,9 @@ impl Counter {
     fn provider_view(&self, provider: &ProviderConfig) -> ProviderView {
         let gauges = &self.driver.gauges;
         ProviderView {
-            offers: provider
+            offers: self
+                .stock
+                .borrow()
                 .offers
                 .iter()
                 .map(|offer| OfferView {

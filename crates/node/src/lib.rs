@@ -44,6 +44,7 @@ mod server;
 mod shift;
 pub mod spark;
 pub mod speeds;
+mod stock;
 pub mod store;
 pub mod suggest;
 mod templates;

@@ -38,6 +38,7 @@ use crate::{
     server,
     shift::{Foreman, ShiftFile},
     speeds::SpeedBook,
+    stock::StockKeeper,
     store::{Reader, Store, StoreError},
     templates,
     till::Till,
@@ -356,6 +357,7 @@ impl Builder {
         let speeds = SpeedBook::open(&self.options.home);
         self.tasks.spawn(speeds.clone().keep_up(self.tasks.stop_token()));
         let makers = offers::makers(&backends);
+        let (keeper, stock) = StockKeeper::new(self.options.config.clone(), backends.clone());
         let routes = Router::new(backends, &self.options.config, speeds);
         let workers = Workers::new(routes, media.clone(), resolver, gate.clone(), self.tasks.clone());
         let till = Till::new(wallet, network, self.tasks.clone());
@@ -392,7 +394,7 @@ impl Builder {
         let token = self.token()?;
         let up = self.up(embedded.as_ref(), provider.as_ref(), till.wallet().map(|_| network));
         let stand = provider.clone().map(|provider| {
-            let goods = Goods { identity: identity.clone(), provider, makers };
+            let goods = Goods { identity: identity.clone(), provider, stock: stock.clone(), makers };
             Stand::new(&self.options.config, goods, relays.clone(), handle.clone())
         });
         let counter = Counter {
@@ -410,6 +412,7 @@ impl Builder {
             relays: relays.clone(),
             till,
             provider,
+            stock: stock.clone(),
             foreman: foreman.clone(),
             machine: watcher.listen(),
             labels,
@@ -417,7 +420,8 @@ impl Builder {
             testnet: testnet.clone(),
         };
         if let Some(stand) = stand.clone() {
-            let ads = Advertiser::new(stand, foreman.listen());
+            let ads = Advertiser::new(stand, foreman.listen(), stock);
+            self.tasks.spawn(keeper.run(handle.clone(), self.tasks.stop_token()));
             self.tasks.spawn(ads.run(self.tasks.stop_token()));
             self.tasks.spawn(watcher.run(handle.clone(), foreman, self.tasks.stop_token()));
         }

@@ -19,7 +19,9 @@ use openagents_relay::RelayUrl;
 use openagents_types::{EventId, JobKind, Millis, Timestamp};
 
 use super::survey::{self, Held};
-use crate::{clock, config::Config, driver::DriverHandle, identity::Identity, relays::Relays};
+use tokio::sync::watch;
+
+use crate::{clock, config::Config, driver::DriverHandle, identity::Identity, relays::Relays, stock::Stock};
 
 /// See the module. Clones are the same stand.
 #[derive(Clone)]
@@ -30,6 +32,7 @@ struct Inner {
     introduces: bool,
     identity: Arc<Identity>,
     provider: ProviderConfig,
+    stock: watch::Receiver<Stock>,
     makers: HashMap<JobKind, String>,
     relays: Relays,
     driver: DriverHandle,
@@ -50,13 +53,15 @@ struct Said {
 pub(crate) struct Goods {
     pub(crate) identity: Arc<Identity>,
     pub(crate) provider: ProviderConfig,
+    /// What is for sale now.
+    pub(crate) stock: watch::Receiver<Stock>,
     /// The name of what does the work of each kind.
     pub(crate) makers: HashMap<JobKind, String>,
 }
 
 impl Stand {
     pub(crate) fn new(config: &Config, goods: Goods, relays: Relays, driver: DriverHandle) -> Self {
-        let Goods { identity, provider, makers } = goods;
+        let Goods { identity, provider, stock, makers } = goods;
         let said = &config.provider;
         let profile =
             Profile { name: said.name.clone(), about: said.about.clone(), picture: said.picture.clone() };
@@ -65,6 +70,7 @@ impl Stand {
             introduces: said.profile,
             identity,
             provider,
+            stock,
             makers,
             relays,
             driver,
@@ -89,8 +95,8 @@ impl Stand {
     pub(crate) fn ads(&self) -> Vec<(JobKind, Verified)> {
         // What is as old as its withdrawal would be withdrawn with it.
         let at = clock::now().max(self.said().taken_back.after(Millis::from_secs(1)));
-        let offers = self.0.provider.offers.iter();
-        let written = offers.filter_map(|offer| {
+        let stock = self.0.stock.borrow();
+        let written = stock.shown().filter_map(|offer| {
             let event = ad::encode(&self.ad(offer), self.0.identity.keys(), at)
                 .inspect_err(|error| tracing::error!(%error, "an advertisement cannot be written"));
             Some((offer.kind, event.ok()?))
@@ -125,7 +131,8 @@ impl Stand {
     /// Every heartbeat, as it would be signed now. Relays keep the last alone, so that each speaks for all, and each is
     /// dated a second after the one before; whoever goes by the first advertisement named hears a beat for each.
     pub(crate) fn beats(&self) -> Vec<Verified> {
-        let mut kinds: Vec<&Offer> = self.0.provider.offers.iter().collect();
+        let stock = self.0.stock.borrow();
+        let mut kinds: Vec<&Offer> = stock.shown().collect();
         let turn = self.0.beats.fetch_add(1, Ordering::Relaxed);
         if !kinds.is_empty() {
             let places = turn % kinds.len();
@@ -164,6 +171,27 @@ impl Stand {
         }
     }
 
+    /// Says what has changed: what can be done again or otherwise than it was said, and what cannot be done now.
+    pub(crate) fn restock(&self, before: &Stock) {
+        let now = self.0.stock.borrow().clone();
+        let gone = before.shown().map(|offer| offer.kind).filter(|kind| !now.shows(*kind));
+        let gone: Vec<Listed> = gone.map(|kind| self.listed(kind)).collect();
+        self.withdraw(&gone);
+        for (kind, event) in self.ads() {
+            let same = before.shown().find(|offer| offer.kind == kind)
+                == now.shown().find(|offer| offer.kind == kind);
+            if !same {
+                self.said().ads.insert(kind, event.id());
+                self.0.relays.publish(event);
+            }
+        }
+    }
+
+    /// An advertisement, as it is taken back.
+    fn listed(&self, kind: JobKind) -> Listed {
+        Listed { identifier: kind.to_string(), event: self.said().ads.remove(&kind) }
+    }
+
     /// Says that the node is alive.
     pub(crate) fn beat(&self) {
         self.beats().into_iter().for_each(|event| self.0.relays.publish(event));
@@ -183,13 +211,8 @@ impl Stand {
 
     /// Takes all advertisements back.
     pub(crate) fn take_back(&self) {
-        let known = std::mem::take(&mut self.said().ads);
-        let offers = self.0.provider.offers.iter();
-        let ads = offers.map(|offer| Listed {
-            identifier: offer.kind.to_string(),
-            event: known.get(&offer.kind).copied(),
-        });
-        self.withdraw(&ads.collect::<Vec<_>>());
+        let ads: Vec<Listed> = self.0.provider.offers.iter().map(|offer| self.listed(offer.kind)).collect();
+        self.withdraw(&ads);
     }
 
     fn withdraw(&self, ads: &[Listed]) {
@@ -205,7 +228,7 @@ impl Stand {
     /// no relay said what it holds.
     pub(crate) async fn tidy(&self) -> bool {
         let held = survey::look(self).await;
-        let stale = survey::stale(&held, |kind| self.0.provider.offer(kind).is_some());
+        let stale = survey::stale(&held, |kind| self.0.stock.borrow().shows(kind));
         if !stale.is_empty() {
             tracing::info!(
                 count = stale.len(),
