@@ -127,6 +127,15 @@ pub(crate) fn is_path(model: &str) -> bool {
     model.starts_with(['/', '\\', '~']) || model.get(1..3) == Some(":\\")
 }
 
+/// What strangers call a model: of one that its server calls by where it lies, the file's name alone.
+pub(crate) fn shown(model: &str) -> String {
+    if !is_path(model) {
+        return model.to_owned();
+    }
+    let file = model.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or("model");
+    file.strip_suffix(".gguf").unwrap_or(file).to_owned()
+}
+
 /// One offer for each kind that a backend does, at the configured price.
 pub(crate) fn offers(config: &Config, backends: &Table) -> Vec<Offer> {
     let mut kinds: Vec<JobKind> = backends.keys().copied().collect();

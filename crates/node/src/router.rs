@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::{
     config::{Config, ResourceSettings, RouterSettings},
-    offers::{Seat, Table},
+    offers::{Seat, Table, is_path},
     speeds::{SpeedBook, Track},
 };
 
@@ -177,8 +177,8 @@ fn keep(from: &[usize], wanted: impl Fn(usize) -> bool) -> Vec<usize> {
 
 fn no_model(need: &Need, candidates: &[Candidate]) -> Misfit {
     let wanted: String = need.model.iter().flat_map(|name| name.chars()).take(64).collect();
-    let mut known: Vec<&str> =
-        candidates.iter().flat_map(|it| &it.models).map(|model| model.name.as_str()).collect();
+    let models = candidates.iter().flat_map(|it| &it.models).map(|model| model.name.as_str());
+    let mut known: Vec<&str> = models.filter(|name| !is_path(name)).collect();
     known.dedup();
     if known.is_empty() {
         Misfit::NoModels { wanted }

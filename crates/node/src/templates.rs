@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::offers::is_path;
+use crate::offers::shown;
 
 /// Input taken, in bytes: with the template around it, what small models can hold.
 const LARGEST: u64 = 256 << 10;
@@ -136,15 +136,6 @@ impl Templates {
         }
         Ok((classify::result(labels).to_string(), said))
     }
-}
-
-/// What strangers call a model: of one that its server calls by where it lies, the file's name alone.
-fn shown(model: &str) -> String {
-    if !is_path(model) {
-        return model.to_owned();
-    }
-    let file = model.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or("model");
-    file.strip_suffix(".gguf").unwrap_or(file).to_owned()
 }
 
 #[async_trait]

@@ -18,6 +18,7 @@ use crate::{
     documents::Documents,
     driver::DriverHandle,
     media::Media,
+    offers::shown,
     resolve::Resolver,
     router::{Asked, NoRoute, Route, Router},
     runtime::Tasks,
@@ -328,8 +329,9 @@ impl Inner {
     }
 
     /// The result of a job whose result may be sent. One that may not fails the job, and its payment goes back.
-    async fn released(&self, request: &JobRequest, output: Output) -> Input {
+    async fn released(&self, request: &JobRequest, mut output: Output) -> Input {
         let job = request.id;
+        output.usage.model = output.usage.model.map(|model| shown(&model));
         // No rule reads pictures or sounds, and what they were made of was checked.
         if let Some(file) = output.file {
             return match self.media.keep(job, file).await {
