@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use openagents_types::{Draft, Invoice, JobId, Millis, Notice, PaymentHash, Timestamp};
+use openagents_types::{CustomerKey, Draft, Invoice, JobId, Millis, Notice, PaymentHash, Timestamp};
 
 use crate::{
     Action, Actions, Input, Job, ProviderConfig, Record, Shift,
@@ -37,6 +37,8 @@ pub(crate) struct ProviderDesk {
     pub(crate) balances: Balances,
     /// Bills that customers did not pay in time.
     pub(crate) debts: Balances,
+    /// Customers whose last offer asked for their debt as well.
+    pub(crate) asked_for_arrears: HashSet<CustomerKey>,
 }
 
 impl ProviderDesk {
@@ -56,6 +58,7 @@ impl ProviderDesk {
             unreconciled: BTreeSet::new(),
             balances: Balances::default(),
             debts: Balances::default(),
+            asked_for_arrears: HashSet::new(),
         }
     }
 

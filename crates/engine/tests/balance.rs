@@ -103,6 +103,7 @@ fn owed(since: Timestamp) -> Job {
         doubts: Vec::new(),
         payback: Payback { since: Some(since), ..Payback::default() },
         bill: None,
+        arrears: Msat::ZERO,
         ecash: None,
     }
 }

@@ -46,6 +46,7 @@ fn owed() -> Record {
         doubts: Vec::new(),
         payback: Payback { since: Some(NOW), ..Payback::default() },
         bill: None,
+        arrears: Msat::ZERO,
         ecash: None,
     }))
 }
