@@ -8,9 +8,7 @@
 
 use std::collections::HashMap;
 
-use openagents_types::{
-    CustomerKey, Draft, Invoice, JobId, JobRequest, Msat, Notice, PaymentHash, Timestamp, refusal,
-};
+use openagents_types::{CustomerKey, Draft, Invoice, JobId, JobRequest, Msat, Notice, Timestamp, refusal};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -111,13 +109,6 @@ impl Balances {
     }
 }
 
-impl Job {
-    /// Whether its refund became its customer's balance.
-    pub const fn is_credited(&self) -> bool {
-        matches!(self.state, State::Closed { outcome: Outcome::Credited { .. }, .. })
-    }
-}
-
 impl ProviderDesk {
     /// Counts a row of the records.
     pub(crate) fn recall_balance(&mut self, entry: &BalanceEntry) {
@@ -147,6 +138,9 @@ impl ProviderDesk {
         let Some(job) = self.jobs.get(&id).filter(|job| self.credits_at(job) <= now) else { return };
         let State::RefundOwed { hash, amount, why } = &job.state else { return };
         let (hash, amount, why) = (*hash, *amount, why.clone());
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.payback.trouble = None;
+        }
         self.change(now, id, Change::Credited, amount, out);
         out.publish(id, Draft::Notice(Notice::Credited { amount }));
         let outcome = Outcome::Credited { amount, why };
@@ -248,25 +242,22 @@ impl ProviderDesk {
         out: &mut Actions,
     ) {
         let Some(job) = self.jobs.get(&id) else { return };
-        let State::Closed { outcome: Outcome::Credited { amount, why }, hash: Some(hash) } = &job.state
-        else {
-            return;
-        };
-        let (hash, amount, why): (PaymentHash, Msat, Why) = (*hash, *amount, why.clone());
+        let credited = job.credited().find(|credited| credited.amount == claim.amount);
+        let Some(credited) = credited else { return };
         let known = self.by_hash.contains_key(&claim.payment_hash);
-        if known || job.request.customer != by || claim.amount != amount || claim.expires_at <= now {
+        if known || job.request.customer != by || claim.expires_at <= now {
             return;
         }
         // A customer that was told so waits no more; what it claims again is not paid behind its back.
         if job.payback.trouble.is_some() {
             return;
         }
-        let left = self.balances.of(by);
+        let (amount, left) = (credited.amount, self.balances.of(by));
         if left < amount {
             return self.refuse_claim(now, id, amount, left, out);
         }
         self.change(now, id, Change::Claimed, amount, out);
-        self.move_to(now, id, State::RefundOwed { hash, amount, why }, out);
+        self.owe_again(now, id, credited, out);
         self.pay_back(now, id, claim, out);
     }
 

@@ -7,7 +7,6 @@ use openagents_types::{CustomerKey, Draft, Invoice, JobId, Millis, Notice, Payme
 use crate::{
     Action, Actions, Input, Job, ProviderConfig, Record, Shift,
     balance::Balances,
-    ecash::divert,
     job::{Funds, Outcome, State, Why, note_step},
     queue::Place,
     schedule::Schedule,
@@ -263,7 +262,7 @@ impl ProviderDesk {
     pub(crate) fn move_to(&mut self, now: Timestamp, id: JobId, state: State, out: &mut Actions) {
         let Some(mut job) = self.jobs.remove(&id) else { return };
         self.unindex(&job);
-        let state = divert(&mut job, state, out);
+        let state = self.divert(now, &mut job, state, out);
         note_step(&mut job.steps, now, state.word());
         job.state = state;
         job.changed_at = now;

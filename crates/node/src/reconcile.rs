@@ -223,6 +223,8 @@ fn open_of_sold(job: &Job) -> Vec<(Name, Open)> {
     if let (Some(hash), Some(amount)) = (job.state.hash(), job.state.awaited()) {
         all.push(((hash, true), open(amount, job.state.word())));
     }
+    let beside = job.beside_awaited().map(|(hash, amount, word)| ((hash, true), open(amount, word)));
+    all.extend(beside);
     if let openagents_engine::job::State::Refunding { claim, .. } = &job.state {
         all.push(((claim.payment_hash, false), open(claim.amount, job.state.word())));
     }
