@@ -246,7 +246,7 @@ fn a_database_of_the_second_schema_keeps_what_it_holds_and_notes_checks() {
     let provider = ProviderKey::from_bytes([7; 32]);
     assert_eq!(
         store.open_records().unwrap(),
-        [Record::Standing(Standing { provider, delivered: 4, failed: 1 })]
+        [Record::Standing(Standing { provider, delivered: 4, failed: 1, taken_early: 0 })]
     );
     store
         .commit(&Batch { audit: vec![check(Side::Sold, 5, Some(Category::Violence))], ..Batch::default() })
