@@ -338,6 +338,36 @@ fn a_plain_invoice_that_is_paid_as_well_goes_back_when_the_job_is_over() {
     assert_eq!(seller.job.as_ref().unwrap().state, ended);
 }
 
+#[test]
+fn what_a_mints_fee_leaves_over_is_earned_and_more_than_that_is_kept() {
+    for (brings, kept) in [(1_000, 0), (2_000, 0), (2_001, 1_001), (4_000, 3_000)] {
+        let mut seller = Seller::offering(false);
+        let amount = Msat::new(brings);
+        seller.hand_over(at(1), CUSTOMER, "good");
+        seller.ecash(at(1), Incoming::Held { amount });
+        let (content, usage) = ("done".into(), Usage::default());
+        seller.hear(at(2), Input::Finished { job: JOB, content, usage });
+        seller.ecash(at(3), Incoming::Settled { amount });
+        let earned = seller.done.iter().find_map(|action| match action {
+            Action::Save(Record::Entry(entry)) => Some(entry.amount),
+            _ => None,
+        });
+        assert_eq!(earned, Some(amount), "the books have all that the wallet has");
+        assert_eq!(seller.engine.balance(CUSTOMER), Msat::new(kept), "{brings}");
+        let paid = State::Closed { outcome: Outcome::Settled { paid: PRICE }, hash: Some(ecash_hash()) };
+        assert_eq!(seller.job.as_ref().unwrap().state, paid, "the customer paid the price");
+        let price = |action: &Action| matches!(action, Action::Publish { draft: Draft::Receipt(receipt), .. } if receipt.price == PRICE);
+        assert!(seller.done.iter().any(price), "and its receipt says so: {:?}", seller.done);
+    }
+    // Whoever brings more for work that fails has all of it back.
+    let mut seller = Seller::offering(false);
+    seller.hand_over(at(1), CUSTOMER, "good");
+    seller.ecash(at(1), Incoming::Held { amount: Msat::new(2_000) });
+    let fault = openagents_engine::RunFault { code: "failed".into(), message: "no".into(), retryable: false };
+    seller.hear(at(2), Input::RunFailed { job: JOB, fault });
+    assert!(seller.gives_up() && seller.entries.is_empty());
+}
+
 /// A plain invoice was paid as well, and what is owed for it became its customer's balance.
 fn credited_beside() -> Seller {
     let mut seller = Seller::offering(false);
