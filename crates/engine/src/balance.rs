@@ -148,7 +148,7 @@ impl ProviderDesk {
             job.payback.trouble = None;
         }
         self.change(now, id, Change::Credited, amount, out);
-        out.publish(id, Draft::Notice(Notice::Credited { amount }));
+        out.publish(id, Draft::Notice(Notice::Credited { paid: hash, amount }));
         let outcome = Outcome::Credited { amount, why };
         self.move_to(now, id, State::Closed { outcome, hash: Some(hash) }, out);
     }

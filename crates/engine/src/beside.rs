@@ -126,7 +126,7 @@ impl ProviderDesk {
                 job.payback = Payback { since: Some(now), trouble, overpaid, ..Payback::default() };
                 let why = Why::new("paid-twice", "the job was paid with ecash and by its invoice as well");
                 let message = format!("{}; {amount} is owed to you, send an invoice for it", why.message);
-                out.publish(id, Draft::Notice(Notice::RefundOwed { amount, message }));
+                out.publish(id, Draft::Notice(Notice::RefundOwed { paid: hash, amount, message }));
                 State::RefundOwed { hash, amount, why }
             }
             BesideState::GoingBack { outcome: first, hash: its } => {

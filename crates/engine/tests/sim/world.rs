@@ -831,10 +831,10 @@ fn feedback(job: JobId, provider: ProviderKey, event: EventId, notice: &Notice, 
         Notice::Refused { code, message, minimum } => {
             (Status::Error, Some(code.clone()), message.clone(), *minimum)
         }
-        Notice::RefundOwed { amount, message } => {
+        Notice::RefundOwed { amount, message, .. } => {
             (Status::Error, Some("refund-owed".into()), message.clone(), Some(*amount))
         }
-        Notice::Credited { amount } => {
+        Notice::Credited { amount, .. } => {
             (Status::Error, Some(refusal::CREDITED.into()), String::new(), Some(*amount))
         }
         Notice::Overpaid { amount } => {
@@ -846,7 +846,9 @@ fn feedback(job: JobId, provider: ProviderKey, event: EventId, notice: &Notice, 
         Notice::RefundedTo { amount, .. } => {
             (Status::Error, Some(refusal::REFUNDED_TO.into()), String::new(), Some(*amount))
         }
-        Notice::Refunded { amount } => (Status::Error, Some("refunded".into()), String::new(), Some(*amount)),
+        Notice::Refunded { amount, .. } => {
+            (Status::Error, Some("refunded".into()), String::new(), Some(*amount))
+        }
     };
     Feedback {
         job,
