@@ -97,7 +97,11 @@ fn answered(said: &JobRequest, text: &str, amount: u64) {
         },
         Draft::Partial { index: 0, text: message.clone() },
         Draft::Notice(Notice::Processing { message: message.clone() }),
-        Draft::Notice(Notice::RefundOwed { amount: price, message: message.clone() }),
+        Draft::Notice(Notice::RefundOwed {
+            paid: PaymentHash::from_bytes([6; 32]),
+            amount: price,
+            message: message.clone(),
+        }),
         Draft::Result { content: message, price, made_by: None },
     ];
     for draft in drafts {
@@ -129,7 +133,7 @@ fn heard(said: &JobRequest, draft: &Draft, feedback: &Feedback) {
         Draft::Partial { text, .. } => {
             assert_eq!((feedback.status, &feedback.content), (Status::Partial, text));
         }
-        Draft::Notice(Notice::RefundOwed { amount, message }) => {
+        Draft::Notice(Notice::RefundOwed { amount, message, .. }) => {
             assert_eq!(
                 (feedback.status, feedback.amount, &feedback.message),
                 (Status::Error, Some(*amount), message)

@@ -50,6 +50,7 @@ impl ProviderDesk {
             ecash: None,
             payback: Payback::default(),
             bill: None,
+            arrears: Msat::ZERO,
         };
         self.open(now, job, out);
         if admitted {
@@ -183,6 +184,7 @@ impl ProviderDesk {
             let rank = self.jobs.get(&id).map_or(0, |job| rank(&job.request, price));
             self.enqueue(now, id, Funds::Free, rank, 0, out);
         } else {
+            let price = self.with_arrears(id, price);
             self.move_to(now, id, State::Invoicing { price, bytes: size.bytes }, out);
             // Ecash first: its request is made without asking anybody, and one offer names both rails.
             let action = self.ecash_action(id).unwrap_or_else(|| self.invoice_action(id, price));
@@ -240,6 +242,7 @@ impl ProviderDesk {
         let expires_at = now.after(self.config.quote_lifetime).min(invoice.expires_at);
         let eta = self.config.offer(kind).map(|offer| offer.eta);
         self.name_ecash(now, id, out);
+        self.explain_arrears(id, invoice.amount, out);
         out.publish(id, Draft::Quote { invoice: invoice.clone(), expires_at, eta, terms, ecash });
         self.move_to(now, id, State::Offered { invoice, terms, expires_at }, out);
     }

@@ -12,12 +12,16 @@ pub struct Standing {
     pub delivered: u32,
     /// Jobs it was chosen for and did not deliver.
     pub failed: u32,
+    /// Payments that it said were locked until delivery, that it took, and that had to be claimed back. Kept when
+    /// they have come back, and taken off only if the job is delivered after all.
+    #[serde(default)]
+    pub taken_early: u32,
 }
 
 impl Standing {
     /// A provider we know nothing of.
     pub const fn unknown(provider: ProviderKey) -> Self {
-        Self { provider, delivered: 0, failed: 0 }
+        Self { provider, delivered: 0, failed: 0, taken_early: 0 }
     }
 }
 
@@ -65,7 +69,7 @@ mod tests {
     }
 
     fn standing(delivered: u32, failed: u32) -> Standing {
-        Standing { provider: ProviderKey::from_bytes([1; 32]), delivered, failed }
+        Standing { delivered, failed, ..Standing::unknown(ProviderKey::from_bytes([1; 32])) }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Action, Actions, BalanceEntry, Change, Incoming, InvoiceFor, Job, Record,
     admission::rank,
-    job::{Funds, Outcome, State},
+    job::{Funds, Outcome, State, Why},
     provider::ProviderDesk,
     receipt::Work,
 };
@@ -75,15 +75,15 @@ impl ProviderDesk {
     /// What a customer has had and not paid, begun work included.
     fn unpaid(&self, customer: CustomerKey) -> Msat {
         let of = self.jobs.values().filter(|job| job.request.customer == customer);
-        let open: Msat = of.filter_map(|job| job.bill.as_ref()).map(Bill::amount).sum();
-        open.saturating_add(self.debts.of(customer))
+        of.filter_map(|job| job.bill.as_ref()).map(Bill::amount).sum()
     }
 
     /// Takes a job up whose customer pays afterwards, if it has room for that below its limit.
     pub(crate) fn begin_on_credit(&mut self, id: JobId, price: Msat) -> bool {
         let Some(Job { request, .. }) = self.jobs.get(&id) else { return false };
         let limit = self.config.credit.limit(request.customer);
-        if limit.is_zero() || price.is_zero() {
+        // Who has not paid a bill in time pays before the work until that is made good.
+        if limit.is_zero() || price.is_zero() || !self.debts.of(request.customer).is_zero() {
             return false;
         }
         let agrees = self.is_asked_alone(request) && request.bid.is_none_or(|bid| bid >= price);
@@ -146,12 +146,8 @@ impl ProviderDesk {
         match state {
             Incoming::Settled { amount } => {
                 self.earn(now, id, hash, amount, out);
-                let excess = amount.saturating_sub(price);
-                if !excess.is_zero() && self.config.credit_after.is_some() {
-                    self.keep_excess(now, id, excess, out);
-                    return self.settle(now, id, price, work, out);
-                }
-                self.settle(now, id, amount, work, out);
+                let paid = self.without_more_than(now, id, amount, price, out);
+                self.settle(now, id, paid, work, out);
             }
             Incoming::Open | Incoming::Expired | Incoming::Unknown | Incoming::Cancelled if now >= until => {
                 self.count_debt(now, id, Change::Unpaid, price, out);
@@ -166,15 +162,57 @@ impl ProviderDesk {
         }
     }
 
-    /// A bill that was over is paid after all.
-    pub(crate) fn debt_paid(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
-        let bill = self.jobs.get(&id).and_then(|job| job.bill.as_ref());
-        if let Some(amount) = bill.map(Bill::amount) {
-            self.count_debt(now, id, Change::PaidLate, amount, out);
+    /// Work that was delivered and not paid in time is paid after all. A bill that a later job has paid or asks for
+    /// is not taken besides.
+    pub(crate) fn paid_late(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        amount: Msat,
+        work: Option<Box<Work>>,
+        out: &mut Actions,
+    ) {
+        let Some(hash) = self.jobs.get(&id).and_then(|job| job.state.hash()) else { return };
+        self.earn(now, id, hash, amount, out);
+        if !self.is_bill_owed(id) {
+            let message = "the bill was paid late, and is paid or asked for with a later job as well";
+            return self.owe(now, id, hash, amount, Why::new("paid-twice", message), out);
         }
+        let paid = match self.jobs.get(&id).and_then(|job| job.bill.as_ref()).map(Bill::amount) {
+            Some(price) => {
+                self.count_debt(now, id, Change::PaidLate, price, out);
+                self.without_more_than(now, id, amount, price, out)
+            }
+            None => self.take_excess(now, id, amount, out),
+        };
+        self.settle(now, id, paid, work, out);
     }
 
-    fn count_debt(&mut self, now: Timestamp, job: JobId, change: Change, amount: Msat, out: &mut Actions) {
+    /// What of a payment is the bill; what is more becomes balance, if there are any.
+    fn without_more_than(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        amount: Msat,
+        price: Msat,
+        out: &mut Actions,
+    ) -> Msat {
+        let excess = amount.saturating_sub(price);
+        if excess.is_zero() || self.config.credit_after.is_none() {
+            return amount;
+        }
+        self.keep_excess(now, id, excess, out);
+        price
+    }
+
+    pub(crate) fn count_debt(
+        &mut self,
+        now: Timestamp,
+        job: JobId,
+        change: Change,
+        amount: Msat,
+        out: &mut Actions,
+    ) {
         let Some(customer) = self.jobs.get(&job).map(|job| job.request.customer) else { return };
         let entry = BalanceEntry { at: now, customer, job, change, amount };
         self.debts.count(&entry);

@@ -33,12 +33,13 @@ pub struct EcashOffer {
     /// A token that came, until the wallet has said whether it holds what it should.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<EcashToken>,
-    /// The invoice of the same offer, once ecash pays the job.
+    /// The payment beside the one that the job runs on: the invoice of the same offer, once ecash pays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beside: Option<Beside>,
 }
 
-/// An invoice that was offered for a job which ecash pays.
+/// A payment beside the one that a job runs on: the invoice of a job which ecash pays, or ecash that the wallet took
+/// although the invoice was paid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beside {
     /// Its payment.
@@ -73,6 +74,13 @@ pub enum BesideState {
     },
     /// It went back.
     PaidBack,
+    /// Nobody claimed it, and it became the customer's balance.
+    Credited {
+        /// How much.
+        amount: Msat,
+        /// Why it was owed.
+        why: Why,
+    },
 }
 
 impl Job {
@@ -91,7 +99,7 @@ impl Job {
         self.state.is_closed() && self.watches().is_none()
     }
 
-    fn beside(&self) -> Option<&Beside> {
+    pub(crate) fn beside(&self) -> Option<&Beside> {
         self.ecash.as_ref()?.beside.as_ref()
     }
 
@@ -105,7 +113,9 @@ impl Job {
     /// to take, or when its bill could no longer be paid.
     pub(crate) fn deadline(&self) -> Timestamp {
         let customers = self.request.expires_at.unwrap_or(Timestamp::NEVER);
-        let pays = self.ecash.as_ref().filter(|ecash| ecash.beside.is_some());
+        let pays =
+            |ecash: &EcashOffer| ecash.beside.as_ref().is_some_and(|beside| beside.hash != ecash.ask.hash);
+        let pays = self.ecash.as_deref().filter(|ecash| pays(ecash));
         let locked = pays.map_or(Timestamp::NEVER, |ecash| ecash.ask.deadline());
         let billed = match &self.bill {
             Some(Bill::Made(invoice)) => invoice.expires_at.before(LOCK_MARGIN),
@@ -273,11 +283,8 @@ impl ProviderDesk {
                     out.push(Action::AcceptEcash { hash, token: token.clone() });
                 }
             }
-            Incoming::Settled { .. }
-            | Incoming::Cancelled
-            | Incoming::Expired
-            | Incoming::Open
-            | Incoming::Unknown => {}
+            Incoming::Settled { amount } => self.took_ecash_beside(now, id, amount, out),
+            Incoming::Cancelled | Incoming::Expired | Incoming::Open | Incoming::Unknown => {}
         }
     }
 
@@ -359,12 +366,7 @@ impl ProviderDesk {
         match (state, &beside.state) {
             (Incoming::Held { .. }, _) => out.push(Action::CancelHold(hash)),
             (Incoming::Settled { amount }, BesideState::Open | BesideState::Over) => {
-                self.earn(now, id, hash, amount, out);
-                self.amend(id, |job| note_beside(job, BesideState::Paid { amount }), out);
-                if let Some(State::Closed { .. }) = self.jobs.get(&id).map(|job| &job.state) {
-                    let closed = self.jobs[&id].state.clone();
-                    self.move_to(now, id, closed, out);
-                }
+                self.paid_beside(now, id, hash, amount, out);
             }
             (Incoming::Cancelled | Incoming::Expired | Incoming::Unknown, BesideState::Open)
                 if beside.terms == Terms::Escrow =>
@@ -421,30 +423,8 @@ fn note_token(job: &mut Job, token: Option<EcashToken>) {
     }
 }
 
-fn note_beside(job: &mut Job, state: BesideState) {
+pub(crate) fn note_beside(job: &mut Job, state: BesideState) {
     if let Some(beside) = job.ecash.as_mut().and_then(|ecash| ecash.beside.as_mut()) {
         beside.state = state;
-    }
-}
-
-/// A job that was paid over both rails does not end before its second payment is on its way back, and ends as it
-/// would have once that is done.
-pub(crate) fn divert(job: &mut Job, state: State, out: &mut Actions) -> State {
-    let id = job.id();
-    let Some(beside) = job.ecash.as_mut().and_then(|ecash| ecash.beside.as_mut()) else { return state };
-    let State::Closed { outcome, hash } = state else { return state };
-    match std::mem::replace(&mut beside.state, BesideState::PaidBack) {
-        BesideState::Paid { amount } => {
-            beside.state = BesideState::GoingBack { outcome, hash };
-            let why = Why::new("paid-twice", "the job was paid with ecash and by its invoice as well");
-            let message = format!("{}; {amount} is owed to you, send an invoice for it", why.message);
-            out.publish(id, Draft::Notice(Notice::RefundOwed { amount, message }));
-            State::RefundOwed { hash: beside.hash, amount, why }
-        }
-        BesideState::GoingBack { outcome, hash } => State::Closed { outcome, hash },
-        other @ (BesideState::Open | BesideState::Over | BesideState::PaidBack) => {
-            beside.state = other;
-            State::Closed { outcome, hash }
-        }
     }
 }

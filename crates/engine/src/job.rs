@@ -44,6 +44,14 @@ pub struct Job {
     /// Its invoice, if it is paid for after the work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bill: Option<Bill>,
+    /// What of its price is for earlier results whose bills its customer did not pay in time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub arrears: Msat,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(amount: &Msat) -> bool {
+    amount.is_zero()
 }
 
 /// A state that a job entered.

@@ -11,8 +11,8 @@
 //!    asks again by itself when [`Engine::next_wake`] comes.
 //!
 //! The provider's half: [`admission`] decides what may come in, [`bidding`] what it costs,
-//! [`payment`] what money that arrived means and [`ecash`] what it means on an offer's second rail, [`queue`] who is next, [`delivery`] what happens to
-//! the work and [`refund`] how money goes back, [`payback`] where to if nobody claims it, [`balance`] what is kept for a customer's next jobs, [`credit`] what it pays after the work; [`job`] has the states. [`reconcile`] is what comes first
+//! [`payment`] what money that arrived means and [`ecash`] what it means on an offer's second rail and [`beside`] if both are paid, [`queue`] who is next, [`delivery`] what happens to
+//! the work and [`refund`] how money goes back, [`payback`] where to if nobody claims it, [`balance`] what is kept for a customer's next jobs, [`credit`] what it pays after the work, [`arrears`] how it pays that late; [`job`] has the states. [`reconcile`] is what comes first
 //! after a start, [`stray`] what comes a while later; [`shift`] is the
 //! operator's word, [`resources`] what the machine allows. The customer's half is [`customer`], with [`choice`] between offers. [`receipt`] has what both say
 //! afterwards. [`transfer`] is what the node's owner pays and is paid by hand, outside of any job.
@@ -21,7 +21,9 @@
 
 mod action;
 pub mod admission;
+pub mod arrears;
 pub mod balance;
+pub mod beside;
 pub mod bidding;
 pub mod choice;
 mod config;

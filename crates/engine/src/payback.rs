@@ -141,12 +141,12 @@ impl ProviderDesk {
 
 impl Job {
     /// What its customer is told once its refund is paid to this invoice.
-    pub(crate) fn refund_notice(&self, claim: PaymentHash, amount: Msat) -> Draft {
+    pub(crate) fn refund_notice(&self, paid: PaymentHash, claim: PaymentHash, amount: Msat) -> Draft {
         match &self.request.refund_to {
             Some(to) if self.payback.invoice == Some(claim) => {
-                Draft::Notice(Notice::RefundedTo { amount, to: to.clone() })
+                Draft::Notice(Notice::RefundedTo { paid, amount, to: to.clone() })
             }
-            _ => Draft::Notice(Notice::Refunded { amount }),
+            _ => Draft::Notice(Notice::Refunded { paid, amount }),
         }
     }
 }

@@ -136,6 +136,9 @@ impl ProviderDesk {
         } else if self.is_too_late(now, id) {
             let message = "the payment came after the job's own deadline; it goes back";
             self.give_back(now, id, funds, Why::new("late", message), out);
+        } else if self.asks_too_much(id) {
+            let message = "what it was to pay of earlier bills was paid meanwhile; the payment goes back";
+            self.give_back(now, id, funds, Why::new("paid-twice", message), out);
         } else {
             let funds = self.without_excess(now, id, funds, price, out);
             self.enqueue(now, id, funds, rank, 0, out);
@@ -258,9 +261,7 @@ impl ProviderDesk {
                 self.dismiss(id);
             }
             (Outcome::Unpaid { work }, Incoming::Settled { amount }) => {
-                self.earn(now, id, hash, amount, out);
-                self.debt_paid(now, id, out);
-                self.settle(now, id, amount, work.clone(), out);
+                self.paid_late(now, id, amount, work.clone(), out);
             }
             (_, Incoming::Settled { amount }) => {
                 self.earn(now, id, hash, amount, out);
@@ -299,7 +300,8 @@ impl ProviderDesk {
             self.watch_beside(id, out);
         }
         self.stop_work(id, out);
-        let outcome = Outcome::Settled { paid: amount };
+        let paid = self.pay_arrears(now, id, amount, out);
+        let outcome = Outcome::Settled { paid };
         self.move_to(now, id, State::Closed { outcome, hash: Some(hash) }, out);
         self.start_waiting(now, out);
     }

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use openagents_types::{Draft, Invoice, JobId, Millis, Notice, PaymentHash, Timestamp};
+use openagents_types::{CustomerKey, Draft, Invoice, JobId, Millis, Notice, PaymentHash, Timestamp};
 
 use crate::{
     Action, Actions, Input, Job, ProviderConfig, Record, Shift,
     balance::Balances,
-    ecash::divert,
     job::{Funds, Outcome, State, Why, note_step},
     queue::Place,
     schedule::Schedule,
@@ -37,6 +36,8 @@ pub(crate) struct ProviderDesk {
     pub(crate) balances: Balances,
     /// Bills that customers did not pay in time.
     pub(crate) debts: Balances,
+    /// Customers whose last offer asked for their debt as well.
+    pub(crate) asked_for_arrears: HashSet<CustomerKey>,
 }
 
 impl ProviderDesk {
@@ -56,6 +57,7 @@ impl ProviderDesk {
             unreconciled: BTreeSet::new(),
             balances: Balances::default(),
             debts: Balances::default(),
+            asked_for_arrears: HashSet::new(),
         }
     }
 
@@ -261,7 +263,7 @@ impl ProviderDesk {
     pub(crate) fn move_to(&mut self, now: Timestamp, id: JobId, state: State, out: &mut Actions) {
         let Some(mut job) = self.jobs.remove(&id) else { return };
         self.unindex(&job);
-        let state = divert(&mut job, state, out);
+        let state = self.divert(now, &mut job, state, out);
         note_step(&mut job.steps, now, state.word());
         job.state = state;
         job.changed_at = now;

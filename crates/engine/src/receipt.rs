@@ -284,6 +284,7 @@ impl ProviderDesk {
         work: Option<Box<Work>>,
         out: &mut Actions,
     ) {
+        let paid = self.pay_arrears(now, id, paid, out);
         let hash = self.jobs.get(&id).and_then(|job| job.state.hash());
         let receipt = work.and_then(|work| self.receipt(now, id, paid, *work));
         self.move_to(now, id, State::Closed { outcome: Outcome::Settled { paid }, hash }, out);

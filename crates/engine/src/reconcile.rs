@@ -74,7 +74,7 @@ impl Engine {
         let asks = self.customer.asks.values().filter(|ask| ask.may_pay());
         let asks = asks.map(|ask| (ask.id, ask.asked_at));
         let jobs = self.provider.iter().flat_map(|desk| desk.jobs.values());
-        let jobs = jobs.filter(|job| job.may_owe().is_some()).map(|job| (job.id(), job.received_at));
+        let jobs = jobs.filter(|job| job.may_owe().next().is_some()).map(|job| (job.id(), job.received_at));
         let open: BTreeMap<JobId, Timestamp> = asks.chain(jobs).collect();
         if open.is_empty() {
             return;
@@ -215,8 +215,8 @@ impl ProviderDesk {
     /// Notes payments that may have been a job's refund: of its amount, and after it came.
     fn doubt(&mut self, now: Timestamp, id: JobId, sent: &[SentPayment], out: &mut Actions) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let (owed, claim) = (job.may_owe(), job.state.claim_hash());
-        let doubts = sent.iter().filter(|payment| Some(payment.amount) == owed);
+        let (owed, claim): (Vec<Msat>, _) = (job.may_owe().collect(), job.state.claim_hash());
+        let doubts = sent.iter().filter(|payment| owed.contains(&payment.amount));
         job.doubts = doubts.map(|payment| payment.hash).filter(|hash| Some(*hash) != claim).collect();
         if !job.doubts.is_empty() {
             let state = job.state.clone();
@@ -234,8 +234,12 @@ impl Ask {
 }
 
 impl Job {
-    /// What would have to be paid back if the job failed.
-    pub(crate) fn may_owe(&self) -> Option<Msat> {
+    /// What would have to be paid back if the job failed, and what was or may have been paid beside that.
+    pub(crate) fn may_owe(&self) -> impl Iterator<Item = Msat> {
+        self.may_owe_itself().into_iter().chain(self.may_owe_beside())
+    }
+
+    fn may_owe_itself(&self) -> Option<Msat> {
         match &self.state {
             State::Offered { invoice, terms: Terms::Prepaid, .. } => Some(invoice.amount),
             State::Queued { funds: Funds::Paid { amount, .. }, .. }

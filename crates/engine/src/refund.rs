@@ -81,7 +81,7 @@ impl ProviderDesk {
                 message = format!("{message}, or it is paid to {to}");
             }
         }
-        out.publish(id, Draft::Notice(Notice::RefundOwed { amount, message }));
+        out.publish(id, Draft::Notice(Notice::RefundOwed { paid: hash, amount, message }));
         self.move_to(now, id, State::RefundOwed { hash, amount, why }, out);
     }
 
@@ -191,7 +191,9 @@ impl ProviderDesk {
                     movement: Movement::RefundPaid,
                     amount,
                 }));
-                if let Some(notice) = self.jobs.get(&id).map(|job| job.refund_notice(claim_hash, amount)) {
+                if let Some(notice) =
+                    self.jobs.get(&id).map(|job| job.refund_notice(hash, claim_hash, amount))
+                {
                     out.publish(id, notice);
                 }
                 let closed = State::Closed { outcome: Outcome::Refunded { amount, why }, hash: Some(hash) };

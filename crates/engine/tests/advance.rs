@@ -126,8 +126,9 @@ fn offers_that_lay_before_us_together_are_not_all_taken() {
 
 #[test]
 fn trust_grows_with_deliveries_and_shrinks_with_failures() {
-    let trusted =
-        |delivered, failed| LIMIT.for_provider(&Standing { provider: SELLER, delivered, failed }).get();
+    let trusted = |delivered, failed| {
+        LIMIT.for_provider(&Standing { delivered, failed, ..Standing::unknown(SELLER) }).get()
+    };
     assert_eq!([trusted(0, 0), trusted(1, 0), trusted(100, 0)], [1_000, 2_000, 5_000]);
     assert_eq!([trusted(0, 1), trusted(3, 1), trusted(u32::MAX, u32::MAX)], [250, 1_000, 0]);
 }
@@ -165,4 +166,57 @@ fn whoever_takes_what_it_said_was_locked_is_trusted_like_one_that_locks_nothing(
     assert!(!pays(&mut engine, 3, 200, Terms::Escrow), "it took 900 and delivered nothing");
     deliver(&mut engine, 1);
     assert!(pays(&mut engine, 4, 9_000, Terms::Escrow));
+}
+
+fn standings(actions: &[Action]) -> Vec<u32> {
+    let early = |action: &Action| match action {
+        Action::Save(Record::Standing(standing)) => Some(standing.taken_early),
+        _ => None,
+    };
+    actions.iter().filter_map(early).collect()
+}
+
+#[test]
+fn whoever_took_what_was_locked_is_remembered_when_the_money_is_back_and_after_a_restart() {
+    let mut engine = engine();
+    assert!(pays(&mut engine, 1, 900, Terms::Escrow));
+    settle(&mut engine, 1);
+    let claims = engine.handle(NOW.after(Millis::from_secs(300)), Input::Tick);
+    assert_eq!(standings(&claims).last(), Some(&1), "{claims:?}");
+    let records: Vec<Record> = claims
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::Save(record @ Record::Standing(_)) => Some(record),
+            _ => None,
+        })
+        .collect();
+    let claim = Invoice {
+        bolt11: "lnbcrt2".into(),
+        payment_hash: preimage(50).hash(),
+        amount: Msat::new(900),
+        expires_at: NOW.after(Millis::from_secs(3_000)),
+        network: Network::Regtest,
+    };
+    let invoice_for = openagents_engine::InvoiceFor::Refund { job: id(1), paid: preimage(1).hash() };
+    engine.handle(NOW, Input::Invoiced { invoice_for, outcome: Ok(claim) });
+    let state = openagents_engine::Incoming::Settled { amount: Msat::new(900) };
+    engine.handle(NOW, Input::Incoming { hash: preimage(50).hash(), state });
+    assert!(engine.ask(id(1)).is_none(), "the money is back and the job over");
+    assert!(!pays(&mut engine, 3, 2_000, Terms::Escrow));
+
+    let customer = CustomerConfig { advance: Some(LIMIT), ..CustomerConfig::new(Network::Regtest) };
+    let (mut engine, _) = Engine::restore(NOW, Config { provider: None, customer }, records);
+    assert!(!pays(&mut engine, 4, 2_000, Terms::Escrow), "nor after a restart");
+    assert!(pays(&mut engine, 5, 100, Terms::Escrow), "as one that locks nothing");
+}
+
+#[test]
+fn one_that_delivers_after_it_was_given_up_has_taken_nothing_early() {
+    let mut engine = engine();
+    assert!(pays(&mut engine, 1, 900, Terms::Escrow));
+    settle(&mut engine, 1);
+    engine.handle(NOW.after(Millis::from_secs(300)), Input::Tick);
+    assert!(!pays(&mut engine, 2, 2_000, Terms::Escrow));
+    deliver(&mut engine, 1);
+    assert!(pays(&mut engine, 3, 1_100, Terms::Escrow));
 }

@@ -103,6 +103,7 @@ fn owed(since: Timestamp) -> Job {
         doubts: Vec::new(),
         payback: Payback { since: Some(since), ..Payback::default() },
         bill: None,
+        arrears: Msat::ZERO,
         ecash: None,
     }
 }
@@ -125,7 +126,10 @@ fn a_refund_that_nobody_claims_becomes_the_balance_of_its_key() {
     assert!(changes(&engine.handle(later(99), Input::Tick)).is_empty());
     let actions = engine.handle(later(100), Input::Tick);
     assert_eq!(changes(&actions), [(Change::Credited, 1_000)]);
-    assert_eq!(notices(&actions), [Notice::Credited { amount: PRICE }]);
+    assert_eq!(
+        notices(&actions),
+        [Notice::Credited { paid: PaymentHash::from_bytes([4; 32]), amount: PRICE }]
+    );
     assert_eq!((engine.balance(CUSTOMER), engine.load()), (PRICE, (0, 0)));
     assert!(engine.handle(later(900), Input::Tick).is_empty(), "once");
 }

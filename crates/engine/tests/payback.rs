@@ -46,6 +46,7 @@ fn owed() -> Record {
         doubts: Vec::new(),
         payback: Payback { since: Some(NOW), ..Payback::default() },
         bill: None,
+        arrears: Msat::ZERO,
         ecash: None,
     }))
 }
@@ -98,7 +99,11 @@ fn the_address_is_paid_once_after_the_time_for_a_claim() {
     assert!(engine.handle(later(62), answered(Ok(other))).is_empty(), "an answer that comes twice");
     let settled = Outgoing::Settled { preimage: PREIMAGE, fee: Msat::ZERO };
     let actions = engine.handle(later(63), Input::Outgoing { hash: PREIMAGE.hash(), state: settled });
-    let told = Notice::RefundedTo { amount: OWED, to: "ann@wallet.example".into() };
+    let told = Notice::RefundedTo {
+        paid: PaymentHash::from_bytes([4; 32]),
+        amount: OWED,
+        to: "ann@wallet.example".into(),
+    };
     assert!(actions.contains(&Action::Publish { job: JOB, draft: Draft::Notice(told) }));
     assert_eq!(engine.load(), (0, 0));
 }

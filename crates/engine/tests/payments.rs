@@ -117,6 +117,7 @@ fn a_sold_job_that_is_closed_leaves_memory_again_after_its_refund_was_heard_of_t
         ecash: None,
         payback: Payback::default(),
         bill: None,
+        arrears: Msat::ZERO,
     };
     for input in [
         Input::Outgoing { hash: PREIMAGE.hash(), state: Outgoing::Pending },
@@ -147,6 +148,7 @@ fn debtor() -> Engine {
         ecash: None,
         payback: Payback::default(),
         bill: None,
+        arrears: Msat::ZERO,
     };
     engine.handle(NOW, Input::Recall(Box::new(Record::Job(Box::new(job)))));
     engine.handle(NOW, Input::Ask(Box::new(ask(2))));

@@ -4,7 +4,7 @@
 
 use openagents_engine::{
     Action, AdvanceLimit, Ask, AskOptions, Config, CustomerConfig, Engine, Incoming, Input, InputSize, Job,
-    Movement, Offer, Outgoing, PreimageSeed, ProviderConfig, Record,
+    Movement, Offer, Outgoing, PreimageSeed, ProviderConfig, Record, Sent, SentPayment,
     customer::{Money, Phase},
     job::{Outcome, State},
 };
@@ -336,6 +336,158 @@ fn a_plain_invoice_that_is_paid_as_well_goes_back_when_the_job_is_over() {
     // What comes after that changes nothing.
     seller.invoice(at(6), SETTLED);
     assert_eq!(seller.job.as_ref().unwrap().state, ended);
+}
+
+#[test]
+fn what_a_mints_fee_leaves_over_is_earned_and_more_than_that_is_kept() {
+    for (brings, kept) in [(1_000, 0), (2_000, 0), (2_001, 1_001), (4_000, 3_000)] {
+        let mut seller = Seller::offering(false);
+        let amount = Msat::new(brings);
+        seller.hand_over(at(1), CUSTOMER, "good");
+        seller.ecash(at(1), Incoming::Held { amount });
+        let (content, usage) = ("done".into(), Usage::default());
+        seller.hear(at(2), Input::Finished { job: JOB, content, usage });
+        seller.ecash(at(3), Incoming::Settled { amount });
+        let earned = seller.done.iter().find_map(|action| match action {
+            Action::Save(Record::Entry(entry)) => Some(entry.amount),
+            _ => None,
+        });
+        assert_eq!(earned, Some(amount), "the books have all that the wallet has");
+        assert_eq!(seller.engine.balance(CUSTOMER), Msat::new(kept), "{brings}");
+        let paid = State::Closed { outcome: Outcome::Settled { paid: PRICE }, hash: Some(ecash_hash()) };
+        assert_eq!(seller.job.as_ref().unwrap().state, paid, "the customer paid the price");
+        let price = |action: &Action| matches!(action, Action::Publish { draft: Draft::Receipt(receipt), .. } if receipt.price == PRICE);
+        assert!(seller.done.iter().any(price), "and its receipt says so: {:?}", seller.done);
+    }
+    // Whoever brings more for work that fails has all of it back.
+    let mut seller = Seller::offering(false);
+    seller.hand_over(at(1), CUSTOMER, "good");
+    seller.ecash(at(1), Incoming::Held { amount: Msat::new(2_000) });
+    let fault = openagents_engine::RunFault { code: "failed".into(), message: "no".into(), retryable: false };
+    seller.hear(at(2), Input::RunFailed { job: JOB, fault });
+    assert!(seller.gives_up() && seller.entries.is_empty());
+}
+
+/// A plain invoice was paid as well, and what is owed for it became its customer's balance.
+fn credited_beside() -> Seller {
+    let mut seller = Seller::offering(false);
+    seller.deliver();
+    seller.ecash(at(3), SETTLED);
+    seller.invoice(at(300), SETTLED);
+    assert_eq!(seller.word(), "refund-owed");
+    seller.hear(at(300 + 86_399), Input::Tick);
+    assert_eq!(seller.word(), "refund-owed", "its day begins when it is owed");
+    seller.hear(at(300 + 86_400), Input::Tick);
+    assert_eq!((seller.word(), seller.engine.balance(CUSTOMER)), ("settled", PRICE));
+    seller
+}
+
+fn claims(seller: &mut Seller, now: Timestamp, amount: Msat) -> bool {
+    let invoice = Invoice {
+        bolt11: "lnbcrtrefund".into(),
+        payment_hash: PaymentHash::from_bytes([8; 32]),
+        amount,
+        expires_at: now.after(Millis::from_secs(600)),
+        network: Network::Regtest,
+    };
+    if let Some(job) = seller.job.clone().filter(Job::is_credited) {
+        seller.engine.handle(now, Input::Recall(Box::new(Record::Job(Box::new(job)))));
+    }
+    seller.hear(now, Input::RefundClaim { job: JOB, by: CUSTOMER, invoice: invoice.clone() });
+    seller.does(&Action::Pay { invoice, max_fee: Msat::ZERO, first: true })
+}
+
+#[test]
+fn a_second_payment_that_became_a_balance_can_be_claimed_once() {
+    let mut seller = credited_beside();
+    let ended = seller.job.clone().unwrap().state;
+    let text = serde_json::to_string(seller.job.as_ref().unwrap()).unwrap();
+    assert_eq!(serde_json::from_str::<Job>(&text).unwrap(), seller.job.clone().unwrap());
+    assert!(!claims(&mut seller, at(90_000), Msat::new(999)), "only all of it");
+    assert!(claims(&mut seller, at(90_000), PRICE), "{:?}", seller.done);
+    assert_eq!((seller.word(), seller.engine.balance(CUSTOMER)), ("refunding", Msat::ZERO));
+    let settled = Outgoing::Settled { preimage: Preimage::from_bytes([6; 32]), fee: Msat::ZERO };
+    seller.hear(at(90_001), Input::Outgoing { hash: PaymentHash::from_bytes([8; 32]), state: settled });
+    assert_eq!(seller.job.clone().unwrap().state, ended, "and the job ends as it had");
+    assert!(!claims(&mut seller, at(90_002), PRICE), "not again");
+    seller.invoice(at(90_003), SETTLED);
+    assert_eq!(seller.job.clone().unwrap().state, ended);
+    let earned = |entry: &&(Movement, PaymentHash)| entry.0 == Movement::Earned;
+    assert_eq!(seller.entries.iter().filter(earned).count(), 2);
+}
+
+#[test]
+fn a_claim_out_of_a_balance_that_cannot_be_paid_waits_a_day_again() {
+    let mut seller = credited_beside();
+    assert!(claims(&mut seller, at(90_000), PRICE));
+    for _ in 0..2 {
+        let (hash, reason) = (PaymentHash::from_bytes([8; 32]), String::from("no route"));
+        seller.hear(at(90_001), Input::Outgoing { hash, state: Outgoing::Failed { reason } });
+    }
+    assert_eq!(seller.word(), "refund-owed");
+    seller.hear(at(90_000 + 86_399), Input::Tick);
+    assert_eq!(seller.word(), "refund-owed");
+    seller.hear(at(90_000 + 86_400), Input::Tick);
+    assert_eq!((seller.word(), seller.engine.balance(CUSTOMER)), ("settled", PRICE));
+}
+
+#[test]
+fn a_second_payment_that_an_old_backup_may_have_paid_back_is_not_paid_back_again() {
+    let sent = SentPayment { hash: PaymentHash::from_bytes([6; 32]), amount: PRICE, at: at(400) };
+    let mut backup = Seller::offering(false);
+    backup.deliver();
+    backup.ecash(at(3), SETTLED);
+    // The invoice was paid after the copy was made, and its payment sent back.
+    backup.restart(at(500));
+    assert!(backup.does(&Action::ReadSent { since: NOW.before(Millis::from_secs(60)) }), "{:?}", backup.done);
+    backup.hear(at(501), Input::Sent(Sent::Told(vec![sent])));
+    backup.invoice(at(502), SETTLED);
+    assert_eq!(backup.word(), "refund-owed");
+    assert!(!claims(&mut backup, at(503), PRICE), "it may have been paid");
+    backup.hear(at(200_000), Input::Tick);
+    assert_eq!((backup.word(), backup.engine.balance(CUSTOMER)), ("refund-owed", Msat::ZERO));
+
+    let mut silent = Seller::offering(false);
+    silent.deliver();
+    silent.ecash(at(3), SETTLED);
+    silent.restart(at(500));
+    silent.invoice(at(501), SETTLED);
+    silent.hear(at(502), Input::Sent(Sent::Withheld));
+    silent.hear(at(200_000), Input::Tick);
+    assert_eq!(silent.word(), "refund-owed", "the wallet never says, so nothing is credited");
+    assert!(silent.job.as_ref().unwrap().payback.trouble.is_some());
+}
+
+#[test]
+fn ecash_that_the_wallet_took_beside_the_invoice_is_booked_and_goes_back() {
+    for (escrow, paid) in [(false, SETTLED), (true, HELD)] {
+        let mut seller = Seller::offering(escrow);
+        seller.invoice(at(1), paid);
+        seller.ecash(at(1), SETTLED);
+        assert!(seller.entries.contains(&(Movement::Earned, ecash_hash())), "{:?}", seller.entries);
+        assert_eq!(seller.word(), "running");
+        seller.ecash(at(1), SETTLED);
+        let (content, usage) = ("done".into(), Usage::default());
+        seller.hear(at(2), Input::Finished { job: JOB, content, usage });
+        if escrow {
+            seller.invoice(at(3), SETTLED);
+        }
+        let owed = &seller.job.as_ref().unwrap().state;
+        assert!(matches!(owed, State::RefundOwed { hash, .. } if *hash == ecash_hash()), "{owed:?}");
+        seller.ecash(at(4), SETTLED);
+        assert!(claims(&mut seller, at(5), PRICE), "{:?}", seller.done);
+        assert_eq!(seller.entries.iter().filter(|entry| entry.1 == ecash_hash()).count(), 1);
+    }
+    // The job is over, and it was not for want of time.
+    let mut seller = Seller::offering(false);
+    let cancel = openagents_types::Cancel { job: JOB, by: CUSTOMER, providers: Vec::new() };
+    seller.hear(at(1), Input::Cancel(cancel));
+    for _ in 0..2 {
+        seller.invoice(at(800), Incoming::Expired);
+    }
+    assert_eq!(seller.word(), "cancelled");
+    seller.ecash(at(801), SETTLED);
+    assert_eq!((seller.word(), seller.entries.len()), ("refund-owed", 1), "{:?}", seller.done);
 }
 
 #[test]

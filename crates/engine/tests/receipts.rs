@@ -53,6 +53,7 @@ fn delivered(work: bool) -> Job {
         ecash: None,
         payback: Payback::default(),
         bill: None,
+        arrears: Msat::ZERO,
         steps,
     }
 }

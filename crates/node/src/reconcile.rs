@@ -223,6 +223,8 @@ fn open_of_sold(job: &Job) -> Vec<(Name, Open)> {
     if let (Some(hash), Some(amount)) = (job.state.hash(), job.state.awaited()) {
         all.push(((hash, true), open(amount, job.state.word())));
     }
+    let beside = job.beside_awaited().map(|(hash, amount, word)| ((hash, true), open(amount, word)));
+    all.extend(beside);
     if let openagents_engine::job::State::Refunding { claim, .. } = &job.state {
         all.push(((claim.payment_hash, false), open(claim.amount, job.state.word())));
     }
@@ -304,5 +306,69 @@ fn booked_view(row: &BookedPayment) -> DifferenceView {
         job: row.job,
         description: String::new(),
         at: row.at.millis(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+    use openagents_engine::{
+        ecash::{Beside, BesideState, EcashOffer},
+        job::{Outcome, State},
+    };
+    use openagents_types::{CustomerKey, EcashAsk, Invoice, JobKind, JobRequest, Network, Terms};
+
+    use super::*;
+
+    const PRICE: Msat = Msat::new(1_000);
+
+    fn hash(byte: u8) -> PaymentHash {
+        PaymentHash::from_bytes([byte; 32])
+    }
+
+    /// A job that is offered with an invoice (hash 1) and for ecash (hash 2).
+    fn job(state: State, beside: Option<Beside>) -> Job {
+        let now = Timestamp::from_secs(1_800_000_000);
+        let customer = CustomerKey::from_bytes([2; 32]);
+        let request = JobRequest::new(JobId::from_bytes([1; 32]), customer, JobKind::SUMMARIZATION, now);
+        let ask = EcashAsk { request: "creqA".into(), hash: hash(2), locktime: now, mints: Vec::new() };
+        Job {
+            request: Arc::new(request),
+            received_at: now,
+            changed_at: now,
+            state,
+            steps: Vec::new(),
+            doubts: Vec::new(),
+            ecash: Some(Box::new(EcashOffer { ask, price: PRICE, token: None, beside })),
+            payback: openagents_engine::payback::Payback::default(),
+            bill: None,
+            arrears: Msat::ZERO,
+        }
+    }
+
+    fn named(job: &Job) -> Vec<(PaymentHash, &'static str)> {
+        let mut named: Vec<_> =
+            open_of_sold(job).into_iter().map(|((hash, _), open)| (hash, open.word)).collect();
+        named.sort_unstable();
+        named
+    }
+
+    #[test]
+    fn both_rails_of_an_offer_are_asked_about_and_an_invoice_that_is_left_over() {
+        let terms = Terms::Prepaid;
+        let invoice = Invoice {
+            bolt11: "lnbcrt1".into(),
+            payment_hash: hash(1),
+            amount: PRICE,
+            expires_at: Timestamp::NEVER,
+            network: Network::Regtest,
+        };
+        let offered = State::Offered { invoice, terms, expires_at: Timestamp::NEVER };
+        assert_eq!(named(&job(offered, None)), [(hash(1), "offered"), (hash(2), "ecash offered")]);
+
+        let settled = State::Closed { outcome: Outcome::Settled { paid: PRICE }, hash: Some(hash(2)) };
+        let beside = |state| Some(Beside { hash: hash(1), terms, until: Timestamp::NEVER, state });
+        assert_eq!(named(&job(settled.clone(), beside(BesideState::Open))), [(hash(1), "left over")]);
+        assert!(named(&job(settled, beside(BesideState::Over))).is_empty());
     }
 }

@@ -238,12 +238,13 @@ impl Store {
         for account in [Account::Kept, Account::Unpaid] {
             records.extend(balances::sums(&self.db, account)?.iter().map(|row| row.record(account)));
         }
-        let mut statement = self.db.prepare("SELECT provider, delivered, failed FROM standings")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let mut statement =
+            self.db.prepare("SELECT provider, delivered, failed, taken_early FROM standings")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         for row in rows {
-            let (provider, delivered, failed): ([u8; 32], u32, u32) = row?;
+            let (provider, delivered, failed, taken_early): ([u8; 32], u32, u32, u32) = row?;
             let provider = ProviderKey::from_bytes(provider);
-            records.push(Record::Standing(Standing { provider, delivered, failed }));
+            records.push(Record::Standing(Standing { provider, delivered, failed, taken_early }));
         }
         Ok(records)
     }
@@ -461,11 +462,13 @@ fn write_entry(tx: &Transaction<'_>, entry: &Entry) -> Result<(), StoreError> {
 }
 
 fn write_standing(tx: &Transaction<'_>, standing: Standing) -> Result<(), StoreError> {
-    let sql = "INSERT OR REPLACE INTO standings (provider, delivered, failed) VALUES (?1, ?2, ?3)";
+    let sql =
+        "INSERT OR REPLACE INTO standings (provider, delivered, failed, taken_early) VALUES (?1, ?2, ?3, ?4)";
     tx.prepare_cached(sql)?.execute(params![
         standing.provider.as_bytes(),
         standing.delivered,
-        standing.failed
+        standing.failed,
+        standing.taken_early
     ])?;
     Ok(())
 }

@@ -105,21 +105,21 @@ fn notice_words(notice: &Notice) -> Words {
             extra: code(word),
             ..Words::default()
         },
-        Notice::RefundOwed { amount, message } => Words {
+        Notice::RefundOwed { amount, message, .. } => Words {
             status: "error",
             message: message.clone(),
             amount: Some((*amount, None)),
             extra: code("refund-owed"),
             ..Words::default()
         },
-        Notice::Refunded { amount } => Words {
+        Notice::Refunded { amount, .. } => Words {
             status: "error",
             message: format!("{amount} were paid back"),
             amount: Some((*amount, None)),
             extra: code("refunded"),
             ..Words::default()
         },
-        Notice::Credited { amount } => Words {
+        Notice::Credited { amount, .. } => Words {
             status: "error",
             message: format!(
                 "{amount} are kept as your balance: a job from this key, addressed to me and with a bid, runs from it; \
@@ -143,7 +143,7 @@ fn notice_words(notice: &Notice) -> Words {
             extra: code(refusal::FROM_BALANCE),
             ..Words::default()
         },
-        Notice::RefundedTo { amount, to } => Words {
+        Notice::RefundedTo { amount, to, .. } => Words {
             status: "error",
             message: format!("{amount} were paid back to {to}"),
             amount: Some((*amount, None)),

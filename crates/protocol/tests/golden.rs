@@ -121,8 +121,21 @@ fn answers() -> Vec<(&'static str, Draft)> {
         ("partial", Draft::Partial { index: 0, text: "Greet".into() }),
         ("error", Draft::Notice(refused)),
         ("success", Draft::Notice(Notice::Success)),
-        ("refund-owed", Draft::Notice(Notice::RefundOwed { amount: Msat::new(1_000), message: "x".into() })),
-        ("refunded", Draft::Notice(Notice::Refunded { amount: Msat::new(1_000) })),
+        (
+            "refund-owed",
+            Draft::Notice(Notice::RefundOwed {
+                paid: PaymentHash::from_bytes([1; 32]),
+                amount: Msat::new(1_000),
+                message: "x".into(),
+            }),
+        ),
+        (
+            "refunded",
+            Draft::Notice(Notice::Refunded {
+                paid: PaymentHash::from_bytes([1; 32]),
+                amount: Msat::new(1_000),
+            }),
+        ),
         ("result", Draft::Result { content: "Greetings.".into(), price: Msat::new(1_000), made_by: None }),
     ]
 }

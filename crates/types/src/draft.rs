@@ -116,6 +116,8 @@ pub enum Notice {
     },
     /// The work failed after money arrived that has to go back.
     RefundOwed {
+        /// The payment that it is about. It tells two refunds of one job apart, and is not sent.
+        paid: PaymentHash,
         /// What is owed.
         amount: Msat,
         /// For a person.
@@ -123,11 +125,15 @@ pub enum Notice {
     },
     /// The refund was paid.
     Refunded {
+        /// The payment that it is about. It tells two refunds of one job apart, and is not sent.
+        paid: PaymentHash,
         /// What was paid back.
         amount: Msat,
     },
     /// What is owed and nobody claimed is kept as the customer's balance, for its next jobs.
     Credited {
+        /// The payment that it is about. It tells two refunds of one job apart, and is not sent.
+        paid: PaymentHash,
         /// How much.
         amount: Msat,
     },
@@ -145,6 +151,8 @@ pub enum Notice {
     },
     /// The refund was paid to the address that the request names, because nobody claimed it.
     RefundedTo {
+        /// The payment that it is about. It tells two refunds of one job apart, and is not sent.
+        paid: PaymentHash,
         /// What was paid back.
         amount: Msat,
         /// The address, as the request names it.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use openagents_types::{Msat, ProviderKey, Quote, Terms, Timestamp};
 
 use super::{Ask, Attempt, CustomerDesk, Money};
-use crate::choice::Standing;
+use crate::{Actions, Record, choice::Standing};
 
 /// How much may be with one provider at a time, paid and neither delivered nor returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,15 @@ struct Held {
     amount: Msat,
     /// Payments that it said were locked until delivery, and that it took before.
     taken_early: u32,
+}
+
+/// What has turned out about a locked payment that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Early {
+    /// Its provider did not deliver.
+    Taken,
+    /// It has delivered after all.
+    Earned,
 }
 
 /// One payment that is with a provider.
@@ -90,16 +99,30 @@ fn advances(ask: &Ask) -> impl Iterator<Item = Advance> {
 }
 
 impl CustomerDesk {
+    /// Notes that a provider took what it had said was locked, and did not deliver, or that it has delivered after all.
+    /// This outlasts the job and the program.
+    pub(super) fn note_taken_early(&mut self, provider: ProviderKey, change: Early, out: &mut Actions) {
+        let mut standing = self.standing(provider);
+        standing.taken_early = match change {
+            Early::Taken => standing.taken_early.saturating_add(1),
+            Early::Earned => standing.taken_early.saturating_sub(1),
+        };
+        self.recall_standing(standing);
+        out.save(Record::Standing(standing));
+    }
+
     /// Why an offer asks for more in advance than its provider is trusted with.
     pub(crate) fn over_trust(&self, now: Timestamp, quote: &Quote) -> Option<String> {
         let limit = self.config.advance?;
         let Held { amount: has, taken_early } =
             self.advanced.0.get(&quote.provider).copied().unwrap_or_default();
-        let is_locked = self.terms_for(now, quote) == Terms::Escrow && taken_early == 0;
+        let standing = self.standing(quote.provider);
+        let keeps_locks = taken_early == 0 && standing.taken_early == 0;
+        let is_locked = self.terms_for(now, quote) == Terms::Escrow && keeps_locks;
         if is_locked || quote.price.is_zero() {
             return None;
         }
-        let trusted = limit.for_provider(&self.standing(quote.provider));
+        let trusted = limit.for_provider(&standing);
         if has.saturating_add(quote.price) <= trusted {
             return None;
         }

@@ -5,13 +5,15 @@ use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 use openagents_registry::Fault;
 use openagents_types::{
     Draft, Feedback, InputType, Invoice, JobId, JobResult, JobSpec, PaymentHash, ProviderKey, Quote, Rail,
-    Status, Timestamp, refusal,
+    Status, Terms, Timestamp, refusal,
 };
 use sha2::{Digest, Sha256};
 
 use super::{
-    Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal, advance::Advanced,
-    elsewhere::note_paid_back, kept::note_kept,
+    Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal,
+    advance::{Advanced, Early},
+    elsewhere::note_paid_back,
+    kept::note_kept,
 };
 use crate::{
     Action, Actions, CustomerConfig, Direction, PaymentRow, Record, Standing, choice::score, job::note_step,
@@ -326,7 +328,7 @@ impl CustomerDesk {
             expires_at: invoice.expires_at,
             invoice,
             eta: None,
-            terms: openagents_types::Terms::Prepaid,
+            terms: Terms::Prepaid,
             ecash: None,
         };
         if let Some(refusal) = self.objection(now, ask, &quote) {
@@ -380,7 +382,11 @@ impl CustomerDesk {
     /// either delivered or refunded. One that has forgotten its delivery may, or has, and then that is booked.
     fn drop_claims(&mut self, ask: &mut Ask, provider: ProviderKey, out: &mut Actions) {
         for attempt in ask.attempts.iter_mut().filter(|attempt| attempt.quote.provider == provider) {
+            let is_locked = attempt.terms() == Terms::Escrow;
             if let Money::Settled { reclaim, .. } = &mut attempt.money {
+                if is_locked && *reclaim != Reclaim::No {
+                    self.note_taken_early(provider, Early::Earned, out);
+                }
                 if let Reclaim::Claimed { claim } = &reclaim {
                     self.claims.remove(&claim.payment_hash);
                     out.push(Action::LookUpIncoming(claim.payment_hash));

@@ -2,7 +2,7 @@
 
 use openagents_types::{Draft, Invoice, JobId, PaymentHash, Rail, Terms, Timestamp};
 
-use super::{Ask, AskOutcome, CustomerDesk, Money, Phase, Reclaim};
+use super::{Ask, AskOutcome, CustomerDesk, Money, Phase, Reclaim, advance::Early};
 use crate::{
     Action, Actions, Direction, Entry, Incoming, InvoiceFor, Movement, Outgoing, PaymentRow, Record,
 };
@@ -94,6 +94,9 @@ impl CustomerDesk {
             if abandoned && says_so && ask.attempts[index].terms() == Terms::Prepaid {
                 self.take_as_paid_back(ask, index);
             } else if abandoned && is_unclaimed(&ask.attempts[index].money) {
+                if ask.attempts[index].terms() == Terms::Escrow {
+                    self.note_taken_early(provider, Early::Taken, out);
+                }
                 self.reclaim(ask, index, out);
             }
         }

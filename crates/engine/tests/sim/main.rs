@@ -104,6 +104,7 @@ fn no_bill_is_paid_twice_and_no_credit_is_overdrawn() {
         sum.add(&report);
     }
     assert!(sum.billed > 200 && sum.unpaid > 20 && sum.deaths > 50 && sum.paid > 200, "{sum:?}");
+    assert!(sum.paid_late > 10, "{sum:?}");
 }
 
 #[test]

@@ -41,9 +41,10 @@ pub(crate) struct Report {
     pub(crate) used: u64,
     pub(crate) given_back: u64,
     pub(crate) claimed: u64,
-    /// Bills that were paid, and that were not.
+    /// Bills that were paid, that were not, and debts that were paid after all: with a later job or by themselves.
     pub(crate) billed: u64,
     pub(crate) unpaid: u64,
+    pub(crate) paid_late: u64,
 }
 
 impl Report {
@@ -80,5 +81,6 @@ impl Report {
         self.claimed += other.claimed;
         self.billed += other.billed;
         self.unpaid += other.unpaid;
+        self.paid_late += other.paid_late;
     }
 }

@@ -33,6 +33,8 @@ const START: u64 = 1_700_000_000_000;
 const CALM_FROM: u64 = START + 120_000;
 /// When every job must have ended and no money be under way.
 const END: u64 = CALM_FROM + 4_000_000;
+/// When every bill of the storm is paid or counts as a debt.
+const DEBTS_FROM: u64 = CALM_FROM + 1_300_000;
 const FUNDS: u64 = 1_000_000;
 /// How much unpaid work a customer may have where there is credit.
 const CREDIT: Msat = Msat::new(30_000);
@@ -164,6 +166,14 @@ impl World {
             for _ in 0..world.rng.between(1, most) {
                 let delay = world.rng.between(10, 60_000);
                 world.plan_job(node, delay);
+            }
+        }
+        if weather.has_bills() {
+            // Once the bills of the storm are over: what is owed from then is asked for with these.
+            for node in providers..world.nodes.len() {
+                for nth in 0..6 {
+                    world.plan_job(node, DEBTS_FROM - START + nth * 400_000);
+                }
             }
         }
         if weather == Weather::Shifts {
@@ -821,10 +831,10 @@ fn feedback(job: JobId, provider: ProviderKey, event: EventId, notice: &Notice, 
         Notice::Refused { code, message, minimum } => {
             (Status::Error, Some(code.clone()), message.clone(), *minimum)
         }
-        Notice::RefundOwed { amount, message } => {
+        Notice::RefundOwed { amount, message, .. } => {
             (Status::Error, Some("refund-owed".into()), message.clone(), Some(*amount))
         }
-        Notice::Credited { amount } => {
+        Notice::Credited { amount, .. } => {
             (Status::Error, Some(refusal::CREDITED.into()), String::new(), Some(*amount))
         }
         Notice::Overpaid { amount } => {
@@ -836,7 +846,9 @@ fn feedback(job: JobId, provider: ProviderKey, event: EventId, notice: &Notice, 
         Notice::RefundedTo { amount, .. } => {
             (Status::Error, Some(refusal::REFUNDED_TO.into()), String::new(), Some(*amount))
         }
-        Notice::Refunded { amount } => (Status::Error, Some("refunded".into()), String::new(), Some(*amount)),
+        Notice::Refunded { amount, .. } => {
+            (Status::Error, Some("refunded".into()), String::new(), Some(*amount))
+        }
     };
     Feedback {
         job,

@@ -35,11 +35,11 @@ pub(super) fn slot(draft: &Draft) -> String {
             Notice::Processing { .. } => "processing".into(),
             Notice::Success => "success".into(),
             Notice::Refused { code, .. } => format!("refused-{code}"),
-            Notice::RefundOwed { .. } => "refund-owed".into(),
-            Notice::Credited { .. } => refusal::CREDITED.into(),
+            Notice::RefundOwed { paid, .. } => format!("refund-owed-{paid}"),
+            Notice::Credited { paid, .. } => format!("{}-{paid}", refusal::CREDITED),
             Notice::Overpaid { .. } => "overpaid".into(),
             Notice::FromBalance { .. } => refusal::FROM_BALANCE.into(),
-            Notice::Refunded { .. } | Notice::RefundedTo { .. } => "refunded".into(),
+            Notice::Refunded { paid, .. } | Notice::RefundedTo { paid, .. } => format!("refunded-{paid}"),
         },
     }
 }
@@ -92,6 +92,23 @@ mod tests {
     use nostr::{Keys, Tag};
 
     use super::*;
+
+    #[test]
+    fn two_refunds_of_one_job_are_told_of_apart() {
+        let amount = openagents_types::Msat::new(1_000);
+        let of = |byte: u8| {
+            let paid = openagents_types::PaymentHash::from_bytes([byte; 32]);
+            let message = String::from("it is owed to you");
+            [
+                Notice::RefundOwed { paid, amount, message },
+                Notice::Credited { paid, amount },
+                Notice::Refunded { paid, amount },
+            ]
+            .map(|notice| slot(&Draft::Notice(notice)))
+        };
+        assert_eq!(of(1), of(1), "the same is said once");
+        assert!(of(1).iter().all(|said| !of(2).contains(said)));
+    }
 
     #[test]
     fn an_event_is_sent_again_until_its_end_or_for_a_week() {

@@ -115,6 +115,10 @@ pub(super) const STEPS: &[&str] = &[
     ) STRICT;
     CREATE INDEX balances_customer ON balances (customer);
 ",
+    "
+    -- Payments that a provider said were locked, and that it took without delivering.
+    ALTER TABLE standings ADD COLUMN taken_early INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// Brings the database to the newest schema, each step in a transaction of its own.

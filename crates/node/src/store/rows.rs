@@ -10,7 +10,7 @@ use openagents_engine::{
     job::{State, Step},
     payback::Payback,
 };
-use openagents_types::{JobId, PaymentHash, Timestamp};
+use openagents_types::{JobId, Msat, PaymentHash, Timestamp};
 use rusqlite::{Connection, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,13 @@ struct Standing<'a> {
     payback: Cow<'a, Payback>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bill: Option<Cow<'a, Bill>>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    arrears: Msat,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(amount: &Msat) -> bool {
+    amount.is_zero()
 }
 
 fn is_unused(payback: &Payback) -> bool {
@@ -55,7 +62,7 @@ fn is_unused(payback: &Payback) -> bool {
 /// The job in a row of [`SOLD`].
 pub(super) fn sold(row: &Row<'_>) -> Result<Job, StoreError> {
     let (request, standing): (String, String) = (row.get(0)?, row.get(1)?);
-    let Standing { received_at, changed_at, state, steps, doubts, ecash, payback, bill } =
+    let Standing { received_at, changed_at, state, steps, doubts, ecash, payback, bill, arrears } =
         serde_json::from_str(&standing)?;
     let request = Arc::new(serde_json::from_str(&request)?);
     Ok(Job {
@@ -68,6 +75,7 @@ pub(super) fn sold(row: &Row<'_>) -> Result<Job, StoreError> {
         ecash: ecash.map(|ecash| Box::new(ecash.into_owned())),
         payback: payback.into_owned(),
         bill: bill.map(Cow::into_owned),
+        arrears,
     })
 }
 
@@ -99,6 +107,7 @@ pub(super) fn write_sold(tx: &Transaction<'_>, job: &Job) -> Result<(), StoreErr
         ecash: job.ecash.as_deref().map(Cow::Borrowed),
         payback: Cow::Borrowed(&job.payback),
         bill: job.bill.as_ref().map(Cow::Borrowed),
+        arrears: job.arrears,
     })?;
     let (word, open) = (job.state.word(), !job.is_over());
     let sql = "UPDATE jobs SET word = ?2, open = ?3, changed_at = ?4, body = ?5 WHERE id = ?1";

@@ -230,6 +230,31 @@ fn a_database_of_the_first_schema_keeps_its_jobs() {
 }
 
 #[test]
+fn what_a_job_asks_for_earlier_ones_and_what_a_provider_took_early_are_kept() {
+    let (_dir, mut store) = store();
+    let (id, key) = (JobId::from_bytes([3; 32]), CustomerKey::from_bytes([4; 32]));
+    let at = Timestamp::from_secs(1);
+    let request = openagents_types::JobRequest::new(id, key, JobKind::SUMMARIZATION, at);
+    let job = Job {
+        request: std::sync::Arc::new(request),
+        received_at: at,
+        changed_at: at,
+        state: openagents_engine::job::State::Resolving,
+        steps: Vec::new(),
+        doubts: Vec::new(),
+        ecash: None,
+        payback: openagents_engine::payback::Payback::default(),
+        bill: None,
+        arrears: Msat::new(700),
+    };
+    let provider = ProviderKey::from_bytes([7; 32]);
+    let standing = Standing { taken_early: 2, ..Standing::unknown(provider) };
+    let records = vec![Record::Job(Box::new(job)), Record::Standing(standing)];
+    store.commit(&batch(records.clone())).unwrap();
+    assert_eq!(store.open_records().unwrap(), records);
+}
+
+#[test]
 fn a_database_of_the_second_schema_keeps_what_it_holds_and_notes_checks() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("node.db");
@@ -246,7 +271,7 @@ fn a_database_of_the_second_schema_keeps_what_it_holds_and_notes_checks() {
     let provider = ProviderKey::from_bytes([7; 32]);
     assert_eq!(
         store.open_records().unwrap(),
-        [Record::Standing(Standing { provider, delivered: 4, failed: 1 })]
+        [Record::Standing(Standing { provider, delivered: 4, failed: 1, taken_early: 0 })]
     );
     store
         .commit(&Batch { audit: vec![check(Side::Sold, 5, Some(Category::Violence))], ..Batch::default() })

@@ -1,10 +1,7 @@
 //! What happens to refunds and bills: addresses that are asked, customers that are away, and what must hold of balances
 //! after every step.
 
-use openagents_engine::{
-    Input, InvoiceFor, Record,
-    job::{Outcome, State},
-};
+use openagents_engine::{Input, InvoiceFor, Record};
 use openagents_types::{JobId, Millis, Msat};
 
 use super::{CREDIT, World, steady_key};
@@ -49,7 +46,7 @@ impl World {
     pub(super) fn recall_credited(&mut self, node: usize, id: JobId) {
         let time = self.time();
         let Some(job) = self.nodes[node].disk.jobs.get(&id).cloned() else { return };
-        if matches!(job.state, State::Closed { outcome: Outcome::Credited { .. }, .. })
+        if job.is_credited()
             && let Some(engine) = &mut self.nodes[node].engine
         {
             engine.handle(time, Input::Recall(Box::new(Record::Job(Box::new(job)))));

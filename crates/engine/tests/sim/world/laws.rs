@@ -94,6 +94,7 @@ impl World {
             let count =
                 |change| node.disk.balances.iter().filter(|entry| entry.change == change).count() as u64;
             self.report.unpaid += count(Change::Unpaid);
+            self.report.paid_late += count(Change::PaidLate);
             self.report.credited += count(Change::Credited);
             self.report.used += count(Change::Used);
             self.report.given_back += count(Change::GivenBack);

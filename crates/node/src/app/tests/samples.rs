@@ -133,6 +133,7 @@ pub(super) fn sold(n: u8, state: State) -> Job {
         ecash: None,
         payback: Default::default(),
         bill: None,
+        arrears: Msat::ZERO,
     }
 }
 
