@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use openagents_api::{AskBody, Client, JobView, OfferView};
+use openagents_api::{AskBody, Client, JobView, MachineView, OfferView};
 use openagents_node::Up;
 use openagents_types::{JobInput, JobKind, Msat, Network, Param};
 use serde::Serialize;
@@ -121,14 +121,16 @@ async fn bid(client: &Client, up: &Up, kind: JobKind) -> u64 {
     if is_test { price.max().unwrap_or(0).div_ceil(1_000) * 1_000 } else { 0 }
 }
 
-/// Why the machine does no work, if so, and what would change that: a full disk, for instance.
+/// Why the machine does no work, if so: a full disk, for instance.
 async fn paused(client: &Client) -> Option<String> {
-    let machine = client.node().await.ok()?.provider?.machine?;
-    if machine.state != "paused" {
-        return None;
-    }
-    let (message, remedy) = (machine.message.unwrap_or_default(), machine.remedy.unwrap_or_default());
-    Some(format!("this machine pauses: {message}; {remedy}"))
+    pause(&client.node().await.ok()?.provider?.machine?)
+}
+
+/// The same in words, with what would change that.
+fn pause(machine: &MachineView) -> Option<String> {
+    let part = |text: &Option<String>| text.clone().unwrap_or_default();
+    let is_paused = machine.state == "paused";
+    is_paused.then(|| format!("this machine pauses: {}; {}", part(&machine.message), part(&machine.remedy)))
 }
 
 fn body(up: &Up, kind: JobKind, bid_msat: u64) -> AskBody {
@@ -227,5 +229,21 @@ mod tests {
         assert_eq!(judged(&job(&json!(["bid-too-low"])), None), ("quoted", "why".into()));
         assert_eq!(judged(&job(&json!(["policy"])), None), ("failed", "why".into()));
         assert_eq!(judged(&job(&json!([])), None), ("failed", "nobody".into()));
+    }
+
+    #[test]
+    fn a_machine_that_pauses_says_why_and_what_would_change_that() {
+        let machine = |state: &str| MachineView {
+            state: state.into(),
+            reason: Some("disk".into()),
+            message: Some("too little disk space is free".into()),
+            remedy: Some("free some".into()),
+            sample: json!(null),
+        };
+        assert_eq!(
+            pause(&machine("paused")).unwrap(),
+            "this machine pauses: too little disk space is free; free some"
+        );
+        assert_eq!((pause(&machine("allowed")), pause(&machine("eased"))), (None, None));
     }
 }
