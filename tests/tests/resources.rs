@@ -55,7 +55,7 @@ async fn a_machine_that_is_too_hot_pauses_and_goes_on_when_it_has_cooled_down() 
     assert_eq!(paused.sample["thermal"], 3);
     advertised(&rival, false).await;
     let body = AskBody { provider: provider.up().provider, ..summary("One. Two. Three.", 100_000) };
-    let job = until(&seller, seller.ask(&body).await.unwrap().id, &["failed"]).await;
+    let job = until(&seller, seller.ask(&body).await.unwrap().id, &["no-offer"]).await;
     assert_eq!((job.refusals[0].code.as_str(), job.paid_msat), ("paused", 0), "{job:#?}");
 
     feel(1);

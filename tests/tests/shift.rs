@@ -41,7 +41,7 @@ async fn running(seller: &Client) {
 async fn refused(buyer: &Client, seller: &Node) -> JobView {
     let provider = seller.up().provider;
     let asked = buyer.ask(&AskBody { provider, ..summary(TEXT, 100_000) }).await.unwrap();
-    until(buyer, asked.id, &["failed"]).await
+    until(buyer, asked.id, &["no-offer"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,7 +52,7 @@ pub struct ProviderView {
     pub running: usize,
     /// Jobs that may run at once.
     pub slots: usize,
-    /// Whether new jobs are turned away because the node is stopping.
+    /// Whether new jobs are turned away because the node ends when those in hand are done.
     pub draining: bool,
     /// What its operator has told it: `open`, `paused` or `stopped`.
     #[serde(default)]
@@ -145,6 +145,9 @@ pub struct OfferView {
     pub backend: String,
     /// The price of any job.
     pub base_msat: u64,
+    /// The same as it is asked now, under this load and at this hour, where that differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now_base_msat: Option<u64>,
     /// The price of each KiB of input begun.
     pub per_kib_msat: u64,
     /// The price of a thousand tokens that a job lets be written.
@@ -189,6 +192,9 @@ pub struct ModelView {
     pub name: String,
     /// The price of any job by it.
     pub base_msat: u64,
+    /// The same as it is asked now, where that differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now_base_msat: Option<u64>,
     /// The price of each KiB of input begun.
     pub per_kib_msat: u64,
     /// The price of a thousand tokens that a job lets be written.

@@ -63,6 +63,10 @@ pub(crate) async fn prepare(
                 found.iter().map(named).collect::<Vec<_>>().join("\n")
             ));
         }
+        // Without a wallet it sells nothing that costs something, which is said anyway.
+        if !global.json && (args.free || purse != Purse::None) {
+            show::talk(&plan::built_in(args.free));
+        }
         return Ok(false);
     }
     let measured = measure_all(found).await;

@@ -7,6 +7,7 @@ use openagents_api::Client;
 use openagents_node::{
     Node, Options, Role, Up, WalletChoice, cashu,
     config::{Config, WalletChosen},
+    doubts::doubts,
     home::Home,
     identity::Identities,
     ldk, spark,
@@ -17,7 +18,7 @@ use openagents_wallet::nwc::Connection;
 
 use crate::{
     args::Global,
-    cmd::wallet::seed,
+    cmd::{self, provider::off_duty, wallet::seed},
     exit::Exit,
     failure::Failure,
     first::{self, Purse, selftest},
@@ -71,8 +72,11 @@ pub(crate) fn run(global: &Global, args: &UpArgs) -> anyhow::Result<Exit> {
     let home = link::home(global)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let purse = purse(&home, args)?;
+    // What cannot be used is said before anything is proposed.
+    config(&home, args)?;
     let is_first = runtime.block_on(first::prepare(global, args, &home, purse))?;
     let config = config(&home, args)?;
+    cmd::config::warn(&doubts(&config));
     let identity = Identities::new(&home).active()?;
     let wallet = wallet(&home, &config, args.offline)?;
     let role = if args.customer { Role::Customer } else { Role::Provider };
@@ -108,7 +112,7 @@ async fn serve(global: &Global, args: &UpArgs, options: Options, is_first: bool)
 
 /// A first start ends in a self-test; any other says at least if nobody can be met.
 async fn say_how_it_is(global: &Global, client: &Client, up: &Up, is_first: bool) -> anyhow::Result<()> {
-    warn_of_servers(client).await;
+    warn_of_provider(client).await;
     if is_first {
         return selftest::run(global, client, up).await;
     }
@@ -186,9 +190,12 @@ fn money(up: &Up, free: bool) -> String {
     }
 }
 
-/// Says which model servers are not there yet, and which others can reach.
-async fn warn_of_servers(client: &Client) {
+/// Says that no jobs are taken, if so, which model servers are not there yet, and which others can reach.
+async fn warn_of_provider(client: &Client) {
     let provider = client.node().await.ok().and_then(|node| node.provider);
+    if let Some(words) = provider.as_ref().and_then(off_duty) {
+        show::talk(&words);
+    }
     for server in provider.iter().flat_map(|provider| &provider.servers) {
         let named = format!("{} at {}", server.backend, one_line(&server.place, 120));
         match server.state.as_str() {

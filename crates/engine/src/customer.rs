@@ -10,6 +10,7 @@ mod advance;
 mod budget;
 mod desk;
 mod elsewhere;
+mod giving_up;
 mod kept;
 mod money;
 mod rail;
@@ -62,6 +63,9 @@ pub struct Ask {
     /// while there are any, no offer is chosen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubts: Vec<PaymentHash>,
+    /// Whether only a balance that its provider keeps may pay for it, and the wallet may not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_balance: bool,
     /// Providers that say that our money is back: at the address that the request names, or used by later jobs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paid_back_by: Vec<ProviderKey>,
@@ -249,6 +253,7 @@ impl Ask {
             delivery: None,
             phase: Phase::Collecting { until: now },
             doubts: Vec::new(),
+            from_balance: false,
             paid_back_by: Vec::new(),
             kept: Vec::new(),
             steps: Vec::new(),

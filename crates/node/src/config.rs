@@ -576,6 +576,14 @@ pub enum ConfigError {
         /// What stands there.
         text: String,
     },
+    /// Something has two values.
+    #[error("{key} names {what} twice; leave one of them")]
+    Twice {
+        /// The setting.
+        key: &'static str,
+        /// What it names.
+        what: String,
+    },
     /// A customer is named by no key.
     #[error("provider.credit names {0:?}; a customer is an npub or 64 hexadecimal digits")]
     Customer(String),
@@ -670,6 +678,11 @@ impl Config {
         least("provider.recheck_ms", provider.recheck_ms)?;
         least("customer.recheck_ms", self.customer.recheck_ms)?;
         least("customer.deadline_s", self.customer.deadline_s)?;
+        price::most("provider.credit_msat", provider.credit_msat)?;
+        let (key, text) = ("customer.window_ms", self.customer.window_ms.to_string());
+        if self.customer.window() >= self.customer.deadline() {
+            return Err(ConfigError::Number { key, text, rule: "shorter than customer.deadline_s" });
+        }
         if provider.quote_lifetime_s > LONGEST_QUOTE {
             let (key, value) = ("provider.quote_lifetime_s", provider.quote_lifetime_s);
             return Err(ConfigError::Unusable { key, value, rule: "it must be at most 900" });
@@ -759,6 +772,12 @@ mod tests {
             ("[provider]\nslots = \"three\"\n", &["line 2", "slots"]),
             ("[provider\n", &["line 1"]),
             ("[provider]\nslots = 0\n", &["provider.slots", "at least 1"]),
+            (
+                "[customer]\nwindow_ms = 10000\ndeadline_s = 10\n",
+                &["customer.window_ms", "customer.deadline_s"],
+            ),
+            ("[provider]\nper_kib_msat = 100000000001\n", &["provider.per_kib_msat", "1 BTC"]),
+            ("[provider]\ncredit_msat = 100000000001\n", &["provider.credit_msat", "1 BTC"]),
             ("[provider]\nquote_lifetime_s = 3600\n", &["provider.quote_lifetime_s", "at most 900"]),
             (
                 "[media]\npublic_url = \"media.example\"\n",

@@ -12,7 +12,11 @@ use openagents_api::{
     NodeView, OfferView, PayBody, Problem, ProviderView, ReceiveBody, ReconcileView, RelayView,
     SCHEMA_VERSION, SeedView, ShiftOrder, Side, TestWalletBody, TransactionView, TransferView, WalletView,
 };
-use openagents_engine::{AskOptions, Input, ModelOffer, ProviderConfig, Shift, resources::Verdict};
+use openagents_engine::{
+    AskOptions, Input, ModelOffer, ProviderConfig, Shift,
+    bidding::{Load, Measure, PriceRule},
+    resources::{Host, Verdict, minute_of_day},
+};
 use openagents_protocol::Verified;
 use openagents_types::{EventId, JobId, JobSpec, Millis, Msat, Network, ProviderKey, Timestamp};
 use openagents_wallet::{HistoryFilter, Wallet, WalletError, destination::check_refund, testnet::Opening};
@@ -138,6 +142,9 @@ impl Desk for Counter {
             check_refund(to).map_err(|error| Problem::from(HandError::from(error)))?;
         }
         let order = self.order(body);
+        if order.spec.expires_at <= clock::now().after(order.options.window) {
+            return Err(too_short());
+        }
         if let Ok(schema) = openagents_registry::find(order.spec.kind) {
             schema.read_spec(&order.spec).map_err(|fault| invalid(&fault))?;
         }
@@ -361,7 +368,8 @@ impl Counter {
                 refund_to: body.refund_to.or_else(|| defaults.refund_to()),
             },
             options: AskOptions {
-                window: body.window_ms.map_or(defaults.window(), Millis),
+                // Half of a short life is left for the work.
+                window: body.window_ms.map_or(defaults.window().min(Millis(lifetime.0 / 2)), Millis),
                 patience: body.patience_ms.map(Millis),
                 max_fee: defaults.max_fee(),
             },
@@ -387,6 +395,7 @@ impl Counter {
 
     fn provider_view(&self, provider: &ProviderConfig) -> ProviderView {
         let gauges = &self.driver.gauges;
+        let load = self.load(clock::now());
         ProviderView {
             offers: self
                 .stock
@@ -397,20 +406,33 @@ impl Counter {
                     kind: offer.kind,
                     backend: self.maker(offer.kind).into(),
                     base_msat: offer.price.base.get(),
+                    now_base_msat: base_now(offer.price, &load, provider),
                     per_kib_msat: offer.price.per_kib.get(),
                     per_1000_output_msat: offer.price.per_1000_output.get(),
                     per_second_msat: offer.price.per_second.get(),
-                    models: offer.models.iter().map(model_view).collect(),
+                    models: offer.models.iter().map(|model| model_view(model, &load, provider)).collect(),
                     backends: self.labels.get(&offer.kind).cloned().unwrap_or_default(),
                 })
                 .collect(),
             queued: gauges.queued.load(Ordering::Relaxed),
             running: gauges.running.load(Ordering::Relaxed),
             slots: provider.slots,
-            draining: gauges.draining.load(Ordering::Relaxed),
+            draining: gauges.draining.load(Ordering::Relaxed) || self.foreman.is_draining(),
             shift: self.foreman.shift().word().into(),
             machine: Some(machine_view(&self.machine.borrow())),
             servers: self.servers.iter().filter_map(|backend| backend.server()).map(server_view).collect(),
+        }
+    }
+
+    /// How busy the provider is, as its prices take it into account.
+    fn load(&self, now: Timestamp) -> Load {
+        let (gauges, seen) = (&self.driver.gauges, self.machine.borrow());
+        let host = Host::of(seen.verdict.clone(), &seen.sample);
+        Load {
+            waiting: gauges.queued.load(Ordering::Relaxed),
+            running: gauges.running.load(Ordering::Relaxed),
+            strain: host.strain,
+            minute: minute_of_day(now, host.utc_offset_min.unwrap_or(0)),
         }
     }
 
@@ -438,10 +460,19 @@ impl Counter {
     }
 }
 
-fn model_view(model: &ModelOffer) -> ModelView {
+/// What any job costs now, where that is not what the settings say.
+fn base_now(rule: PriceRule, load: &Load, provider: &ProviderConfig) -> Option<u64> {
+    let alone = PriceRule { floor: rule.floor, ..PriceRule::flat(rule.base) };
+    let now = alone.price(Measure::default(), load, &provider.tariff)?;
+    let now = if provider.whole_sats { Msat::from_sat(now.to_sat_ceil()).ok()? } else { now };
+    (now != rule.base).then(|| now.get())
+}
+
+fn model_view(model: &ModelOffer, load: &Load, provider: &ProviderConfig) -> ModelView {
     ModelView {
         name: model.name.clone(),
         base_msat: model.price.base.get(),
+        now_base_msat: base_now(model.price, load, provider),
         per_kib_msat: model.price.per_kib.get(),
         per_1000_output_msat: model.price.per_1000_output.get(),
     }
@@ -461,6 +492,15 @@ fn machine_view(seen: &Seen) -> MachineView {
         message: reason.map(ToString::to_string),
         remedy: seen.remedy.clone(),
         sample: serde_json::to_value(seen.sample).unwrap_or_default(),
+    }
+}
+
+fn too_short() -> Problem {
+    Problem {
+        code: "deadline".into(),
+        message: "Nothing was asked: the job would end before the last offers are in.".into(),
+        money: "No money moved.".into(),
+        next: "Allow more time until the deadline, or make the window shorter.".into(),
     }
 }
 

@@ -544,7 +544,7 @@ impl Driver {
         let id = JobId::from(request.id());
         let customer = say::customer_key(&keys);
         let ask = Ask::new(id, customer, request.shared_json(), order.spec, order.options, now);
-        let ask = Ask { key_ref, ..ask };
+        let ask = Ask { key_ref, from_balance: order.key_of.is_some(), ..ask };
         self.keyring.add(keys.clone());
         self.ask_keys.insert(id, keys);
         self.relays.follow(id, ask.spec.kind);

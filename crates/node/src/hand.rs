@@ -68,7 +68,7 @@ impl From<ServerError> for HandError {
     fn from(error: ServerError) -> Self {
         match error {
             ServerError::Lnurl(error) => Self::Destination(error.into()),
-            error @ ServerError::Unasked { .. } => Self::Server(error),
+            error @ (ServerError::Unasked { .. } | ServerError::Private { .. }) => Self::Server(error),
         }
     }
 }

@@ -20,6 +20,7 @@ mod desk;
 pub mod detect;
 pub mod device;
 mod documents;
+pub mod doubts;
 pub mod driver;
 pub mod failpoint;
 pub mod guests;

@@ -24,6 +24,11 @@ pub(crate) enum ServerError {
         "the server {host} could not be asked: {reason}; check the address, or ask the receiver for an invoice"
     )]
     Unasked { host: String, reason: String },
+    #[error(
+        "the server {host} is on a private network; if it is yours, name it in allow_private_urls (openagents config \
+         edit) and restart the node, else ask the receiver for an invoice"
+    )]
+    Private { host: String },
 }
 
 /// Has a server make an invoice, and checks it: the invoice, and what it is for in the server's words. Without an
@@ -49,6 +54,7 @@ async fn ask(resolver: &Resolver, url: &Url) -> Result<Vec<u8>, ServerError> {
         Ok(Said { status, .. }) => {
             Err(ServerError::Unasked { host: host(), reason: format!("it answered {status}") })
         }
+        Err(error) if error.is_private() => Err(ServerError::Private { host: host() }),
         Err(error) => Err(ServerError::Unasked { host: host(), reason: unasked(&error) }),
     }
 }

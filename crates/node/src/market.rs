@@ -53,6 +53,7 @@ fn view(provider: ProviderKey, ad: &Ad) -> AdView {
             .iter()
             .map(|model| ModelView {
                 name: short(&model.name),
+                now_base_msat: None,
                 base_msat: model.base.get(),
                 per_kib_msat: model.per_kib.get(),
                 per_1000_output_msat: model.per_1000_output.get(),

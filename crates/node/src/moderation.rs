@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 const LARGEST: u64 = 1 << 20;
 
 /// The name of what does the work, for customers and operators.
-const NAME: &str = "rules";
+pub(crate) const NAME: &str = "rules";
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]

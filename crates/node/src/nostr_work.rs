@@ -38,6 +38,17 @@ pub(crate) fn backends(
     (wanted.iter().filter_map(build).collect(), schedule)
 }
 
+/// What the backend of a kind is called.
+pub(crate) const fn name(kind: JobKind) -> Option<&'static str> {
+    match kind.get() {
+        5302 | 5303 => Some(search::NAME),
+        5400 => Some(count::NAME),
+        5905 => Some(schedule::NAME),
+        5970 => Some(pow::NAME),
+        _ => None,
+    }
+}
+
 /// Too little or too much to work on.
 fn sized(input_bytes: u64, least: u64) -> Result<(), Rejection> {
     match input_bytes {

@@ -8,7 +8,9 @@ use openagents_types::{JobKind, Millis};
 
 use crate::{
     config::{Config, Proposed},
-    moderation::Moderation,
+    doubts,
+    moderation::{self, Moderation},
+    nostr_work,
     router::Gauge,
     runtime::Tasks,
     templates,
@@ -93,12 +95,7 @@ fn seats(built: Vec<Arc<dyn Backend>>, config: &Config) -> Vec<Seat> {
     let mut counts: HashMap<String, usize> = HashMap::new();
     let mut seats = Vec::new();
     for backend in built.into_iter().chain([Arc::new(Moderation) as Arc<dyn Backend>]) {
-        let count = counts.entry(backend.name().to_owned()).or_default();
-        *count += 1;
-        let label = match *count {
-            1 => backend.name().to_owned(),
-            n => format!("{}-{n}", backend.name()),
-        };
+        let label = doubts::numbered(&mut counts, backend.name());
         if !config.router.is_off(&label) {
             seats.push(Seat { label: label.into(), backend, gauge: Arc::default() });
         }
@@ -188,25 +185,25 @@ fn offer(config: &Config, kind: JobKind, proposed: Option<PriceHint>, models: &[
     Offer { kind, price: price(None), models, max_input_bytes: provider.max_input_bytes, eta }
 }
 
+/// The backends that are model servers.
+const SERVERS: [&str; 5] = ["openai", "ollama", "llamacpp", "mlx", "foundation_models"];
+
 /// What does a kind's work, for pages, by the name or label of the backend that comes first.
 pub(crate) fn backend_word(kind: JobKind, first: Option<&str>) -> &'static str {
-    match kind {
-        JobKind::TEXT_EXTRACTION => "text extraction",
-        JobKind::SUMMARIZATION => "extractive summary (LexRank)",
-        JobKind::TEXT_GENERATION => "model server",
-        JobKind::TEXT_TO_SPEECH | JobKind::VIDEO_CONVERSION | JobKind::MALWARE_SCANNING => {
-            "the operator's tool"
-        }
-        JobKind::CONTENT_MODERATION => "rules of the policy",
+    // A label may end in a number: `openai-2`.
+    let first = first.map(|label| label.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('-'));
+    match first {
+        Some("extraction") => "text extraction",
+        Some("extractive") => "extractive summary (LexRank)",
+        Some(moderation::NAME) => "rules of the policy",
+        Some(templates::NAME) => "model server with a template",
+        Some(name) if SERVERS.contains(&name) => "model server",
+        Some(name) if nostr_work::name(kind) != Some(name) => "the operator's tool",
         _ => match kind.get() {
             5302 | 5303 => "search of the provider's relays",
             5400 => "count on the provider's relays",
             5905 => "scheduled publishing",
             5970 => "proof of work",
-            6500..=6599 if first.is_some_and(|it| it.starts_with(templates::NAME)) => {
-                "model server with a template"
-            }
-            6500..=6599 => "model server",
             _ => "backend",
         },
     }
@@ -220,7 +217,21 @@ mod tests {
     fn what_does_the_work_is_said_by_who_does_it() {
         let word = |kind: u16, first: &str| backend_word(JobKind::try_from(kind).unwrap(), Some(first));
         assert_eq!(word(6509, templates::NAME), "model server with a template");
-        assert_eq!((word(6509, "llamacpp"), word(6511, "ollama")), ("model server", "model server"));
+        assert_eq!((word(6509, "llamacpp"), word(6511, "ollama-2")), ("model server", "model server"));
+        assert_eq!((word(5050, "openai"), word(5050, "tr")), ("model server", "the operator's tool"));
+        assert_eq!(
+            (word(5250, "espeak-ng"), word(5500, "clamav")),
+            ("the operator's tool", "the operator's tool")
+        );
+        assert_eq!(word(5302, "relay-search-2"), "search of the provider's relays");
+        assert_eq!(
+            (word(5000, "extraction"), word(6513, "rules")),
+            ("text extraction", "rules of the policy")
+        );
+        assert_eq!(
+            (word(5970, "proof-of-work"), word(5001, "summer")),
+            ("proof of work", "the operator's tool")
+        );
     }
 
     #[test]

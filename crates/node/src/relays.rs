@@ -103,9 +103,12 @@ impl Relays {
         self.0.guests.is_some()
     }
 
-    /// Hears requests for these kinds, and what their customers say afterwards.
+    /// Hears requests for these kinds, what their customers say afterwards, and requests for other kinds that name us.
     pub fn sell(&self, kinds: &[JobKind], provider: ProviderKey, since: Timestamp) {
-        let wanted = filters::for_provider(kinds, provider, since);
+        let known = openagents_registry::all().iter().map(|schema| schema.kind);
+        let others: Vec<JobKind> = known.filter(|kind| !kinds.contains(kind)).collect();
+        let mut wanted = filters::for_provider(kinds, provider, since);
+        wanted.push(filters::for_addressed(&others, provider, since));
         for handle in &self.0.handles {
             note(handle, handle.subscribe(SubId::named(REQUESTS), wanted.clone()));
         }

@@ -62,6 +62,13 @@ pub enum ResolveError {
     Earlier(EarlierError),
 }
 
+impl ResolveError {
+    /// Whether the address is on a private network that the operator has not allowed.
+    pub(crate) fn is_private(&self) -> bool {
+        matches!(self, Self::Refused(reason) if *reason == address::PrivateAddress.to_string())
+    }
+}
+
 /// Whether every entry of `allow_private_urls` can be understood.
 ///
 /// # Errors

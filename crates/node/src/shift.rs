@@ -72,6 +72,11 @@ impl Foreman {
         *self.shift.borrow()
     }
 
+    /// Whether the node ends when the jobs in hand are done.
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.drain.borrow()
+    }
+
     /// Hears when jobs are taken, and when not: by the operator's word, and by what the machine allows.
     pub(crate) fn listen(&self) -> watch::Receiver<Shift> {
         self.open.subscribe()

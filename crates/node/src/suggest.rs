@@ -207,6 +207,7 @@ mod tests {
     fn ad(n: u8, base_msat: u64, per_1000_output_msat: u64, model: Option<&str>) -> AdView {
         let models = model.into_iter().map(|name| ModelView {
             name: name.into(),
+            now_base_msat: None,
             base_msat,
             per_kib_msat: 0,
             per_1000_output_msat,

@@ -25,6 +25,13 @@ pub fn for_provider(kinds: &[JobKind], provider: ProviderKey, since: Timestamp) 
     vec![requests, cancels, addressed(refund::KIND), paid, countersigned]
 }
 
+/// Requests of other kinds than are sold that name this provider: whoever asks it alone is told so.
+pub fn for_addressed(kinds: &[JobKind], provider: ProviderKey, since: Timestamp) -> Filter {
+    let key = SingleLetterTag::lowercase(Alphabet::P);
+    let kinds = kinds.iter().map(|kind| Kind::from(kind.get()));
+    Filter::new().kinds(kinds).custom_tag(key, provider.to_hex()).since(Seconds::from(since.secs()))
+}
+
 /// What a customer needs to hear about one of its jobs.
 pub fn for_customer(job: JobId, kind: JobKind) -> Vec<Filter> {
     let ours = [receipt::RECEIPT, ecash::KIND].map(Kind::from);

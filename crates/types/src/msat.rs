@@ -31,6 +31,25 @@ impl Msat {
         sat.checked_mul(1000).map(Self).ok_or(AmountError::Overflow)
     }
 
+    /// Reads satoshis with up to three decimals, such as `3` or `0.5`.
+    ///
+    /// # Errors
+    /// It is no such number, or does not fit.
+    pub fn parse_sat(text: &str) -> Result<Self, AmountError> {
+        let not_a_number = || AmountError::NotANumber(text.chars().take(32).collect());
+        let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+        if !is_digits(whole) || !is_digits(decimals) {
+            return Err(not_a_number());
+        }
+        if decimals.len() > 3 {
+            return Err(AmountError::TooFine(text.chars().take(32).collect()));
+        }
+        let whole = whole.parse().map_err(|_| AmountError::Overflow)?;
+        let rest: u64 = format!("{decimals:0<3}").parse().map_err(|_| not_a_number())?;
+        Self::from_sat(whole)?.checked_add(Self(rest)).ok_or(AmountError::Overflow)
+    }
+
     /// The amount in millisatoshis.
     pub const fn get(self) -> u64 {
         self.0
@@ -88,29 +107,31 @@ impl Sum for Msat {
     }
 }
 
-/// `1500 msat`, or `3 sat` when the amount is whole satoshis.
+/// In satoshis, such as `3 sat` or `0.5 sat`.
 impl fmt::Display for Msat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_multiple_of(1000) {
-            write!(f, "{} sat", self.0 / 1000)
+        let (whole, rest) = (self.0 / 1000, self.0 % 1000);
+        if rest == 0 {
+            write!(f, "{whole} sat")
         } else {
-            write!(f, "{} msat", self.0)
+            write!(f, "{whole}.{} sat", format!("{rest:03}").trim_end_matches('0'))
         }
     }
 }
 
-/// Reads `1500`, `1500msat`, `3sat` and `3 sat`; a bare number is millisatoshis.
+/// Reads `1500`, `1500msat`, `3sat`, `3 sat` and `0.5sat`; a bare number is millisatoshis.
 impl FromStr for Msat {
     type Err = AmountError;
 
     fn from_str(text: &str) -> Result<Self, AmountError> {
         let text = text.trim();
         let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let number: u64 =
-            digits.parse().map_err(|_| AmountError::NotANumber(text.chars().take(32).collect()))?;
         match text[digits.len()..].trim() {
-            "" | "msat" | "msats" => Ok(Self(number)),
-            "sat" | "sats" => Self::from_sat(number),
+            "sat" | "sats" => Self::parse_sat(digits),
+            "" | "msat" | "msats" => match digits.parse() {
+                Ok(number) => Ok(Self(number)),
+                Err(_) => Err(AmountError::NotANumber(text.chars().take(32).collect())),
+            },
             unit => Err(AmountError::Unit(unit.chars().take(16).collect())),
         }
     }
@@ -122,9 +143,12 @@ pub enum AmountError {
     /// The number is larger than the type.
     #[error("the amount is larger than all bitcoin")]
     Overflow,
-    /// The text does not begin with a whole number.
-    #[error("{0:?} is not a whole number of sat or msat")]
+    /// The text is no number in its unit.
+    #[error("{0:?} is no amount; write it as 3sat, 0.5sat or 500msat")]
     NotANumber(String),
+    /// Less than a millisatoshi.
+    #[error("{0:?} is finer than a millisatoshi; a satoshi has three decimals")]
+    TooFine(String),
     /// The unit is neither sat nor msat.
     #[error("unknown unit {0:?}; use sat or msat")]
     Unit(String),
@@ -136,9 +160,25 @@ mod tests {
 
     #[test]
     fn amounts_read_back_what_they_print() {
-        for msat in [0, 1, 999, 1000, 1500, 21_000_000 * 100_000_000 * 1000] {
+        for msat in [0, 1, 10, 999, 1000, 1500, 21_000_000 * 100_000_000 * 1000] {
             let amount = Msat::new(msat);
             assert_eq!(amount.to_string().parse(), Ok(amount));
+        }
+        for (msat, text) in [(500, "0.5 sat"), (1_010, "1.01 sat"), (7, "0.007 sat"), (3_000, "3 sat")] {
+            assert_eq!(Msat::new(msat).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn satoshis_have_up_to_three_decimals() {
+        for (text, msat) in [("0.5", 500), ("1.234", 1_234), ("2", 2_000), ("0.0", 0), ("10.05", 10_050)] {
+            assert_eq!(Msat::parse_sat(text), Ok(Msat::new(msat)), "{text}");
+        }
+        assert_eq!("0.5sat".parse(), Ok(Msat::new(500)));
+        assert!(matches!(Msat::parse_sat("0.0001"), Err(AmountError::TooFine(_))));
+        assert_eq!(Msat::parse_sat("99999999999999999999"), Err(AmountError::Overflow));
+        for text in ["", ".", "1.", ".5", "-1", "+1", "1e3", "1,5", " 1"] {
+            assert!(Msat::parse_sat(text).is_err(), "{text} was read");
         }
     }
 
@@ -151,7 +191,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_a_reason() {
-        for text in ["", "-1", "abc", "1.5", "1btc", "99999999999999999999"] {
+        for text in ["", "-1", "abc", "1.5", "1.5msat", "0.0001sat", "1btc", "99999999999999999999"] {
             assert!(text.parse::<Msat>().is_err(), "{text} was read");
         }
     }

@@ -4,8 +4,17 @@
 const ABOUT_THE_JOB: &[&str] = &["input", "input-too-large", "invalid", POLICY];
 
 /// Codes with which a customer turns an offer down.
-const OF_CUSTOMERS: &[&str] =
-    &["amount", "above-bid", "network", "expiring", "uninvited", "again", DAILY_LIMIT, IN_ADVANCE];
+const OF_CUSTOMERS: &[&str] = &[
+    "amount",
+    "above-bid",
+    "network",
+    "expiring",
+    "uninvited",
+    "again",
+    DAILY_LIMIT,
+    IN_ADVANCE,
+    NO_BALANCE,
+];
 
 /// The code of work that did not come to an end.
 pub const FAILED: &str = "failed";
@@ -21,6 +30,9 @@ pub const DAILY_LIMIT: &str = "daily-limit";
 
 /// The code of an offer that wants more in advance than its provider is trusted with.
 pub const IN_ADVANCE: &str = "in-advance";
+
+/// The code of an offer to be paid by the wallet for a job that only a balance may pay for.
+pub const NO_BALANCE: &str = "no-balance";
 
 /// The code of a provider's word that it has paid a refund to the address that the request names.
 pub const REFUNDED_TO: &str = "refunded-to-address";

@@ -110,14 +110,22 @@ pub fn read(text: &str) -> Result<Destination, DestinationError> {
 /// # Errors
 /// It is none; the error says what it is instead.
 pub fn check_refund(text: &str) -> Result<(), DestinationError> {
-    match read(text)? {
-        Destination::Server(_) => Ok(()),
-        Destination::Invoice(_) => Err(DestinationError::Other {
-            what: "an invoice, whose amount and end are fixed before anything is owed",
-            instead: "name a Lightning address (name@host) or an LNURL",
-        }),
+    let other = |what| DestinationError::Other { what, instead: REFUND };
+    match read(text) {
+        Ok(Destination::Server(_)) => Ok(()),
+        Ok(Destination::Invoice(_)) | Err(DestinationError::Invoice(_)) => {
+            Err(other("an invoice, whose amount and end are fixed before anything is owed"))
+        }
+        Err(DestinationError::Empty) => Err(other("empty")),
+        Err(DestinationError::TooLong(_)) => Err(other("longer than any address")),
+        Err(DestinationError::Unknown) => Err(other("neither a Lightning address nor an LNURL")),
+        Err(DestinationError::Other { what, .. }) => Err(other(what)),
+        Err(error @ DestinationError::Lnurl(_)) => Err(error),
     }
 }
+
+/// Where a refund can be paid to, whatever it will be.
+const REFUND: &str = "refunds are paid to a Lightning address (name@host) or an LNURL";
 
 /// One that is not inside an address of another kind.
 fn read_bare(text: &str) -> Result<Destination, DestinationError> {
@@ -294,6 +302,17 @@ mod tests {
             "a/b@c.example",
         ] {
             assert!(matches!(read(text), Err(DestinationError::Lnurl(_))), "{text}: {:?}", read(text));
+        }
+    }
+
+    #[test]
+    fn where_a_refund_shall_go_nobody_is_told_to_ask_a_receiver() {
+        assert!(check_refund("ann@shop.example").is_ok() && check_refund(LNURL).is_ok());
+        for text in
+            ["", "ann", COFFEE, "lno1pqps7sjqpgtyzm3qv4uxzmtsd3jjqer9wd3hy6tsw35k7msj", "npub1x", "cashuA1"]
+        {
+            let said = check_refund(text).unwrap_err().to_string();
+            assert!(said.contains("refunds are paid to") && !said.contains("ask the"), "{text}: {said}");
         }
     }
 }

@@ -34,7 +34,7 @@ use crate::{args::Global, exit::Exit, failure::Failure, link, show};
 pub(crate) struct AskArgs {
     /// What to work on, as text
     text: Option<String>,
-    /// The kind of work: a number, or text-extraction, summarization, text-generation
+    /// The kind of work: its number, or its name such as text-extraction, summarization, text-generation
     #[arg(long, value_parser = kind)]
     kind: Option<JobKind>,
     /// Send this file (text, HTML, PDF, docx, odt, pptx); `-` is standard input. Repeat for several
@@ -45,9 +45,9 @@ pub(crate) struct AskArgs {
     url: Vec<String>,
     #[command(flatten)]
     steps: chain::Steps,
-    /// The most to pay, for all steps together, in satoshis; 0 takes free offers only
-    #[arg(long, value_name = "N", conflicts_with = "max_msat", allow_negative_numbers = true)]
-    max_sat: Option<u64>,
+    /// The most to pay, for all steps together, in satoshis, such as 10 or 0.5; 0 takes free offers only
+    #[arg(long, value_name = "N", conflicts_with = "max_msat", allow_negative_numbers = true, value_parser = Msat::parse_sat)]
+    max_sat: Option<Msat>,
     /// The most to pay, in millisatoshis
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = amount)]
     max_msat: Option<u64>,
@@ -118,6 +118,10 @@ fn dry_run(global: &Global, body: &AskBody, shown: &impl serde::Serialize) -> an
 
 fn body(args: &AskArgs, kind: Option<JobKind>, params: Vec<Param>) -> anyhow::Result<AskBody> {
     let inputs = inputs(args)?;
+    if args.window.is_some_and(|window| window >= args.deadline) {
+        let what = "the deadline is over before all offers are in (--window)";
+        return Err(Failure::usage(what, "make --deadline longer than --window").into());
+    }
     let kind = match kind {
         Some(kind) => kind,
         // Words alone are a question; anything else could mean several kinds.
@@ -145,7 +149,7 @@ fn body(args: &AskArgs, kind: Option<JobKind>, params: Vec<Param>) -> anyhow::Re
 
 fn bid(args: &AskArgs) -> anyhow::Result<Msat> {
     let bid = match (args.max_sat, args.max_msat) {
-        (Some(sat), _) => Msat::from_sat(sat).unwrap_or(Msat::new(u64::MAX)),
+        (Some(bid), _) => bid,
         (None, Some(msat)) => Msat::new(msat),
         (None, None) => {
             let next = "add --max-sat N; --max-sat 0 takes free offers only";
@@ -187,11 +191,18 @@ fn address(text: &str) -> Result<String, String> {
     }
 }
 
-fn kind(text: &str) -> Result<JobKind, String> {
-    match KINDS.iter().find(|(name, _)| *name == text) {
-        Some((_, kind)) => Ok(*kind),
-        None => text.parse().map_err(|error: openagents_types::KindError| error.to_string()),
+/// A kind by its number, by its name in the registry, or by a name of ours.
+pub(crate) fn kind(text: &str) -> Result<JobKind, String> {
+    if let Some((_, kind)) = KINDS.iter().find(|(name, _)| *name == text) {
+        return Ok(*kind);
     }
+    if let Ok(schema) = openagents_registry::find_name(text) {
+        return Ok(schema.kind);
+    }
+    if text.starts_with(|first: char| first.is_ascii_digit()) {
+        return text.parse().map_err(|error: openagents_types::KindError| error.to_string());
+    }
+    Err("no kind has this name; `openagents registry list` shows them with their numbers".into())
 }
 
 fn param(text: &str) -> Result<Param, String> {
@@ -262,7 +273,9 @@ mod tests {
     #[test]
     fn kinds_have_names_and_numbers() {
         assert_eq!(kind("summarization"), Ok(JobKind::SUMMARIZATION));
+        assert_eq!(kind("text-summarization"), Ok(JobKind::SUMMARIZATION));
         assert_eq!(kind("5000"), Ok(JobKind::TEXT_EXTRACTION));
+        assert!(kind("poetry").unwrap_err().contains("registry list"));
         assert!(kind("7000").is_err() && kind("poetry").is_err());
     }
 

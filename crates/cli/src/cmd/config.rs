@@ -6,11 +6,12 @@ use clap::Subcommand;
 use openagents_api::SCHEMA_VERSION;
 use openagents_node::{
     config::Config as Settings,
+    doubts::doubts,
     home::{Home, write_private},
 };
 use serde_json::json;
 
-use crate::{args::Global, exit::Exit, failure::Failure, link, show};
+use crate::{args::Global, exit::Exit, failure::Failure, link, show, text::printable};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -57,15 +58,26 @@ fn validate(global: &Global, home: &Home) -> anyhow::Result<Exit> {
             return Err(Failure::new(Exit::Config, what, "correct it with `openagents config edit`").into());
         }
     }
-    let path = home.config_file();
+    let (path, doubts) = (home.config_file(), doubts(&settings));
+    warn(&doubts);
     if global.json {
-        show::json(&json!({ "schema_version": SCHEMA_VERSION, "valid": true, "path": path }))?;
+        let schema_version = SCHEMA_VERSION;
+        show::json(
+            &json!({ "schema_version": schema_version, "valid": true, "path": path, "warnings": doubts }),
+        )?;
     } else if path.exists() {
         show::line(&format!("{} is valid", path.display()))?;
     } else {
         show::line(&format!("{} does not exist; the defaults are in force", path.display()))?;
     }
     Ok(Exit::Ok)
+}
+
+/// Says what is hardly meant.
+pub(crate) fn warn(doubts: &[String]) {
+    for doubt in doubts {
+        show::talk(&format!("warning: {}", printable(doubt)));
+    }
 }
 
 fn show_all(global: &Global, home: &Home, origin: bool) -> anyhow::Result<Exit> {
@@ -106,10 +118,13 @@ fn edit(home: &Home) -> anyhow::Result<Exit> {
     let after = std::fs::read_to_string(&draft)?;
     if after != before {
         write_private(&path, after.as_bytes())?;
-        if let Err(error) = Settings::load(home) {
-            put_back(&path, old.as_deref())?;
-            show::talk(&format!("not saved; your text is in {}", draft.display()));
-            return Err(error.into());
+        match Settings::load(home) {
+            Ok(settings) => warn(&doubts(&settings)),
+            Err(error) => {
+                put_back(&path, old.as_deref())?;
+                show::talk(&format!("not saved; your text is in {}", draft.display()));
+                return Err(error.into());
+            }
         }
         show::talk("saved; a running node uses it from its next start on");
     }

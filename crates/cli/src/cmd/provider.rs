@@ -58,15 +58,19 @@ pub(crate) fn run(global: &Global, command: &Provider) -> anyhow::Result<Exit> {
         _ => {}
     }
     let client = link::connect(&link::home(global)?)?;
-    let node = super::wait(async {
-        Ok(match command.order() {
-            Some(order) => client.shift(order).await?,
-            None => client.node().await?,
-        })
+    let (was_draining, node) = super::wait(async {
+        let Some(order) = command.order() else { return Ok((false, client.node().await?)) };
+        let before = client.node().await?.provider;
+        Ok((before.is_some_and(|provider| provider.draining), client.shift(order).await?))
     })?;
-    if let (Some(order), false) = (command.order(), global.json) {
-        show::line(said(order))?;
-        return Ok(Exit::Ok);
+    if let Some(order) = command.order() {
+        if was_draining && order != ShiftOrder::Drain {
+            show::talk("it was draining; that is called off, so the node does not end by itself");
+        }
+        if !global.json {
+            show::line(said(order))?;
+            return Ok(Exit::Ok);
+        }
     }
     if global.json {
         let counts = sold(&node);
@@ -106,21 +110,29 @@ fn sold(node: &NodeView) -> Vec<(String, u64)> {
 }
 
 fn status(node: &NodeView, provider: &ProviderView) -> String {
-    let rows: Vec<Vec<String>> = provider.offers.iter().flat_map(rows).collect();
-    let work = if provider.draining { ", stopping" } else { "" };
-    let shift = match provider.shift.as_str() {
-        "open" | "" => String::new(),
-        other => format!("\n{other}: no new jobs are taken; `openagents provider resume` takes them again"),
+    let differs = |offer: &OfferView| {
+        offer.now_base_msat.is_some() || offer.models.iter().any(|model| model.now_base_msat.is_some())
     };
+    let differs = provider.offers.iter().any(differs);
+    let rows: Vec<Vec<String>> = provider.offers.iter().flat_map(|offer| rows(offer, differs)).collect();
+    let shift = off_duty(provider).map(|words| format!("\n{words}")).unwrap_or_default();
     let machine = provider.machine.as_ref().and_then(machine).unwrap_or_default();
+    let heading: &[&str] = if differs {
+        &["kind", "backend", "price", "now", "per KiB", "per 1000 tokens", "by"]
+    } else {
+        &["kind", "backend", "price", "per KiB", "per 1000 tokens", "by"]
+    };
     let mut text = format!(
-        "provider {}\n{} running of {}, {} queued{work}{shift}{machine}\n\n{}",
+        "provider {}\n{} running of {}, {} queued{shift}{machine}\n\n{}",
         node.npub,
         provider.running,
         provider.slots,
         provider.queued,
-        table(&["kind", "backend", "price", "per KiB", "per 1000 tokens", "by"], &rows)
+        table(heading, &rows)
     );
+    if differs {
+        text.push_str("\n\nload, heat and the hour change what all of it costs; `now` is the price of a job without its input");
+    }
     if !provider.servers.is_empty() {
         text.push_str(&format!("\n\n{}", servers(provider)));
     }
@@ -131,20 +143,35 @@ fn status(node: &NodeView, provider: &ProviderView) -> String {
     text
 }
 
-/// A kind, and below it its models.
-fn rows(offer: &OfferView) -> Vec<Vec<String>> {
+/// Why no new jobs are taken, if that is the operator's will, and how to take them again.
+pub(crate) fn off_duty(provider: &ProviderView) -> Option<String> {
+    let resume = "`openagents provider resume` takes jobs again";
+    match (provider.draining, provider.shift.as_str()) {
+        (true, _) => Some(format!(
+            "draining: no new jobs are taken, and the node ends when those in hand are done; {resume}"
+        )),
+        (false, "open" | "") => None,
+        (false, "stopped") => Some(format!("stopped: no work is done; {resume}")),
+        (false, other) => Some(format!("{}: no new jobs are taken; {resume}", one_line(other, 20))),
+    }
+}
+
+/// A kind, and below it its models; with what each costs now, where that differs for any.
+fn rows(offer: &OfferView, differs: bool) -> Vec<Vec<String>> {
     let msat = |amount: u64| Msat::new(amount).to_string();
     let tokens = |amount: u64| if amount == 0 { "-".into() } else { msat(amount) };
-    let row = |kind: String, what: &str, prices: [u64; 3], by: String| {
+    let row = |kind: String, what: &str, now: Option<u64>, prices: [u64; 3], by: String| {
         let [base, per_kib, per_1000] = prices;
-        vec![kind, one_line(what, 60), msat(base), msat(per_kib), tokens(per_1000), by]
+        let now = differs.then(|| msat(now.unwrap_or(base)));
+        let start = [kind, one_line(what, 60), msat(base)].into_iter().chain(now);
+        start.chain([msat(per_kib), tokens(per_1000), by]).collect()
     };
     let prices = [offer.base_msat, offer.per_kib_msat, offer.per_1000_output_msat];
     let by = one_line(&offer.backends.join(", "), 80);
-    let first = row(offer.kind.to_string(), &offer.backend, prices, by);
+    let first = row(offer.kind.to_string(), &offer.backend, offer.now_base_msat, prices, by);
     let models = offer.models.iter().map(|model| {
         let prices = [model.base_msat, model.per_kib_msat, model.per_1000_output_msat];
-        row(String::new(), &model.name, prices, String::new())
+        row(String::new(), &model.name, model.now_base_msat, prices, String::new())
     });
     std::iter::once(first).chain(models).collect()
 }

@@ -161,6 +161,17 @@ impl Plan {
     }
 }
 
+/// What a start without questions sells, and for how much: what the defaults say.
+pub(super) fn built_in(free: bool) -> String {
+    let defaults = Config::default().provider;
+    let (base, per_kib) = (Msat::new(defaults.base_msat), Msat::new(defaults.per_kib_msat));
+    let price = if free { "nothing".into() } else { format!("{base} and {per_kib} per KiB of input a job") };
+    format!(
+        "what is built in is sold for {price}; `openagents provider status` shows prices, `openagents provider price set` \
+         changes them"
+    )
+}
+
 /// The sections of servers, each under what knows best which of its models can be sold.
 fn sections<'a>(servers: impl Iterator<Item = &'a FoundServer>) -> BTreeMap<&'static str, ArrayOfTables> {
     let mut sections: BTreeMap<&str, ArrayOfTables> = BTreeMap::new();

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use openagents_api::{AskBody, Client, JobView};
+use openagents_api::{AskBody, Client, JobView, MachineView, OfferView};
 use openagents_node::Up;
 use openagents_types::{JobInput, JobKind, Msat, Network, Param};
 use serde::Serialize;
@@ -65,6 +65,11 @@ async fn buy(client: &Client, up: &Up) -> Outcome {
         }
         Err(reason) => outcome.text = reason,
     }
+    if outcome.state == "failed"
+        && let Some(paused) = paused(client).await
+    {
+        outcome.text = paused;
+    }
     outcome.elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     outcome
 }
@@ -106,9 +111,26 @@ async fn bid(client: &Client, up: &Up, kind: JobKind) -> u64 {
     let is_test = up.wallet.is_some_and(|network| network != Network::Mainnet);
     let Ok(node) = client.node().await else { return 0 };
     let offers = node.provider.iter().flat_map(|provider| &provider.offers);
-    let price = offers.filter(|offer| offer.kind == kind).map(|offer| offer.base_msat + offer.per_kib_msat);
+    let price = |offer: &OfferView| {
+        // Load and hours change all parts alike.
+        let times = offer.now_base_msat.map_or(1, |now| now.div_ceil(offer.base_msat.max(1)).max(1));
+        (offer.base_msat + offer.per_kib_msat).saturating_mul(times)
+    };
+    let price = offers.filter(|offer| offer.kind == kind).map(price);
     // A wallet may know whole satoshis only.
     if is_test { price.max().unwrap_or(0).div_ceil(1_000) * 1_000 } else { 0 }
+}
+
+/// Why the machine does no work, if so: a full disk, for instance.
+async fn paused(client: &Client) -> Option<String> {
+    pause(&client.node().await.ok()?.provider?.machine?)
+}
+
+/// The same in words, with what would change that.
+fn pause(machine: &MachineView) -> Option<String> {
+    let part = |text: &Option<String>| text.clone().unwrap_or_default();
+    let is_paused = machine.state == "paused";
+    is_paused.then(|| format!("this machine pauses: {}; {}", part(&machine.message), part(&machine.remedy)))
 }
 
 fn body(up: &Up, kind: JobKind, bid_msat: u64) -> AskBody {
@@ -207,5 +229,21 @@ mod tests {
         assert_eq!(judged(&job(&json!(["bid-too-low"])), None), ("quoted", "why".into()));
         assert_eq!(judged(&job(&json!(["policy"])), None), ("failed", "why".into()));
         assert_eq!(judged(&job(&json!([])), None), ("failed", "nobody".into()));
+    }
+
+    #[test]
+    fn a_machine_that_pauses_says_why_and_what_would_change_that() {
+        let machine = |state: &str| MachineView {
+            state: state.into(),
+            reason: Some("disk".into()),
+            message: Some("too little disk space is free".into()),
+            remedy: Some("free some".into()),
+            sample: json!(null),
+        };
+        assert_eq!(
+            pause(&machine("paused")).unwrap(),
+            "this machine pauses: too little disk space is free; free some"
+        );
+        assert_eq!((pause(&machine("allowed")), pause(&machine("eased"))), (None, None));
     }
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 
 use openagents_registry::Fault;
 use openagents_types::{
-    Draft, Feedback, InputType, Invoice, JobId, JobResult, JobSpec, PaymentHash, ProviderKey, Quote, Rail,
-    Status, Terms, Timestamp, refusal,
+    Draft, Feedback, Invoice, JobId, JobResult, JobSpec, PaymentHash, ProviderKey, Quote, Rail, Status,
+    Terms, Timestamp, refusal,
 };
 use sha2::{Digest, Sha256};
 
@@ -104,6 +104,7 @@ impl CustomerDesk {
         if now >= until {
             self.commit_best(now, &mut ask, out);
         }
+        self.give_up_if_in_vain(now, &mut ask, out);
         self.keep(now, ask, out);
     }
 
@@ -124,6 +125,8 @@ impl CustomerDesk {
             ("uninvited", String::from("was not asked"))
         } else if known || ask.quotes.len() >= self.config.offers_kept {
             ("again", String::from("has already offered"))
+        } else if ask.from_balance {
+            (refusal::NO_BALANCE, format!("wants {} paid: it keeps no balance that covers it", quote.price))
         } else if let Some(message) = self.over_budget(now, ask, quote.price) {
             (refusal::DAILY_LIMIT, message)
         } else {
@@ -245,8 +248,7 @@ impl CustomerDesk {
             (Status::Error, Phase::Collecting { .. }) => {
                 self.note_refusal(&mut ask, refusal_of(feedback));
                 if ask.spec.provider == Some(feedback.provider) {
-                    let message = feedback.message.clone();
-                    self.close(now, &mut ask, AskOutcome::Failed { message }, out);
+                    self.declined_by_the_only_one(now, &mut ask, feedback, out);
                 }
                 return self.keep(now, ask, out);
             }
@@ -300,6 +302,7 @@ impl CustomerDesk {
             self.deliver(now, &mut ask, result, fault.is_none(), out);
             self.keep(now, ask, out);
         } else if ask.refusals.len() > refusals {
+            self.give_up_if_in_vain(now, &mut ask, out);
             self.keep(now, ask, out);
         } else {
             self.put(ask);
@@ -428,7 +431,7 @@ impl CustomerDesk {
         match ask.phase {
             Phase::Collecting { until } if now >= until => {
                 self.commit_best(now, &mut ask, out);
-                self.give_up_if_all_refuse(now, &mut ask, until, out);
+                self.give_up_if_in_vain(now, &mut ask, out);
             }
             Phase::Waiting if self.is_out_of_patience(now, &ask) => {
                 let provider = ask.current().map(|attempt| attempt.quote.provider);
@@ -446,30 +449,6 @@ impl CustomerDesk {
             self.reschedule(now, id);
         } else {
             self.keep(now, ask, out);
-        }
-    }
-
-    /// Whoever answers has answered by now; when all have said no, waiting longer brings no offer.
-    fn give_up_if_all_refuse(&mut self, now: Timestamp, ask: &mut Ask, until: Timestamp, out: &mut Actions) {
-        if is_refused_by_all(ask) && now >= self.last_offer(ask, until) {
-            let reason = "everybody who answered refused".into();
-            out.publish(ask.id, Draft::Cancel { provider: None, reason });
-            self.close(now, ask, AskOutcome::NoOffer, out);
-        }
-    }
-
-    /// When whoever would offer has offered: those that wait for an earlier job may do so until the end.
-    fn last_offer(&self, ask: &Ask, until: Timestamp) -> Timestamp {
-        let holds = |wanted| ask.spec.inputs.iter().any(|input| input.input_type == wanted);
-        // What one provider cannot read, no other will: none is worth a long wait.
-        if ask.refusals.iter().all(|no| refusal::is_about_the_job(&no.code)) {
-            until.after(self.config.late_offer)
-        } else if holds(InputType::Job) {
-            Timestamp::NEVER
-        } else if holds(InputType::Url) || holds(InputType::Event) {
-            until.after(self.config.late_offer_on_fetched)
-        } else {
-            until.after(self.config.late_offer)
         }
     }
 
@@ -514,10 +493,10 @@ impl CustomerDesk {
             Phase::Collecting { until } if *until > now || !ask.quotes.is_empty() => {
                 (*until).min(ask.spec.expires_at)
             }
-            Phase::Collecting { until } if is_refused_by_all(ask) => {
-                self.last_offer(ask, *until).min(ask.spec.expires_at)
-            }
-            Phase::Collecting { .. } => ask.spec.expires_at,
+            Phase::Collecting { .. } => match self.in_vain_from(ask) {
+                Some(at) if !self.may_be_paid(ask) => at.min(ask.spec.expires_at),
+                _ => ask.spec.expires_at,
+            },
             Phase::Waiting => {
                 let patience = ask.options.patience.zip(ask.current()).map(|(p, a)| a.since.after(p));
                 patience.unwrap_or(Timestamp::NEVER).min(ask.spec.expires_at)
@@ -635,14 +614,6 @@ impl CustomerDesk {
     pub(crate) fn len(&self) -> usize {
         self.asks.len()
     }
-}
-
-/// Whether somebody answered a job, and everybody who did said no.
-const fn is_refused_by_all(ask: &Ask) -> bool {
-    matches!(ask.phase, Phase::Collecting { .. })
-        && ask.quotes.is_empty()
-        && ask.attempts.is_empty()
-        && !ask.refusals.is_empty()
 }
 
 /// What about a result is not as its kind promises.

@@ -344,8 +344,11 @@ fn bought_explanation(ask: &Ask) -> String {
 fn bought_end(ask: &Ask, outcome: &AskOutcome) -> String {
     match outcome {
         AskOutcome::Delivered => "The result is here.".into(),
+        AskOutcome::NoOffer if !ask.refusals.is_empty() && ask.spec.provider.is_some() => {
+            "The provider that was asked made no offer that can be taken.".into()
+        }
         AskOutcome::NoOffer if !ask.refusals.is_empty() => "Everybody who answered said no.".into(),
-        AskOutcome::NoOffer => "Nobody offered to do it for the bid in time.".into(),
+        AskOutcome::NoOffer => "Nobody offered to do it in time.".into(),
         AskOutcome::Failed { message } => format!("It failed: {}.", because(message)),
         AskOutcome::Cancelled => "You took it back.".into(),
     }
@@ -357,7 +360,7 @@ fn bought_next(ask: &Ask, outcome: &AskOutcome) -> &'static str {
     }
     match outcome {
         AskOutcome::NoOffer if !ask.refusals.is_empty() => "The reasons say what to change.",
-        AskOutcome::NoOffer => "Bid more, or ask again later.",
+        AskOutcome::NoOffer => "Ask again later, or for another kind; nobody may sell this one here.",
         AskOutcome::Failed { .. } => "Ask again when you like.",
         AskOutcome::Delivered | AskOutcome::Cancelled => "Nothing more is to be done.",
     }

@@ -6,7 +6,7 @@ use nostr::PublicKey;
 use openagents_types::{CustomerKey, Msat};
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::{ConfigError, price::most};
 
 /// How much unpaid work one customer may have.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,12 +21,16 @@ pub struct KeyCredit {
 /// The credit of each customer that is named.
 ///
 /// # Errors
-/// One is named by no key.
+/// One is named by no key, or twice, or has more than anybody can mean.
 pub(super) fn named(credit: &[KeyCredit]) -> Result<HashMap<CustomerKey, Msat>, ConfigError> {
-    let one = |entry: &KeyCredit| {
+    let mut named = HashMap::new();
+    for entry in credit {
         let key = PublicKey::parse(&entry.customer);
         let key = key.map_err(|_| ConfigError::Customer(entry.customer.clone()))?;
-        Ok((CustomerKey::from_bytes(key.to_bytes()), Msat::new(entry.msat)))
-    };
-    credit.iter().map(one).collect()
+        most("provider.credit.msat", entry.msat)?;
+        if named.insert(CustomerKey::from_bytes(key.to_bytes()), Msat::new(entry.msat)).is_some() {
+            return Err(ConfigError::Twice { key: "provider.credit", what: entry.customer.clone() });
+        }
+    }
+    Ok(named)
 }

@@ -91,7 +91,11 @@ pub(super) fn merge(
     let from_file: Config = toml::from_str(text).map_err(|error| {
         let meant = text.parse().ok().and_then(|file| stranger(&file, &defaults, ""));
         let hint = meant.map(|key| format!("did you mean `{key}`?")).unwrap_or_default();
-        ConfigError::Invalid { path: path.to_path_buf(), reason: format!("{error}{hint}") }
+        let reason = match wanted(text, &error, &defaults) {
+            Some(words) => error.to_string().replace(error.message(), &words),
+            None => error.to_string(),
+        };
+        ConfigError::Invalid { path: path.to_path_buf(), reason: format!("{reason}{hint}") }
     })?;
     let mut origins: BTreeMap<String, Origin> =
         leaves(&defaults).into_keys().map(|key| (key, Origin::Default)).collect();
@@ -125,12 +129,75 @@ impl Merged {
             let hint = nearest(key, leaves(&self.defaults).keys());
             return Err(refused(format!("there is no such setting; did you mean `{hint}`?")));
         };
-        let value = read(&usual, text).ok_or_else(|| refused(format!("it must be {}", usual.type_str())))?;
+        let value = read(&usual, text).ok_or_else(|| refused(format!("it must be {}", in_words(&usual))))?;
         put(&mut self.table, key, value);
-        self.config =
-            Config::deserialize(self.table.clone()).map_err(|error| refused(error.message().into()))?;
+        self.config = Config::deserialize(self.table.clone()).map_err(|error| {
+            let words = expected(error.message()).map(|kind| format!("it must be {}", example(kind, &usual)));
+            refused(words.unwrap_or_else(|| error.message().into()))
+        })?;
         self.origins.insert(key.into(), origin);
         Ok(())
+    }
+}
+
+/// What a key of the file wants, where it has a value of another type; `None` for other errors.
+fn wanted(text: &str, error: &toml::de::Error, defaults: &Table) -> Option<String> {
+    let kind = expected(error.message())?;
+    let key = key_at(text, error.span()?.start);
+    let usual = leaves(defaults).remove(&key).unwrap_or(Value::Integer(10));
+    Some(format!("{key} must be {}", example(kind, &usual)))
+}
+
+/// What serde expected, in its words: behind `invalid type: string "x", expected usize`.
+fn expected(message: &str) -> Option<&str> {
+    let rest = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))?;
+    rest.rsplit_once(", expected ").map(|(_, kind)| kind.trim())
+}
+
+/// The dotted name of the key in whose line a byte of the file is.
+fn key_at(text: &str, at: usize) -> String {
+    let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
+    let line = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let is_header = |line: &&str| line.starts_with('[');
+    let section = |line: &str| line.trim_matches(['[', ']']).trim().to_owned();
+    if is_header(&line.trim()) {
+        return section(line.trim());
+    }
+    let name = line.split('=').next().unwrap_or_default().trim();
+    let before = text.get(..start).unwrap_or_default();
+    match before.lines().map(str::trim).rfind(is_header) {
+        Some(header) => format!("{}.{name}", section(header)),
+        None => name.to_owned(),
+    }
+}
+
+/// A type in words, with the default as example if that is of this type.
+fn example(kind: &str, usual: &Value) -> String {
+    match (kind, usual) {
+        ("u8" | "u16" | "u32" | "u64" | "usize", Value::Integer(_)) => in_words(usual),
+        ("u8" | "u16" | "u32" | "u64" | "usize", _) => "a whole number, such as 10".into(),
+        ("i8" | "i16" | "i32" | "i64", _) => "a whole number, such as 10 or -10".into(),
+        ("f32" | "f64", _) => "a number, such as 0.5".into(),
+        ("a boolean", _) => "true or false".into(),
+        ("a string" | "path string", _) => "text in quotes, such as \"name\"".into(),
+        ("a sequence", Value::Array(_)) => in_words(usual),
+        ("a sequence", _) => "a list, such as [\"a\", \"b\"]".into(),
+        (kind, _) if kind.starts_with("struct ") => "a section of its own, with a key on each line".into(),
+        (other, _) => other.into(),
+    }
+}
+
+/// The type of a setting in words, with its default as example.
+fn in_words(usual: &Value) -> String {
+    match usual {
+        Value::Integer(number) => format!("a whole number, such as {number}"),
+        Value::Float(number) => format!("a number, such as {number:?}"),
+        Value::Boolean(_) => "true or false".into(),
+        Value::Array(items) if !items.is_empty() => format!("a list, such as {usual}"),
+        Value::Array(_) => "a list, such as [\"a\", \"b\"]".into(),
+        Value::String(text) => format!("text, such as {text:?}"),
+        Value::Table(_) => "a section of its own, with a key on each line".into(),
+        Value::Datetime(_) => "a time".into(),
     }
 }
 
@@ -207,6 +274,40 @@ mod tests {
         assert_eq!((config.provider.slots, config.provider.name.as_str()), (9, "from the environment"));
         assert_eq!(origins.of("provider.name"), Some(Origin::Env("OPENAGENTS_PROVIDER_NAME")));
         assert_eq!(origins.of("provider.slots"), Some(Origin::Flag));
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_told_in_words_with_an_example() {
+        for (text, words) in [
+            (
+                "[provider]\n\nslots = \"three\"\n",
+                ["line 3", "provider.slots must be a whole number, such as 2"],
+            ),
+            ("[provider]\nslots = -3\n", ["line 2", "provider.slots must be a whole number"]),
+            ("[provider]\nfree = 1\n", ["line 2", "provider.free must be true or false"]),
+            (
+                "relays = \"wss://a\"\n",
+                ["line 1", "relays must be a list, such as [\"wss://relay.damus.io\""],
+            ),
+            ("[provider]\nname = 3\n", ["line 2", "provider.name must be text in quotes"]),
+            ("provider = 3\n", ["line 1", "provider must be a section"]),
+            ("[energy]\nprice_per_kwh = \"much\"\n", ["line 2", "energy.price_per_kwh must be a number"]),
+            (
+                "[[provider.price]]\nkind = 5050\nbase_msat = 1.5\n",
+                ["line 3", "provider.price.base_msat must be a whole number, such as 10"],
+            ),
+            ("[[backend.ollama]]\nmodels = \"m\"\n", ["line 2", "backend.ollama.models must be a list"]),
+        ] {
+            let error = merge(Path::new("config.toml"), text, |_| None, &[]).unwrap_err().to_string();
+            assert!(words.iter().all(|word| error.contains(word)), "{text}: {error}");
+            assert!(!error.contains("expected") && !error.contains("invalid type"), "{text}: {error}");
+        }
+        let variable = |name: &str| (name == "OPENAGENTS_PROVIDER_SLOTS").then(|| "-1".into());
+        let error = merge(Path::new("config.toml"), "", variable, &[]).unwrap_err().to_string();
+        assert!(
+            error.contains("OPENAGENTS_PROVIDER_SLOTS") && error.contains("a whole number, such as 2"),
+            "{error}"
+        );
     }
 
     #[test]

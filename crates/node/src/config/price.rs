@@ -89,6 +89,21 @@ impl Provider {
 
     /// What the types cannot say about prices.
     pub(super) fn check_prices(&self) -> Result<(), ConfigError> {
+        most("provider.base_msat", self.base_msat)?;
+        most("provider.per_kib_msat", self.per_kib_msat)?;
+        most("provider.floor_msat", self.floor_msat)?;
+        for (index, price) in self.price.iter().enumerate() {
+            most("provider.price.base_msat", price.base_msat)?;
+            most("provider.price.per_kib_msat", price.per_kib_msat)?;
+            most("provider.price.per_1000_output_msat", price.per_1000_output_msat)?;
+            most("provider.price.per_second_msat", price.per_second_msat)?;
+            let is_same = |other: &KindPrice| other.kind == price.kind && other.model == price.model;
+            if self.price.iter().take(index).any(is_same) {
+                let model = price.model.as_ref().map(|name| format!(", model {name:?},")).unwrap_or_default();
+                let what = format!("kind {}{model}", price.kind);
+                return Err(ConfigError::Twice { key: "provider.price", what });
+            }
+        }
         if self.hours.iter().any(|it| it.percent == 0) {
             let rule = "at least 1 percent; with free = true all work is free";
             return Err(ConfigError::Number { key: "provider.hours", text: "0 percent".into(), rule });
@@ -96,6 +111,15 @@ impl Provider {
         let wrong = self.hours.iter().find(|it| hours(&it.hours).is_none());
         wrong.map_or(Ok(()), |it| Err(ConfigError::Hours { key: "provider.hours", text: it.hours.clone() }))
     }
+}
+
+/// The most that a price or a credit can be, in millisatoshis: 1 BTC. What is more is a slip of the keyboard.
+const MOST: u64 = 100_000_000_000;
+
+/// Refuses an amount that nobody can mean.
+pub(super) fn most(key: &'static str, msat: u64) -> Result<(), ConfigError> {
+    let rule = "at most 100000000000 (1 BTC)";
+    if msat <= MOST { Ok(()) } else { Err(ConfigError::Number { key, text: msat.to_string(), rule }) }
 }
 
 #[cfg(test)]
@@ -110,6 +134,22 @@ mod tests {
         };
         assert!(provider(0).check_prices().is_err_and(|error| error.to_string().contains("free = true")));
         assert!(provider(1).check_prices().is_ok());
+    }
+
+    #[test]
+    fn a_price_is_said_once_and_can_be_paid() {
+        let checked = |text: &str| toml::from_str::<Provider>(text).unwrap().check_prices();
+        let price = |rest: &str| format!("[[price]]\nkind = 5050\nbase_msat = 1\n{rest}");
+        assert!(checked(&format!("{}{}", price(""), price("model = \"m\"\n"))).is_ok());
+        for (text, word) in [
+            (price("") + &price(""), "names kind 5050 twice"),
+            (price("model = \"m\"\n") + &price("model = \"m\"\n"), "kind 5050, model \"m\", twice"),
+            (price("per_second_msat = 100000000001\n"), "provider.price.per_second_msat"),
+            ("floor_msat = 100000000001\n".into(), "provider.floor_msat"),
+        ] {
+            assert!(checked(&text).unwrap_err().to_string().contains(word), "{text}");
+        }
+        assert!(checked("base_msat = 100000000000\n").is_ok());
     }
 
     #[test]

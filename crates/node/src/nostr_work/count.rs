@@ -36,7 +36,7 @@ const MOST_FILTERS: usize = 8;
 /// How deep groups nest.
 const DEEPEST: usize = 3;
 
-const NAME: &str = "relay-count";
+pub(super) const NAME: &str = "relay-count";
 
 /// See the module.
 #[derive(Clone, Debug)]

@@ -30,7 +30,7 @@ const LOOK: u64 = 4_096;
 /// Hashes after which it is given up: no honest search is that unlucky.
 const MOST_HASHES: u64 = 32 << MOST_BITS;
 
-const NAME: &str = "proof-of-work";
+pub(super) const NAME: &str = "proof-of-work";
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]

@@ -48,7 +48,7 @@ const SEND_AGAIN: Millis = Millis::from_secs(30);
 /// How long relays have to say whether they have an event.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-const NAME: &str = "schedule";
+pub(super) const NAME: &str = "schedule";
 
 /// The events that wait, each a file named by when it is due and its id. Clones are the same schedule.
 #[derive(Clone, Debug)]

@@ -34,7 +34,7 @@ const MOST_WORDS: usize = 32;
 /// Results where the job does not say how many.
 const USUAL: u64 = 100;
 
-const NAME: &str = "relay-search";
+pub(super) const NAME: &str = "relay-search";
 
 /// See the module.
 #[derive(Clone, Debug)]

@@ -103,8 +103,8 @@ fn a_comment_is_sent_only_where_it_is_taken() {
 #[test]
 fn no_other_invoice_than_the_one_asked_for_is_paid() {
     let lies = [
-        (Invoicing { amount: Some(21_001), ..HONEST }, "asks 21001 msat instead of 21 sat"),
-        (Invoicing { amount: Some(20_999), ..HONEST }, "asks 20999 msat instead of 21 sat"),
+        (Invoicing { amount: Some(21_001), ..HONEST }, "asks 21.001 sat instead of 21 sat"),
+        (Invoicing { amount: Some(20_999), ..HONEST }, "asks 20.999 sat instead of 21 sat"),
         (Invoicing { amount: None, ..HONEST }, "names no amount"),
         (Invoicing { metadata: Some("[[\"text/plain\",\"A car\"]]"), ..HONEST }, "description hash"),
         (Invoicing { metadata: None, ..HONEST }, "description hash"),

@@ -81,7 +81,9 @@ pub(super) fn exit(job: &JobView, ending: Ending) -> Exit {
         Ending::Interrupted => Exit::Interrupted,
         _ if job.in_flight_msat > 0 => Exit::Pending,
         _ if job.state == "no-offer" || was_refused(job) => match why_refused(job) {
-            WhyRefused::Price | WhyRefused::DayLimit | WhyRefused::InAdvance => Exit::Refused,
+            WhyRefused::Price | WhyRefused::DayLimit | WhyRefused::InAdvance | WhyRefused::NoBalance => {
+                Exit::Refused
+            }
             WhyRefused::Job => Exit::Error,
             WhyRefused::Other => Exit::NoOffer,
         },
@@ -104,6 +106,8 @@ enum WhyRefused {
     DayLimit,
     /// Offers want more in advance than their providers are trusted with.
     InAdvance,
+    /// Only a balance was to pay, and there is none that does.
+    NoBalance,
     /// The job itself: asked again, it is refused again.
     Job,
     /// Nobody is there, or whoever is has no room.
@@ -117,6 +121,8 @@ fn why_refused(job: &JobView) -> WhyRefused {
         WhyRefused::DayLimit
     } else if codes().any(|code| code == refusal::IN_ADVANCE) {
         WhyRefused::InAdvance
+    } else if codes().any(|code| code == refusal::NO_BALANCE) {
+        WhyRefused::NoBalance
     } else if job.quotes.iter().any(|quote| quote.price_msat > bid)
         || codes().any(|code| matches!(code, "bid-too-low" | "too-dear" | "above-bid"))
     {
@@ -166,11 +172,11 @@ fn next(job: &JobView, exit: Exit) -> Option<String> {
         (Exit::Refused, WhyRefused::InAdvance) => {
             "ask a provider whose wallet locks payments, ask for less at a time, or raise the limit named above under [customer] in config.toml and restart the node"
         }
-        (Exit::Refused, _) => "raise --max-sat, or ask another provider",
-        (Exit::NoOffer, _) if job.refusals.is_empty() => {
-            "check `openagents relay list`, wait longer with --window, or ask for another kind"
+        (Exit::Refused, WhyRefused::NoBalance) => {
+            "leave --balance-of out to pay from the wallet; `openagents jobs show` says what a provider keeps of a job"
         }
-        (Exit::NoOffer, _) => "ask again later, or ask for another kind",
+        (Exit::Refused, _) => "raise --max-sat, or ask another provider",
+        (Exit::NoOffer, _) => no_offer(job),
         (Exit::Pending, _) => {
             return Some(format!("look again with `openagents jobs show {}`; do not pay twice", job.id));
         }
@@ -181,6 +187,24 @@ fn next(job: &JobView, exit: Exit) -> Option<String> {
         _ => return None,
     };
     Some(next.into())
+}
+
+/// What to do where nobody makes an offer; a higher bid would not help.
+fn no_offer(job: &JobView) -> &'static str {
+    let is_unsold = job.refusals.iter().any(|no| no.code == "kind");
+    match (job.refusals.is_empty(), job.provider.is_some()) {
+        (true, true) => {
+            "that provider does not answer, or does not sell this kind, and a higher limit would not help: check `openagents relay list`, or ask others by leaving --provider out"
+        }
+        (true, false) => {
+            "perhaps nobody sells this kind, and a higher limit would not help: check `openagents relay list`, wait longer with --deadline, or ask for another kind"
+        }
+        (false, true) if is_unsold => {
+            "that provider does not sell this kind: leave --provider out to ask others, or ask for another kind"
+        }
+        (false, true) => "ask again later, or leave --provider out to ask others",
+        (false, false) => "ask again later, or ask for another kind",
+    }
 }
 
 #[cfg(test)]
@@ -220,6 +244,7 @@ mod tests {
             (json!({ "state": "no-offer", "refusals": refused("bid-too-low") }), Ending::Its, Exit::Refused),
             (json!({ "state": "no-offer", "refusals": refused("busy") }), Ending::Its, Exit::NoOffer),
             (json!({ "state": "no-offer", "refusals": refused("daily-limit") }), Ending::Its, Exit::Refused),
+            (json!({ "state": "no-offer", "refusals": refused("no-balance") }), Ending::Its, Exit::Refused),
             (json!({ "state": "no-offer", "refusals": refused("input") }), Ending::Its, Exit::Error),
             (json!({ "state": "failed", "refusals": refused("bid-too-low") }), Ending::Its, Exit::Refused),
             (
@@ -247,6 +272,22 @@ mod tests {
     fn an_undelivered_job_always_says_where_the_money_is() {
         let words = words(&job(&json!({ "state": "failed", "in_flight_msat": 3000 })), Exit::Pending);
         assert!(words.contains("money: 3 sat locked") && words.contains("do not pay twice"), "{words}");
+    }
+
+    #[test]
+    fn nobody_is_told_to_pay_more_where_nobody_sells() {
+        let asked = "11".repeat(32);
+        for (changes, advice) in [
+            (json!({ "state": "no-offer" }), "perhaps nobody sells this kind"),
+            (json!({ "state": "no-offer", "provider": asked }), "does not answer"),
+            (json!({ "state": "no-offer", "provider": asked, "refusals": refused("kind") }), "does not sell"),
+            (json!({ "state": "no-offer", "refusals": refused("overloaded") }), "again later"),
+        ] {
+            let job = job(&changes);
+            let exit = exit(&job, Ending::Its);
+            let words = words(&job, exit);
+            assert!(exit == Exit::NoOffer && words.contains(advice) && !words.contains("raise"), "{words}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Model servers, for `openagents doctor`: as the running node sees them, else looked at here.
 
+use std::path::Path;
+
 use openagents_api::{NodeView, ServerView};
 use openagents_backend::{
     Backend, FoundationModels, Health, LlamaCpp, Mlx, Ollama, Place, ServerState, is_loopback, model_file,
@@ -12,6 +14,13 @@ use crate::text::one_line;
 
 /// What to do about a server that is not there.
 const START: &str = "start the model server, or correct its section in the settings: openagents config edit";
+
+/// What to do about one that the node is to run and cannot.
+const CORRECT: &str = "correct its file or its program in the settings: openagents config edit";
+
+/// What to do about one that the node runs and that is down.
+const LOG: &str =
+    "the node starts it again by itself; why it ended is in logs/ beside the files of: openagents paths";
 
 /// Every model server that is configured. Those that the node runs are looked at while it runs; else it is looked
 /// whether they could be run.
@@ -38,7 +47,7 @@ pub(super) async fn checks(config: &Config, offline: bool, node: Option<&NodeVie
     }
     checks.extend(unstarted(config).into_iter().map(|(name, outcome)| match outcome {
         Ok(detail) => Check::ok("backend", format!("{name}: {detail}")),
-        Err(why) => Check::fail("backend", format!("{name}: {why}"), START),
+        Err(why) => Check::fail("backend", format!("{name}: {why}"), CORRECT),
     }));
     checks
 }
@@ -87,9 +96,22 @@ fn of_state(state: &ServerState) -> Vec<Check> {
         Health::Starting => {
             Check::warn("backend", format!("{named} is loading its model"), "wait until it has")
         }
-        Health::Down(why) => Check::fail("backend", one_line(&format!("{}: {why}", state.kind), 400), START),
+        Health::Down(why) => {
+            Check::fail("backend", one_line(&format!("{}: {why}", state.kind), 400), mend(&state.place))
+        }
     };
     [first].into_iter().chain(exposed(state.warning.as_deref())).collect()
+}
+
+/// What to do about a server that is down: one with an address is somebody else's to start, any other is ours.
+fn mend(place: &str) -> &'static str {
+    if place.contains("://") {
+        START
+    } else if Path::new(place).exists() {
+        LOG
+    } else {
+        CORRECT
+    }
 }
 
 /// A server as the running node sees it.

@@ -78,7 +78,7 @@ mod tests {
             said.contains("npub1sn0wdenkukak0d9dfczzeacvhkrgz92ak56egt7vdgzn8pv2wfqqhrjdv9  7 sat"),
             "{said}"
         );
-        assert!(said.contains("1m ago") && said.contains("7500 msat in all"), "{said}");
+        assert!(said.contains("1m ago") && said.contains("7.5 sat in all"), "{said}");
         assert!(said.contains("not paid in time") && said.contains("9 sat"), "{said}");
     }
 }

@@ -12,7 +12,9 @@ use openagents_types::JobKind;
 use serde_json::json;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
-use crate::{args::Global, exit::Exit, failure::Failure, link, show, tables::table, text::one_line};
+use crate::{
+    args::Global, cmd::ask::kind, exit::Exit, failure::Failure, link, show, tables::table, text::one_line,
+};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -36,9 +38,9 @@ pub(crate) enum Price {
 /// A price.
 #[derive(Debug, Args)]
 pub(crate) struct SetArgs {
-    /// The kind
-    #[arg(long, value_name = "NUMBER")]
-    kind: u16,
+    /// The kind: its number, or its name such as summarization or text-translation
+    #[arg(long, value_name = "KIND", value_parser = kind)]
+    kind: JobKind,
     /// The model; without it the price is of jobs that name none, and of models without a price of their own
     #[arg(long)]
     model: Option<String>,
@@ -253,14 +255,14 @@ fn with_price(text: &str, args: &SetArgs) -> anyhow::Result<String> {
     let prices = provider.entry("price").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
     let prices = prices.as_array_of_tables_mut().ok_or_else(broken)?;
     let is_it = |price: &Table| {
-        let same_kind = price.get("kind").and_then(Item::as_integer) == Some(args.kind.into());
+        let same_kind = price.get("kind").and_then(Item::as_integer) == Some(args.kind.get().into());
         let same_model = price.get("model").and_then(Item::as_str) == args.model.as_deref();
         same_kind && same_model
     };
     // What is not named stays as it was.
     let mut price = prices.iter().find(|price| is_it(price)).cloned().unwrap_or_default();
     prices.retain(|price| !is_it(price));
-    price["kind"] = value(i64::from(args.kind));
+    price["kind"] = value(i64::from(args.kind.get()));
     if let Some(model) = &args.model {
         price["model"] = value(model);
     }
@@ -291,7 +293,7 @@ mod tests {
 
     fn args(model: Option<&str>, base_msat: u64) -> SetArgs {
         SetArgs {
-            kind: 5050,
+            kind: JobKind::TEXT_GENERATION,
             model: model.map(str::to_owned),
             base_msat,
             per_kib_msat: None,

@@ -144,7 +144,7 @@ fn stage(word: &str) -> Stage {
 
 fn transaction(row: &TransactionView, now: u64) -> Vec<String> {
     vec![
-        ago(now, row.at),
+        since(now, row),
         one_line(&row.direction, 4),
         one_line(&row.rail, 8),
         Msat::new(row.amount_msat).to_string(),
@@ -153,6 +153,12 @@ fn transaction(row: &TransactionView, now: u64) -> Vec<String> {
         one_line(&row.hash, SHORT),
         one_line(&row.description, 40),
     ]
+}
+
+/// How long ago it moved; of an invoice that nobody has paid yet a wallet may say only when it ends.
+fn since(now: u64, row: &TransactionView) -> String {
+    let is_open = stage(&row.state) == Stage::Pending && row.at > now;
+    if is_open || row.at == 0 { "-".into() } else { ago(now, row.at) }
 }
 
 fn books(global: &Global, home: &Home, args: &HistoryArgs) -> anyhow::Result<Exit> {
@@ -237,6 +243,28 @@ mod tests {
     use openagents_types::{JobId, JobKind};
 
     use super::*;
+
+    #[test]
+    fn an_invoice_that_nobody_has_paid_has_no_age() {
+        let row = |state: &str, at| TransactionView {
+            hash: String::new(),
+            direction: "in".into(),
+            state: state.into(),
+            amount_msat: 1,
+            fee_msat: 0,
+            description: String::new(),
+            at,
+            rail: "bolt11".into(),
+        };
+        for (state, at, words) in [
+            ("pending", 9_000, "-"),
+            ("pending", 1_000, "4s ago"),
+            ("settled", 9_000, "0s ago"),
+            ("failed", 0, "-"),
+        ] {
+            assert_eq!(since(5_000, &row(state, at)), words, "{state} {at}");
+        }
+    }
 
     #[test]
     fn a_cell_is_never_a_formula_and_an_amount_stays_a_number() {

@@ -6,12 +6,12 @@ use std::{
 };
 
 use clap::Args;
-use openagents_api::{ClientError, DestinationBody, DestinationView, PayBody};
+use openagents_api::{Client, ClientError, DestinationBody, DestinationView, PayBody};
 use openagents_node::home::Home;
 use openagents_types::Msat;
 
 use super::transfer;
-use crate::{args::Global, exit::Exit, failure::Failure, link, show, text::one_line};
+use crate::{args::Global, exit::Exit, failure::Failure, link, show, stop::Stop, text::one_line};
 
 /// How long an arriving payment is waited for; a longer one is followed by the node alone.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,25 +47,29 @@ pub(crate) struct PayArgs {
 
 /// Does it.
 pub(super) fn run(global: &Global, home: &Home, args: &PayArgs) -> anyhow::Result<Exit> {
-    let client = link::connect(home)?;
-    let wanted = DestinationBody {
-        to: args.to.clone(),
-        amount_msat: args.amount.map(Msat::get),
-        comment: args.comment.clone(),
-    };
     crate::cmd::wait(async move {
-        let found = client.destination(&wanted).await?;
+        // Heard from here on, so that whoever stops it is told whether money may have moved.
+        let mut stop = Stop::listen()?;
+        let client = link::connect(home)?;
+        let found = tokio::select! {
+            () = stop.next() => return Err(stopped_in_time().into()),
+            found = looked_at(&client, args) => found?,
+        };
         let begun = match &found.known {
             Some(known) => {
                 show::talk("this invoice was paid by hand before; it is not sent again");
                 known.clone()
             }
             None => {
-                confirm(&found, args)?;
-                client.pay(&body(&found, args)).await.map_err(|error| uncertain(error, &found.hash))?
+                confirm(&found, args, &mut stop).await?;
+                let body = body(&found, args);
+                tokio::select! {
+                    () = stop.next() => return Err(stopped_too_late(&found.hash).into()),
+                    begun = client.pay(&body) => begun.map_err(|error| uncertain(error, &found.hash))?,
+                }
             }
         };
-        let followed = transfer::follow(&client, begun, Some(PATIENCE)).await;
+        let followed = transfer::follow(&client, begun, Some(PATIENCE), &mut stop).await;
         let view = followed.map_err(|error| match error.downcast::<ClientError>() {
             Ok(error) => uncertain(error, &found.hash),
             Err(error) => error,
@@ -79,19 +83,47 @@ pub(super) fn run(global: &Global, home: &Home, args: &PayArgs) -> anyhow::Resul
     })
 }
 
+/// What would be paid.
+async fn looked_at(client: &Client, args: &PayArgs) -> Result<DestinationView, ClientError> {
+    let wanted = DestinationBody {
+        to: args.to.clone(),
+        amount_msat: args.amount.map(Msat::get),
+        comment: args.comment.clone(),
+    };
+    client.destination(&wanted).await
+}
+
+/// Stopped before the node was told to pay.
+fn stopped_in_time() -> Failure {
+    Failure {
+        exit: Exit::Interrupted,
+        what: "stopped before anything was paid".into(),
+        money: "no money moved".into(),
+        next: "repeat the command to pay after all".into(),
+    }
+}
+
+/// Stopped when the node had been told to pay, and had not answered.
+fn stopped_too_late(hash: &str) -> Failure {
+    unknown_end(format!("stopped while the node was told to make payment {}", one_line(hash, 64)))
+}
+
+fn unknown_end(what: String) -> Failure {
+    Failure {
+        exit: Exit::Pending,
+        what,
+        money: "it may be under way, funds safe: it arrives, or it comes back".into(),
+        next: "see how it stands with `openagents wallet history --books --pending` while a node runs; do not pay again before".into(),
+    }
+}
+
 /// A node that breaks off after it was told to pay may have sent the payment, and will follow it after its next start.
 fn uncertain(error: ClientError, hash: &str) -> anyhow::Error {
     if matches!(error, ClientError::Refused(_)) {
         return error.into();
     }
     let hash = one_line(hash, 64);
-    Failure {
-        exit: Exit::Pending,
-        what: format!("{error}; whether payment {hash} was sent is not known here"),
-        money: "it may be under way, funds safe: it arrives, or it comes back".into(),
-        next: "start the node, then see how it stands with `openagents wallet history --books --pending`; do not pay again before".into(),
-    }
-    .into()
+    unknown_end(format!("{error}; whether payment {hash} was sent is not known here")).into()
 }
 
 fn body(found: &DestinationView, args: &PayArgs) -> PayBody {
@@ -104,7 +136,7 @@ fn body(found: &DestinationView, args: &PayArgs) -> PayBody {
 }
 
 /// Shows what would be paid, and asks unless that was said already.
-fn confirm(found: &DestinationView, args: &PayArgs) -> anyhow::Result<()> {
+async fn confirm(found: &DestinationView, args: &PayArgs, stop: &mut Stop) -> anyhow::Result<()> {
     let fee = args.max_fee.unwrap_or(Msat::new(found.max_fee_msat));
     let to = found.to.as_deref().map_or_else(String::new, |to| format!(" to {}", one_line(to, 80)));
     show::talk(&format!("pays {}{to}, and at most {fee} for routing", Msat::new(found.amount_msat)));
@@ -119,11 +151,29 @@ fn confirm(found: &DestinationView, args: &PayArgs) -> anyhow::Result<()> {
         return Err(Failure::usage("nobody is at a terminal to confirm the payment", next).into());
     }
     let _ = write!(std::io::stderr().lock(), "pay? [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
+    let answer = tokio::select! {
+        () = stop.next() => {
+            show::talk("");
+            return Err(stopped_in_time().into());
+        }
+        answer = typed() => answer?,
+    };
     if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
         Ok(())
     } else {
         Err(Failure::new(Exit::Refused, "it was not confirmed", "repeat the command to pay after all").into())
     }
+}
+
+/// A line from the terminal, read by a thread of its own: nothing can call back who waits there, and it ends with the
+/// program.
+async fn typed() -> std::io::Result<String> {
+    let (told, heard) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = std::io::stdin().lock().read_line(&mut line).map(|_| line);
+        // Whoever asked may have been stopped meanwhile.
+        let _ = told.send(read);
+    });
+    heard.await.unwrap_or_else(|_| Ok(String::new()))
 }

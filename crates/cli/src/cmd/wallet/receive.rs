@@ -9,7 +9,7 @@ use openagents_types::Msat;
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 
 use super::transfer;
-use crate::{args::Global, exit::Exit, failure::Failure, link, show};
+use crate::{args::Global, exit::Exit, failure::Failure, link, show, stop::Stop};
 
 /// What to receive.
 #[derive(Debug, Args)]
@@ -47,7 +47,7 @@ pub(super) fn run(global: &Global, home: &Home, args: &ReceiveArgs) -> anyhow::R
         if !args.wait {
             return Ok(Exit::Ok);
         }
-        let view = transfer::follow(&client, made, None).await?;
+        let view = transfer::follow(&client, made, None, &mut Stop::listen()?).await?;
         if global.json {
             show::json(&view)?;
             return Ok(transfer::exit(&view));

@@ -21,8 +21,8 @@ pub(super) async fn follow(
     client: &Client,
     begun: TransferView,
     patience: Option<Duration>,
+    stop: &mut Stop,
 ) -> anyhow::Result<TransferView> {
-    let mut stop = Stop::listen()?;
     let until = patience.map(|patience| tokio::time::Instant::now() + patience);
     let mut view = begun;
     while matches!(view.state.as_str(), "pending" | "doubtful")

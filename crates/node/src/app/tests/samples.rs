@@ -184,6 +184,7 @@ pub(super) fn bought(n: u8, phase: Phase, monies: Vec<Money>) -> Ask {
         }),
         phase,
         doubts: vec![],
+        from_balance: false,
         paid_back_by: Vec::new(),
         kept: Vec::new(),
         steps: vec![],
