@@ -90,7 +90,7 @@ async fn a_paused_provider_does_what_it_has_and_a_draining_one_then_ends() {
     let up = provider.up().provider;
     seller.shift(ShiftOrder::Pause).await.unwrap();
     let asked = seller.ask(&AskBody { provider: up, ..summary(TEXT, 100_000) }).await.unwrap();
-    let job = until(&seller, asked.id, &["failed"]).await;
+    let job = until(&seller, asked.id, &["no-offer"]).await;
     assert!(job.refusals.iter().any(|no| no.code == "paused"), "{job:#?}");
     seller.shift(ShiftOrder::Resume).await.unwrap();
 
