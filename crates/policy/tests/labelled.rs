@@ -38,7 +38,7 @@ fn most_of_what_was_never_seen_is_found_and_few_honest_jobs_are_refused() {
 fn most_of_what_another_hand_wrote_is_found() {
     let table = table("heldout.jsonl");
     assert!(table.overall.precision() >= 0.96, "{table}");
-    assert!(table.overall.recall() >= 0.88, "{table}");
+    assert!(table.overall.recall() >= 0.90, "{table}");
     assert!(table.honest_refused.part * 30 <= table.honest_refused.of, "{table}");
 }
 
@@ -46,7 +46,7 @@ fn most_of_what_another_hand_wrote_is_found() {
 fn most_of_what_two_writers_wrote_is_found() {
     let table = table("writers_aside.jsonl");
     assert!(table.overall.precision() >= 0.96, "{table}");
-    assert!(table.overall.recall() >= 0.84, "{table}");
+    assert!(table.overall.recall() >= 0.86, "{table}");
     assert!(table.honest_refused.part * 33 <= table.honest_refused.of, "{table}");
 }
 
