@@ -1,17 +1,23 @@
 //! Builds the program and the bench with all optimisations, and runs the one on the other.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use anyhow::Context as _;
 
 use crate::shell;
 
-/// See `cargo xtask bench --help`.
-pub(crate) fn run(json: bool, quick: bool, only: &[String]) -> anyhow::Result<()> {
+/// The bench, to do this with the program.
+fn built(what: &str) -> anyhow::Result<Command> {
     shell::build_release()?;
     shell::run(shell::command("cargo build --release --quiet -p openagents-bench"))?;
-    let mut bench = std::process::Command::new(shell::program("release", "openagents-bench"));
-    bench.arg("run").arg("--program").arg(shell::program("release", "openagents"));
+    let mut bench = Command::new(shell::program("release", "openagents-bench"));
+    bench.arg(what).arg("--program").arg(shell::program("release", "openagents"));
+    Ok(bench)
+}
+
+/// See `cargo xtask bench --help`.
+pub(crate) fn run(json: bool, quick: bool, only: &[String]) -> anyhow::Result<()> {
+    let mut bench = built("run")?;
     if json {
         bench.arg("--json");
     }
@@ -31,10 +37,7 @@ pub(crate) fn stream(json: bool, turns: usize) -> anyhow::Result<()> {
     let python = shell::prepared("sh tools/setup_llama.sh")?.context("its models cannot be made here")?;
     let model =
         Path::new(&python).ancestors().nth(3).context("it lies in a folder of its own")?.join("noise.gguf");
-    shell::build_release()?;
-    shell::run(shell::command("cargo build --release --quiet -p openagents-bench"))?;
-    let mut bench = std::process::Command::new(shell::program("release", "openagents-bench"));
-    bench.arg("stream").arg("--program").arg(shell::program("release", "openagents"));
+    let mut bench = built("stream")?;
     bench.arg("--server").arg(server).arg("--model").arg(model).arg("--turns").arg(turns.to_string());
     if json {
         bench.arg("--json");

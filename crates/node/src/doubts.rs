@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use openagents_backend::build_all;
 use openagents_types::Msat;
 
-use crate::{config::Config, moderation, nostr_work, templates};
+use crate::{config::Config, moderation, nostr_work, offers::numbered, templates};
 
 /// From this much unpaid work for any key on, credit is hardly meant: 100,000 sat, a day's budget of a customer.
 const MUCH_CREDIT: Msat = Msat::new(100_000_000);
@@ -25,13 +25,6 @@ pub fn doubts(config: &Config) -> Vec<String> {
         ));
     }
     found
-}
-
-/// The name of the next backend that is called `name`: the second is `name-2`.
-pub(crate) fn numbered(counts: &mut HashMap<String, usize>, name: &str) -> String {
-    let count = counts.entry(name.to_owned()).or_default();
-    *count += 1;
-    if *count == 1 { name.to_owned() } else { format!("{name}-{count}") }
 }
 
 /// What the backends of these settings are called, in the order in which a node builds them.

@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use openagents_engine::{AdvanceLimit, Config as EngineConfig, CustomerConfig, PreimageSeed, ProviderConfig};
+use openagents_engine::{
+    AdvanceLimit, Config as EngineConfig, CustomerConfig, Offer, PreimageSeed, ProviderConfig,
+};
 use openagents_policy::Policy;
 use openagents_relay::{Hub, HubConfig, RelayActor, RelayConfig, RelayHandle, RelayUrl};
 use openagents_types::{DayBudget, JobKind, Network, ProviderKey};
@@ -337,7 +339,9 @@ impl Builder {
         let selling = self.options.role == Role::Provider;
         let (backends, servers) = if selling { self.backends(&relays).await? } else { Default::default() };
         let escrow = wallets::holds(wallet.as_ref()).await;
-        let mut engine = self.engine_config(&backends, network, escrow);
+        let (keeper, stock) = StockKeeper::new(self.options.config.clone(), backends.clone());
+        let offers = stock.borrow().offers.clone();
+        let mut engine = self.engine_config(offers, network, escrow);
         let mut watcher = self.watcher();
         if let Some(provider) = &mut engine.provider {
             provider.host = watcher.look(clock::now(), 0);
@@ -357,7 +361,6 @@ impl Builder {
         let speeds = SpeedBook::open(&self.options.home);
         self.tasks.spawn(speeds.clone().keep_up(self.tasks.stop_token()));
         let makers = offers::makers(&backends);
-        let (keeper, stock) = StockKeeper::new(self.options.config.clone(), backends.clone());
         let routes = Router::new(backends, &self.options.config, speeds);
         let workers = Workers::new(routes, media.clone(), resolver, gate.clone(), self.tasks.clone());
         let till = Till::new(wallet, network, self.tasks.clone());
@@ -553,14 +556,14 @@ impl Builder {
         })
     }
 
-    fn engine_config(&self, backends: &offers::Table, network: Network, escrow: bool) -> EngineConfig {
+    fn engine_config(&self, offers: Vec<Offer>, network: Network, escrow: bool) -> EngineConfig {
         let provider = (self.options.role == Role::Provider).then(|| {
             let key = ProviderKey::from_bytes(self.options.identity.keys().public_key().to_bytes());
             let seed = PreimageSeed::new(self.options.identity.derive_secret(b"hold-preimages"));
             let settings = &self.options.config.provider;
             ProviderConfig {
                 shift: ShiftFile::of(&self.options.home).read(),
-                offers: offers::offers(&self.options.config, backends),
+                offers,
                 tariff: settings.tariff(),
                 require_bid: settings.require_bid,
                 escrow,

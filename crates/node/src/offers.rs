@@ -8,7 +8,6 @@ use openagents_types::{JobKind, Millis};
 
 use crate::{
     config::{Config, Proposed},
-    doubts,
     moderation::{self, Moderation},
     nostr_work,
     router::Gauge,
@@ -95,12 +94,19 @@ fn seats(built: Vec<Arc<dyn Backend>>, config: &Config) -> Vec<Seat> {
     let mut counts: HashMap<String, usize> = HashMap::new();
     let mut seats = Vec::new();
     for backend in built.into_iter().chain([Arc::new(Moderation) as Arc<dyn Backend>]) {
-        let label = doubts::numbered(&mut counts, backend.name());
+        let label = numbered(&mut counts, backend.name());
         if !config.router.is_off(&label) {
             seats.push(Seat { label: label.into(), backend, gauge: Arc::default() });
         }
     }
     seats
+}
+
+/// The name of the next backend that is called `name`: the second is `name-2`.
+pub(crate) fn numbered(counts: &mut HashMap<String, usize>, name: &str) -> String {
+    let count = counts.entry(name.to_owned()).or_default();
+    *count += 1;
+    if *count == 1 { name.to_owned() } else { format!("{name}-{count}") }
 }
 
 /// The names of the backends for each kind, in the order of the settings.

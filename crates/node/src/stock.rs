@@ -58,7 +58,7 @@ pub(crate) struct StockKeeper {
 }
 
 impl StockKeeper {
-    /// With a first look.
+    /// With a first look, which the engine is made with.
     pub(crate) fn new(config: Config, table: Table) -> (Self, watch::Receiver<Stock>) {
         let (tell, stock) = watch::channel(Stock::default());
         let mut keeper = Self { config, table, seen: HashMap::new(), tell };
@@ -69,9 +69,6 @@ impl StockKeeper {
 
     /// Looks until the node stops. The engine hears of other models and prices first, then whoever advertises them.
     pub(crate) async fn run(mut self, driver: DriverHandle, stop: CancellationToken) {
-        // A server may have come after the engine was made and before the first look.
-        let first = self.tell.borrow().offers.clone();
-        driver.report(Input::Stock(first)).await;
         let mut tick = interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {

@@ -353,9 +353,8 @@ impl Best<'_> {
     }
 
     fn add_scored(&mut self, scored: Scored, part: Option<usize>) {
-        let worst = scored.worse(self.scored);
-        if self.scored != Some(worst) {
-            (self.scored, self.scored_in) = (Some(worst), part);
+        if self.scored.is_none_or(|known| scored.is_worse_than(known)) {
+            (self.scored, self.scored_in) = (Some(scored), part);
         }
     }
 

@@ -125,9 +125,9 @@ impl Scored {
         self.margin >= DOUBT
     }
 
-    /// The surer of two readings of one job.
-    pub(crate) fn worse(self, other: Option<Self>) -> Self {
-        other.filter(|other| other.margin > self.margin).unwrap_or(self)
+    /// Whether it is the surer of two readings of one job.
+    pub(crate) fn is_worse_than(self, other: Self) -> bool {
+        self.margin > other.margin
     }
 }
 
