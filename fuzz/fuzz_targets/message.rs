@@ -102,7 +102,7 @@ fn answered(said: &JobRequest, text: &str, amount: u64) {
             amount: price,
             message: message.clone(),
         }),
-        Draft::Result { content: message, price, made_by: None },
+        Draft::Result { content: message, price, unused: Msat::ZERO, made_by: None },
     ];
     for draft in drafts {
         let (seller, mut ring) = (keys(PROVIDER), Keyring::new(keys(PROVIDER)));

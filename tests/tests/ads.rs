@@ -163,6 +163,7 @@ async fn what_an_earlier_run_left_is_taken_back_and_all_of_it_at_the_end() {
         base: Msat::new(5),
         per_kib: Msat::ZERO,
         per_1000_output: Msat::ZERO,
+        metered: false,
         per_second: Msat::ZERO,
         max_input_bytes: 1,
         timeout: Millis(1_000),

@@ -4,9 +4,12 @@
 use std::sync::atomic::Ordering;
 
 use openagents_api::{AskBody, Client, JobView};
-use openagents_node::{Node, config::Config};
+use openagents_node::{
+    Node,
+    config::{Config, KindPrice},
+};
 use openagents_tests::{Script, ScriptedModel, config, offline, scripted_model, summary, until_job};
-use openagents_types::{JobInput, JobKind, Param};
+use openagents_types::{JobInput, JobKind, Param, ProviderKey};
 
 fn question(model: Option<&str>) -> AskBody {
     AskBody {
@@ -100,5 +103,42 @@ async fn a_model_that_is_not_there_is_refused_with_those_that_are() {
         assert_eq!(job.paid_msat, 0);
     }
     assert_eq!((count(&one), count(&other)), (0, 1));
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_model_does_not_write_pays_for_later_jobs_of_its_customer() {
+    let home = tempfile::tempdir().unwrap();
+    let model = scripted_model(&["m"], Script::Answers("Fish.")).await;
+    let mut config: Config = config();
+    config.backend.openai = vec![model.settings.clone()];
+    config.provider.price = vec![KindPrice {
+        kind: JobKind::TEXT_GENERATION,
+        model: None,
+        base_msat: 1_000,
+        per_kib_msat: 0,
+        per_1000_output_msat: 4_000,
+        per_second_msat: 0,
+    }];
+    let node = offline(home.path(), config).await;
+    let client = node.client().unwrap();
+    let npub = client.node().await.unwrap().npub;
+    let provider = ProviderKey::from_bytes(nostr::PublicKey::parse(&npub).unwrap().to_bytes());
+
+    let ask = AskBody {
+        params: vec![Param::new("max_tokens", "1000")],
+        provider: Some(provider),
+        ..question(None)
+    };
+    let first = asked(&client, &ask).await;
+    assert_eq!((first.state.as_str(), first.paid_msat), ("settled", 5_000), "{first:#?}");
+    assert!(first.explanation.contains("as your balance"), "{first:#?}");
+    // The second leaves as much, and the third costs nothing that is not there already.
+    let ask = AskBody { balance_of: Some(first.id), ..ask };
+    let second = asked(&client, &ask).await;
+    assert_eq!((second.state.as_str(), second.paid_msat), ("settled", 5_000), "{second:#?}");
+    let third = asked(&client, &ask).await;
+    assert_eq!((third.state.as_str(), third.paid_msat), ("settled", 0), "{third:#?}");
+    assert!(third.explanation.contains("were paid from your balance"), "{third:#?}");
     node.shutdown().await.unwrap();
 }

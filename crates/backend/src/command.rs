@@ -59,6 +59,8 @@ const NOBODY: u32 = 65_534;
 const LARGEST_TEXT: usize = 48 << 10;
 /// How long trying a tool may take: a scanner loads its signatures.
 const TRIAL: Duration = Duration::from_secs(60);
+/// How long it is looked whether a tool that cannot be tried starts at all.
+const STARTING: Duration = Duration::from_secs(2);
 /// How long an end of the cage that says what holds may take.
 const ASKING: Duration = Duration::from_secs(5);
 
@@ -269,7 +271,13 @@ impl CommandTool {
         }
         let note = if missing.is_empty() { String::new() } else { format!("; this system cannot {missing}") };
         if self.recipe.attempt.is_empty() {
-            return Ok(format!("it is not tried{note}"));
+            // Whatever it says to no arguments, it could be started; one that waits for more is started, too.
+            return match run(&self.cage(Some(program), Vec::new(), folder.path()), STARTING).await {
+                Ok(ended) if ended.status.code() == Some(NOT_STARTED) => {
+                    Err(format!("it cannot be started in its cage: {}", ended.stderr))
+                }
+                Ok(_) | Err(_) => Ok(format!("it is not tried{note}")),
+            };
         }
         let ended = run(&self.cage(Some(program), self.recipe.trial(), folder.path()), TRIAL).await?;
         if !ended.status.success() {

@@ -38,12 +38,16 @@ const READY: Duration = Duration::from_secs(900);
 const LOOK: Duration = Duration::from_millis(50);
 /// Before it is started again the first time; doubled with each failure.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Before it is started again, at most.
+/// Before it is started again, at most: one that was ready once, and one that never was. To load a model that does not
+/// fit takes the whole machine each time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE_OF_HOPELESS: Duration = Duration::from_secs(900);
 /// A server that ran for so long was well; its next start is not put off for what was before.
 const WELL: Duration = Duration::from_secs(60);
 /// Ends in a row, with no time in which it was ready, after which it is not waited for any more.
 const FAILED_STARTS: u32 = 4;
+/// Ends in a row, with no time in which it was ready, after which it is started rarely: the reason is not a passing one.
+const HOPELESS: u32 = 12;
 /// How long the keeper may take to end the server: its own patience, and a moment.
 const END: Duration = Duration::from_secs(7);
 
@@ -194,9 +198,14 @@ impl Managed {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep(pause) => {}
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = self.next_pause(pause);
         }
         self.phase.send_replace(Phase::Down("it was stopped".into()));
+    }
+
+    fn next_pause(&self, pause: Duration) -> Duration {
+        let is_hopeless = self.failed.load(Ordering::Relaxed) > HOPELESS;
+        (pause * 2).min(if is_hopeless { LONGEST_PAUSE_OF_HOPELESS } else { LONGEST_PAUSE })
     }
 
     /// From its start to its end; why it ended.

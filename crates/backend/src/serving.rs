@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Backend, BackendError, Feature, Health, Output, Rejection, ServedModel, ServerState, Work, bad_param,
-    managed, param,
+    managed, market_name, param,
 };
 use options::Options;
 
@@ -227,7 +227,7 @@ impl<W: Wire> Served<W> {
             None => able.first(),
         };
         found.map(|model| (*model).clone()).ok_or_else(|| {
-            let names = able.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", ");
+            let names = able.iter().map(|model| market_name(&model.id)).collect::<Vec<_>>().join(", ");
             bad_param("model", wanted.unwrap_or_default(), &format!("one of: {names}"))
         })
     }
@@ -592,13 +592,14 @@ fn name_of(setting: &str) -> &str {
     setting.split_once('@').map_or(setting, |(name, _)| name)
 }
 
-/// Whether a setting means this model. A tag of a name that has none is `latest`, and a digest may be shortened.
+/// Whether a setting, or a job, means this model. A tag of a name that has none is `latest`, and a digest may be shortened.
 fn is_meant(setting: &str, model: &Model) -> bool {
     let plain = |name: &str| name.strip_suffix(":latest").unwrap_or(name).to_owned();
     let (name, pinned) = setting.split_once('@').unwrap_or((setting, ""));
     let digest = model.digest.as_deref().unwrap_or_default();
     let bare = |digest: &str| digest.strip_prefix("sha256:").unwrap_or(digest).to_owned();
-    plain(name) == plain(&model.id) && (pinned.is_empty() || bare(digest).starts_with(&bare(pinned)))
+    [model.id.as_str(), market_name(&model.id)].iter().any(|own| plain(name) == plain(own))
+        && (pinned.is_empty() || bare(digest).starts_with(&bare(pinned)))
 }
 
 /// A digest as it is shown: `sha256:` and hexadecimal digits, or nothing.

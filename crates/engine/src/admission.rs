@@ -9,6 +9,7 @@ use crate::{
     Action, Actions, Direction, InputSize, InvoiceFor, Job, Offer, PaymentRow, Record,
     bidding::{Load, Measure, output_tokens, priority},
     job::{Funds, Outcome, State, Why},
+    metering::Meter,
     payback::Payback,
     provider::ProviderDesk,
     resources::minute_of_day,
@@ -51,6 +52,7 @@ impl ProviderDesk {
             payback: Payback::default(),
             bill: None,
             arrears: Msat::ZERO,
+            meter: None,
         };
         self.open(now, job, out);
         if admitted {
@@ -106,9 +108,19 @@ impl ProviderDesk {
 
     /// What a job with so many bytes of input costs now.
     fn price_now(&self, now: Timestamp, offer: &Offer, request: &JobRequest, bytes: u64) -> Option<Msat> {
+        self.priced_now(now, offer, request, bytes).map(|(price, _)| price)
+    }
+
+    /// The same, and what it comes to by what is written.
+    fn priced_now(
+        &self,
+        now: Timestamp,
+        offer: &Offer,
+        request: &JobRequest,
+        bytes: u64,
+    ) -> Option<(Msat, Option<Meter>)> {
         let params =
             if offer.looks_at_params() { openagents_registry::canonical_params(request) } else { Vec::new() };
-        let measure = Measure { bytes, output_tokens: output_tokens(&params), eta: offer.eta };
         let host = &self.config.host;
         let load = Load {
             waiting: self.waiting.len(),
@@ -116,8 +128,15 @@ impl ProviderDesk {
             strain: host.strain,
             minute: minute_of_day(now, host.utc_offset_min.unwrap_or(0)),
         };
-        let price = offer.price_of(&params).price(measure, &load, &self.config.tariff)?;
-        if self.config.whole_sats { Msat::from_sat(price.to_sat_ceil()).ok() } else { Some(price) }
+        let (rule, tokens) = (offer.price_of(&params), output_tokens(&params));
+        let price = |output_tokens| {
+            let measure = Measure { bytes, output_tokens, eta: offer.eta };
+            let price = rule.price(measure, &load, &self.config.tariff)?;
+            if self.config.whole_sats { Msat::from_sat(price.to_sat_ceil()).ok() } else { Some(price) }
+        };
+        let (least, most) = (price(0)?, price(tokens)?);
+        let meter = self.config.is_metered().then(|| Meter::new(least, most, tokens)).flatten();
+        Some((most, meter))
     }
 
     /// Whether there is no room to wait. Free work takes no more than half of it, so that it cannot keep out what is paid.
@@ -158,7 +177,7 @@ impl ProviderDesk {
             Ok(size) => size,
             Err(why) => return self.refuse(now, id, why, out),
         };
-        let Some(price) = self.price_now(now, offer, request, size.bytes) else {
+        let Some((price, meter)) = self.priced_now(now, offer, request, size.bytes) else {
             let why = Why::new("input-too-large", "the price of this job cannot be paid");
             return self.refuse(now, id, why, out);
         };
@@ -167,6 +186,9 @@ impl ProviderDesk {
             out.publish(id, Draft::Notice(refused_below(&why, minimum)));
             let closed = State::Closed { outcome: Outcome::Refused(why), hash: None };
             return self.move_to(now, id, closed, out);
+        }
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.meter = meter;
         }
         self.priced(now, id, price, size, out);
     }

@@ -1,6 +1,7 @@
 //! Balances: what a provider owes a customer's key and keeps for its next jobs.
 //!
-//! A refund that nobody claims and that has nowhere to go becomes a balance, and so does what was paid beyond a price.
+//! A refund that nobody claims and that has nowhere to go becomes a balance, and so does what was paid beyond a price or
+//! was not used of it ([`crate::metering`]).
 //! A later job of the same key, if it is addressed to this provider and bids enough, runs from it without an invoice;
 //! if it fails, the balance has it back. A claim for the refund is still paid, out of the balance, as long as that
 //! covers it. Every change is a row that is written in the transaction of the job it belongs to, so that the sum of the
@@ -50,6 +51,8 @@ pub enum Change {
     Credited,
     /// What was paid beyond a price became balance.
     Overpaid,
+    /// What a job did not use of its metered price became balance.
+    Unused,
     /// A job was begun from it.
     Used,
     /// That job failed.
@@ -66,7 +69,7 @@ impl Change {
     /// Whether what is kept, or the debt, grows by it.
     pub const fn adds(self) -> bool {
         match self {
-            Self::Credited | Self::Overpaid | Self::GivenBack | Self::Unpaid => true,
+            Self::Credited | Self::Overpaid | Self::Unused | Self::GivenBack | Self::Unpaid => true,
             Self::Used | Self::Claimed | Self::PaidLate => false,
         }
     }
@@ -81,6 +84,7 @@ impl Change {
         match self {
             Self::Credited => "credited",
             Self::Overpaid => "overpaid",
+            Self::Unused => "unused",
             Self::Used => "used",
             Self::GivenBack => "given-back",
             Self::Claimed => "claimed",
@@ -122,7 +126,14 @@ impl ProviderDesk {
         account.count(entry);
     }
 
-    fn change(&mut self, now: Timestamp, job: JobId, change: Change, amount: Msat, out: &mut Actions) {
+    pub(crate) fn change(
+        &mut self,
+        now: Timestamp,
+        job: JobId,
+        change: Change,
+        amount: Msat,
+        out: &mut Actions,
+    ) {
         let Some(customer) = self.jobs.get(&job).map(|job| job.request.customer) else { return };
         let entry = BalanceEntry { at: now, customer, job, change, amount };
         self.balances.count(&entry);

@@ -1,7 +1,7 @@
 //! What a job costs here and now: the one place that ads, least bids and quotes come from.
 //!
-//! A price is fixed when it is quoted. Where it counts what is written, it counts what the job allows to be written: a
-//! locked payment is taken whole or not at all, so what is not used of it could not be given back.
+//! A price is fixed when it is quoted. Where it counts what is written, it counts what the job allows to be written; what
+//! is then not written is given back ([`crate::metering`]).
 
 use openagents_types::{Millis, Msat, Param};
 use serde::{Deserialize, Serialize};

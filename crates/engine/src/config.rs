@@ -84,6 +84,8 @@ pub struct ProviderConfig {
     pub credit: Credit,
     /// Whether prices are rounded up to whole satoshis, because the wallet moves nothing smaller.
     pub whole_sats: bool,
+    /// Whether what a job did not use of a price by tokens becomes its customer's balance, where balances are kept.
+    pub metered: bool,
 }
 
 impl ProviderConfig {
@@ -122,7 +124,13 @@ impl ProviderConfig {
             credit_after: Some(Millis::from_secs(86_400)),
             credit: Credit::default(),
             whole_sats: false,
+            metered: true,
         }
+    }
+
+    /// Whether what a job does not use of its price is given back: it needs balances to be kept.
+    pub const fn is_metered(&self) -> bool {
+        self.metered && self.credit_after.is_some()
     }
 
     /// Takes over what has changed about kinds that are sold. Jobs that have a quote keep its terms.

@@ -125,10 +125,11 @@ impl ProviderDesk {
         let Some(Bill::Made(invoice)) = self.jobs.get(&id).and_then(|job| job.bill.clone()) else { return };
         let result_sha256 = ContentHash::of(content.as_bytes());
         let made_by = Some(MadeBy::from(&usage));
+        let unused = self.jobs.get(&id).map_or(Msat::ZERO, |job| job.unused(&usage));
         let work = Some(Box::new(Work { usage, result_sha256, delivered_at: now }));
         let (hash, amount) = (invoice.payment_hash, invoice.amount);
         let until = invoice.expires_at.after(self.config.late_window);
-        out.publish(id, Draft::Bill { content, invoice: *invoice, made_by });
+        out.publish(id, Draft::Bill { content, invoice: *invoice, unused, made_by });
         out.push(Action::Announce { job: id, draft: Draft::Notice(Notice::Success) });
         self.move_to(now, id, State::Billed { hash, amount, until, work }, out);
     }

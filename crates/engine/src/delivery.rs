@@ -13,13 +13,14 @@ use crate::{
 
 impl Job {
     /// The result of a job that is being worked on, as it will be said.
-    pub fn result(&self, content: String, made_by: Option<MadeBy>) -> Option<Draft> {
+    pub fn result(&self, content: String, usage: &Usage) -> Option<Draft> {
+        let (made_by, unused) = (Some(MadeBy::from(usage)), self.unused(usage));
         match (&self.state, &self.bill) {
             (State::Running { funds: Funds::Credit { .. }, .. }, Some(Bill::Made(invoice))) => {
-                Some(Draft::Bill { content, invoice: (**invoice).clone(), made_by })
+                Some(Draft::Bill { content, invoice: (**invoice).clone(), unused, made_by })
             }
             (State::Running { funds, .. }, _) => {
-                Some(Draft::Result { content, price: funds.named(), made_by })
+                Some(Draft::Result { content, price: funds.named(), unused, made_by })
             }
             _ => None,
         }
@@ -71,19 +72,23 @@ impl ProviderDesk {
         }
         let result_sha256 = ContentHash::of(content.as_bytes());
         let made_by = Some(MadeBy::from(&usage));
-        let work = Some(Box::new(Work { usage, result_sha256, delivered_at: now }));
-        out.publish(id, Draft::Result { content, price: funds.named(), made_by });
+        let unused = self.jobs.get(&id).map_or(Msat::ZERO, |job| job.unused(&usage));
+        out.publish(id, Draft::Result { content, price: funds.named(), unused, made_by });
         out.push(Action::Announce { job: id, draft: Draft::Notice(Notice::Success) });
+        if let Funds::Balance { amount } = funds {
+            // A receipt names a payment, and the one that this was paid with belongs to another job.
+            self.give_back_unused(now, id, &usage, out);
+            return self.settle(now, id, amount, None, out);
+        }
+        let work = Some(Box::new(Work { usage, result_sha256, delivered_at: now }));
         match funds {
             Funds::Held { hash, amount } => {
                 self.move_to(now, id, State::Delivered { hash, amount, work }, out);
                 out.push(self.settle_action(id, hash, amount));
             }
-            Funds::Free | Funds::Paid { .. } | Funds::Credit { .. } => {
+            Funds::Free | Funds::Paid { .. } | Funds::Balance { .. } | Funds::Credit { .. } => {
                 self.settle(now, id, funds.amount(), work, out)
             }
-            // A receipt names a payment, and the one that this was paid with belongs to another job.
-            Funds::Balance { amount } => self.settle(now, id, amount, None, out),
         }
     }
 

@@ -16,7 +16,7 @@ use std::{borrow::Cow, sync::Arc};
 use openagents_types::{Invoice, JobId, JobRequest, Msat, PaymentHash, Terms, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{credit::Bill, ecash::EcashOffer, payback::Payback, receipt::Work};
+use crate::{credit::Bill, ecash::EcashOffer, metering::Meter, payback::Payback, receipt::Work};
 
 /// A job as its provider knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,9 @@ pub struct Job {
     /// What of its price is for earlier results whose bills its customer did not pay in time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub arrears: Msat,
+    /// What its price comes to by what is written, where it counts that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meter: Option<Meter>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]

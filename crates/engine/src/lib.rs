@@ -34,6 +34,7 @@ pub mod ecash;
 mod input;
 pub mod job;
 mod ledger;
+pub mod metering;
 pub mod payback;
 pub mod payment;
 mod provider;

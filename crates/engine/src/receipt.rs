@@ -286,6 +286,9 @@ impl ProviderDesk {
     ) {
         let paid = self.pay_arrears(now, id, paid, out);
         let hash = self.jobs.get(&id).and_then(|job| job.state.hash());
+        if let Some(work) = &work {
+            self.give_back_unused(now, id, &work.usage, out);
+        }
         let receipt = work.and_then(|work| self.receipt(now, id, paid, *work));
         self.move_to(now, id, State::Closed { outcome: Outcome::Settled { paid }, hash }, out);
         if let Some(receipt) = receipt {

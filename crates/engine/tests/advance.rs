@@ -79,6 +79,7 @@ fn deliver(engine: &mut Engine, job: u8) {
         content: "all of it".into(),
         amount: None,
         made_by: None,
+        unused: Msat::ZERO,
         bolt11: None,
     };
     engine.handle(NOW, Input::Result { result, invoice: None });

@@ -104,6 +104,7 @@ fn owed(since: Timestamp) -> Job {
         payback: Payback { since: Some(since), ..Payback::default() },
         bill: None,
         arrears: Msat::ZERO,
+        meter: None,
         ecash: None,
     }
 }

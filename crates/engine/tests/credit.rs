@@ -72,7 +72,12 @@ fn a_trusted_customer_gets_the_result_and_then_pays_its_bill() {
     let quoted = |action: &Action| matches!(action, Action::Publish { draft: Draft::Quote { .. }, .. });
     assert!(!begun.iter().any(quoted), "the bill is not shown before the work");
     let done = finish(&mut engine, 1);
-    let bill = Draft::Bill { content: "done".into(), invoice: invoice(1), made_by: Some(MadeBy::default()) };
+    let bill = Draft::Bill {
+        content: "done".into(),
+        invoice: invoice(1),
+        unused: Msat::ZERO,
+        made_by: Some(MadeBy::default()),
+    };
     assert!(done.contains(&Action::Publish { job: id(1), draft: bill }), "{done:?}");
     assert_eq!(engine.job(id(1)).unwrap().state.word(), "billed");
     let state = Incoming::Settled { amount: PRICE };

@@ -143,6 +143,7 @@ fn a_customer_does_not_take_an_unpaid_result_that_is_not_as_promised() {
             content: content.into(),
             amount: None,
             made_by: None,
+            unused: Msat::ZERO,
             bolt11: None,
             created_at: NOW,
         },

@@ -47,6 +47,7 @@ fn owed() -> Record {
         payback: Payback { since: Some(NOW), ..Payback::default() },
         bill: None,
         arrears: Msat::ZERO,
+        meter: None,
         ecash: None,
     }))
 }

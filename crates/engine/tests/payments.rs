@@ -118,6 +118,7 @@ fn a_sold_job_that_is_closed_leaves_memory_again_after_its_refund_was_heard_of_t
         payback: Payback::default(),
         bill: None,
         arrears: Msat::ZERO,
+        meter: None,
     };
     for input in [
         Input::Outgoing { hash: PREIMAGE.hash(), state: Outgoing::Pending },
@@ -149,6 +150,7 @@ fn debtor() -> Engine {
         payback: Payback::default(),
         bill: None,
         arrears: Msat::ZERO,
+        meter: None,
     };
     engine.handle(NOW, Input::Recall(Box::new(Record::Job(Box::new(job)))));
     engine.handle(NOW, Input::Ask(Box::new(ask(2))));
@@ -222,6 +224,7 @@ fn a_bill_for_work_done_unasked_that_the_day_does_not_cover_is_refused_and_writt
         content: "A summary.".into(),
         amount: Some(invoice.amount),
         made_by: None,
+        unused: Msat::ZERO,
         bolt11: Some(invoice.bolt11.clone()),
         created_at: NOW,
     };

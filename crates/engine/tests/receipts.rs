@@ -54,6 +54,7 @@ fn delivered(work: bool) -> Job {
         payback: Payback::default(),
         bill: None,
         arrears: Msat::ZERO,
+        meter: None,
         steps,
     }
 }
@@ -188,6 +189,7 @@ fn result() -> Input {
         content: RESULT.into(),
         amount: None,
         made_by: None,
+        unused: Msat::ZERO,
         bolt11: None,
         created_at: NOW,
     };

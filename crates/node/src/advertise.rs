@@ -25,6 +25,9 @@ const RENEW_EVERY: Duration = Duration::from_secs(24 * 3_600);
 /// How long to wait before relays that did not answer are asked again what they hold.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
+/// How long what was said anew stands, whatever servers say meanwhile: one that comes and goes would fill the relays.
+const STANDS: Duration = Duration::from_secs(20);
+
 /// Says it while the provider works, and takes it back when it does not. Owned by the node's tasks.
 pub(crate) struct Advertiser {
     stand: Stand,
@@ -50,6 +53,7 @@ impl Advertiser {
         let mut renew = interval(RENEW_EVERY);
         let mut beat = interval(heartbeat::HEARTBEAT_EVERY.duration());
         let mut look = Instant::now();
+        let mut restock = look;
         let mut said = self.stock.borrow_and_update().clone();
         loop {
             tokio::select! {
@@ -63,7 +67,8 @@ impl Advertiser {
                         self.stand.take_back();
                     }
                 }
-                Ok(()) = self.stock.changed() => {
+                Ok(()) = news(&mut self.stock, restock) => {
+                    restock = Instant::now() + STANDS;
                     let stock = self.stock.borrow_and_update().clone();
                     let before = std::mem::replace(&mut said, stock);
                     if self.is_open() {
@@ -84,4 +89,10 @@ impl Advertiser {
     fn is_open(&self) -> bool {
         *self.shift.borrow() == Shift::Open && !self.stand.is_closed()
     }
+}
+
+/// Waits until there is another stock than the last that was read, and until then.
+async fn news(stock: &mut watch::Receiver<Stock>, until: Instant) -> Result<(), watch::error::RecvError> {
+    sleep_until(until).await;
+    stock.changed().await
 }

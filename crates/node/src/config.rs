@@ -149,6 +149,8 @@ pub struct Provider {
     pub hours: Vec<HourPrice>,
     /// Whether jobs that cost something have to name a bid; those that name none are told the price and how to pay it.
     pub require_bid: bool,
+    /// Whether what a job did not use of a price by tokens is kept for its customer, as balance for its next jobs.
+    pub metered: bool,
     /// Jobs that run at once.
     pub slots: usize,
     /// Jobs that may wait.
@@ -197,6 +199,7 @@ impl Default for Provider {
             memory_percent: 100,
             hours: Vec::new(),
             require_bid: false,
+            metered: true,
             slots: 2,
             queue_limit: 1_000,
             max_input_bytes: 5_000_000,

@@ -420,7 +420,7 @@ impl Counter {
             draining: gauges.draining.load(Ordering::Relaxed) || self.foreman.is_draining(),
             shift: self.foreman.shift().word().into(),
             machine: Some(machine_view(&self.machine.borrow())),
-            servers: self.servers.iter().filter_map(|backend| backend.server()).map(server_view).collect(),
+            servers: self.servers.iter().filter_map(server_view).collect(),
         }
     }
 
@@ -615,9 +615,10 @@ fn refusal(refused: &AskRefused) -> Problem {
         next: next.into(),
     }
 }
-/// A model server, for whoever asks.
-fn server_view(server: openagents_backend::ServerState) -> openagents_api::ServerView {
+/// A model server, for whoever asks, by the name that prices and receipts call it.
+fn server_view(seat: &crate::offers::Seat) -> Option<openagents_api::ServerView> {
     use openagents_backend::Health;
+    let server = seat.backend.server()?;
     let (state, why) = match server.health {
         Health::Ready => ("ready", String::new()),
         Health::Starting => ("starting", String::new()),
@@ -628,13 +629,13 @@ fn server_view(server: openagents_backend::ServerState) -> openagents_api::Serve
         digest: model.digest,
         context: model.context,
     });
-    openagents_api::ServerView {
-        backend: server.kind,
+    Some(openagents_api::ServerView {
+        backend: seat.label.to_string(),
         place: server.place,
         about: server.about,
         state: state.into(),
         why,
         models: models.collect(),
         warning: server.warning,
-    }
+    })
 }

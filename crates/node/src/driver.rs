@@ -28,7 +28,7 @@ use openagents_engine::{
 };
 use openagents_protocol::{Keyring, Verified};
 use openagents_types::{
-    EventId, JobId, JobKind, JobSpec, MadeBy, Millis, Msat, ProviderKey, ReceiptRule, Timestamp, refusal,
+    EventId, JobId, JobKind, JobSpec, Millis, Msat, ProviderKey, ReceiptRule, Timestamp, refusal,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -509,8 +509,7 @@ impl Driver {
     /// carry fails the job, so that its payment goes back instead of being taken for nothing.
     fn deliverable(&mut self, now: Timestamp, input: Input, pending: &mut Pending) -> Input {
         let Input::Finished { job, content, usage } = input else { return input };
-        let made_by = Some(MadeBy::from(&usage));
-        let Some(draft) = self.engine.job(job).and_then(|job| job.result(content.clone(), made_by)) else {
+        let Some(draft) = self.engine.job(job).and_then(|job| job.result(content.clone(), &usage)) else {
             return Input::Finished { job, content, usage };
         };
         match self.encode(now, job, &draft, pending) {

@@ -566,6 +566,7 @@ impl Builder {
                 offers,
                 tariff: settings.tariff(),
                 require_bid: settings.require_bid,
+                metered: settings.metered,
                 escrow,
                 slots: settings.slots,
                 queue_limit: settings.queue_limit,

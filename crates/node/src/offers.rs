@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
-use openagents_backend::{Backend, BuildError, PriceHint, Rejection};
+use openagents_backend::{Backend, BuildError, PriceHint, Rejection, market_name};
 use openagents_engine::{ModelOffer, Offer, bidding::PriceRule};
 use openagents_types::{JobKind, Millis};
 
@@ -46,7 +46,7 @@ pub(crate) struct Seat {
 pub(crate) type Table = HashMap<JobKind, Vec<Seat>>;
 
 /// The backends that stand on a model server.
-pub(crate) type Servers = Vec<Arc<dyn Backend>>;
+pub(crate) type Servers = Vec<Seat>;
 
 /// The backends for each kind, with those of the node's `own`. A model server that does not answer, or a tool that is
 /// missing, sells nothing.
@@ -72,7 +72,7 @@ pub(crate) async fn backends(
         let (tended, stop) = (seat.backend.clone(), tasks.stop_token());
         tasks.spawn(async move { tended.tend(stop).await });
         if seat.backend.server().is_some() {
-            servers.push(seat.backend.clone());
+            servers.push(seat.clone());
         }
         if !health.is_ready() && !seat.backend.comes_back() {
             tracing::warn!(
@@ -125,20 +125,6 @@ pub(crate) fn makers(backends: &Table) -> HashMap<JobKind, String> {
     backends.iter().map(|(kind, seats)| (*kind, word(*kind, seats))).collect()
 }
 
-/// Whether a server calls a model by where it lies, which strangers need not know.
-pub(crate) fn is_path(model: &str) -> bool {
-    model.starts_with(['/', '\\', '~']) || model.get(1..3) == Some(":\\")
-}
-
-/// What strangers call a model: of one that its server calls by where it lies, the file's name alone.
-pub(crate) fn shown(model: &str) -> String {
-    if !is_path(model) {
-        return model.to_owned();
-    }
-    let file = model.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or("model");
-    file.strip_suffix(".gguf").unwrap_or(file).to_owned()
-}
-
 /// One offer for each kind that a backend does, at the configured price.
 pub(crate) fn offers(config: &Config, backends: &Table) -> Vec<Offer> {
     let mut kinds: Vec<JobKind> = backends.keys().copied().collect();
@@ -163,12 +149,13 @@ fn largest(kind: JobKind, seats: &[Seat]) -> u64 {
     seats.iter().map(most).max().unwrap_or(u64::MAX)
 }
 
-/// The names of all models for a kind, each once.
+/// The names of all models for a kind, each once, as strangers call them.
 fn models(seats: &[Seat], kind: JobKind) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for model in seats.iter().flat_map(|seat| seat.backend.models(kind)) {
-        if !is_path(&model.name) && !names.contains(&model.name) {
-            names.push(model.name);
+        let name = market_name(&model.name);
+        if !names.iter().any(|other| other == name) {
+            names.push(name.to_owned());
         }
     }
     names
@@ -238,15 +225,5 @@ mod tests {
             (word(5970, "proof-of-work"), word(5001, "summer")),
             ("proof of work", "the operator's tool")
         );
-    }
-
-    #[test]
-    fn a_model_is_not_advertised_by_where_it_lies() {
-        assert!(
-            ["/home/ann/m.gguf", "~/m.gguf", r"C:\models\m.gguf", r"\\nas\m"]
-                .iter()
-                .all(|model| is_path(model))
-        );
-        assert!(!["qwen3:4b", "org/model", "m.gguf", "é"].iter().any(|model| is_path(model)));
     }
 }

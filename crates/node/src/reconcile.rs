@@ -343,6 +343,7 @@ mod tests {
             payback: openagents_engine::payback::Payback::default(),
             bill: None,
             arrears: Msat::ZERO,
+            meter: None,
         }
     }
 

@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use openagents_backend::{Feature, Model, Output, Reads, Rejection};
+use openagents_backend::{Feature, Model, Output, Reads, Rejection, market_name};
 use openagents_types::{JobKind, Param};
 use tokio::sync::Notify;
 
 use crate::{
     config::{Config, ResourceSettings, RouterSettings},
-    offers::{Seat, Table, is_path},
+    offers::{Seat, Table},
     speeds::{SpeedBook, Track},
 };
 
@@ -177,8 +177,8 @@ fn keep(from: &[usize], wanted: impl Fn(usize) -> bool) -> Vec<usize> {
 
 fn no_model(need: &Need, candidates: &[Candidate]) -> Misfit {
     let wanted: String = need.model.iter().flat_map(|name| name.chars()).take(64).collect();
-    let models = candidates.iter().flat_map(|it| &it.models).map(|model| model.name.as_str());
-    let mut known: Vec<&str> = models.filter(|name| !is_path(name)).collect();
+    let models = candidates.iter().flat_map(|it| &it.models);
+    let mut known: Vec<&str> = models.map(|model| market_name(&model.name)).collect();
     known.dedup();
     if known.is_empty() {
         Misfit::NoModels { wanted }

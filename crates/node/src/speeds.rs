@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use openagents_backend::Work;
+use openagents_backend::{Health, Work};
 use openagents_types::{JobKind, Millis, Param, ResolvedInput};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,12 @@ const KEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// How long a measurement may take.
 const MEASURED_FOR: Duration = Duration::from_secs(120);
+
+/// How long a server that is starting is waited for: a large model from a slow disk.
+const LOADED_WITHIN: Duration = Duration::from_secs(900);
+
+/// How often it is looked whether it is there.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How many rows are kept; a provider has a few backends with a few models each.
 const MOST: usize = 512;
@@ -175,6 +181,8 @@ async fn measure_each(table: &offers::Table, book: &SpeedBook) {
     const PROMPT: &str = "Write a short text about a river, from its spring to the sea.";
     let kind = JobKind::TEXT_GENERATION;
     for seat in table.get(&kind).into_iter().flatten() {
+        // Which models a server has is known once it is there.
+        let _ = tokio::time::timeout(LOADED_WITHIN, started(seat)).await;
         for model in seat.backend.models(kind) {
             let track = Track { backend: seat.label.to_string(), kind, model: Some(model.name.clone()) };
             if book.per_second(&track).is_some() {
@@ -196,6 +204,14 @@ async fn measure_each(table: &offers::Table, book: &SpeedBook) {
                 }
             }
         }
+    }
+}
+
+/// Waits while a server is starting.
+async fn started(seat: &offers::Seat) {
+    let is_starting = || seat.backend.server().is_some_and(|server| server.health == Health::Starting);
+    while is_starting() {
+        tokio::time::sleep(LOOK).await;
     }
 }
 

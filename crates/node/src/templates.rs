@@ -12,15 +12,13 @@ use std::{sync::Arc, time::Instant};
 use async_trait::async_trait;
 use openagents_backend::{
     Backend, BackendError, BuildError, Chat, Health, Model, OpenAiSettings, Output, Question, Rejection,
-    Work, Written,
+    Work, Written, market_name,
 };
 use openagents_registry::{JobParams, KindSchema};
 use openagents_types::{JobInput, JobKind, Millis, Param, Usage};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-use crate::offers::shown;
 
 /// Input taken, in bytes: with the template around it, what small models can hold.
 const LARGEST: u64 = 256 << 10;
@@ -100,7 +98,7 @@ impl Templates {
         })?;
         let usage = Usage {
             backend: NAME.into(),
-            model: said.first().map(|written| shown(&written.model)),
+            model: said.first().map(|written| market_name(&written.model).to_owned()),
             input_tokens: said.iter().map(|written| written.input_tokens).sum(),
             output_tokens: said.iter().map(|written| written.output_tokens).sum::<u64>().max(1),
             digest: None,
@@ -120,7 +118,7 @@ impl Templates {
         let question = Question { system, user, schema };
         let names = self.chat.model_names();
         // The server knows the model by its whole name.
-        let model = job.model().map(|wanted| names.iter().find(|name| shown(name) == wanted));
+        let model = job.model().map(|wanted| names.iter().find(|name| market_name(name) == wanted));
         let model = model.map(|found| found.map(String::as_str).ok_or(BackendError::NoModel)).transpose()?;
         self.chat.written(question, job.most_tokens(), model).await
     }
@@ -157,7 +155,7 @@ impl Backend for Templates {
     }
 
     fn models(&self, _: JobKind) -> Vec<Model> {
-        self.chat.model_names().iter().map(|name| Model::named(shown(name))).collect()
+        self.chat.model_names().iter().map(|name| Model::named(market_name(name))).collect()
     }
 
     fn check(&self, _: JobKind, params: &[Param], input_bytes: u64) -> Result<(), Rejection> {
@@ -166,7 +164,8 @@ impl Backend for Templates {
             found if found > LARGEST => return Err(Rejection::TooLarge { found, most: LARGEST }),
             _ => {}
         }
-        let sold: Vec<String> = self.chat.model_names().iter().map(|name| shown(name)).collect();
+        let sold: Vec<String> =
+            self.chat.model_names().iter().map(|name| market_name(name).to_owned()).collect();
         let wanted = params.iter().find(|param| param.name == "model").and_then(|param| param.values.first());
         match wanted {
             Some(model) if !sold.contains(model) => Err(Rejection::Parameter {
@@ -195,14 +194,6 @@ impl Backend for Templates {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_model_is_shown_without_where_it_lies() {
-        for path in ["/home/ann/tiny.gguf", r"C:\models\tiny.gguf", "~/tiny/", "/srv/tiny"] {
-            assert_eq!(shown(path), "tiny", "{path}");
-        }
-        assert_eq!((shown("org/model"), shown("/")), ("org/model".to_owned(), "model".to_owned()));
-    }
 
     #[test]
     fn a_path_is_neither_listed_nor_said_to_a_stranger() -> Result<(), BuildError> {

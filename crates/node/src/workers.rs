@@ -7,7 +7,7 @@ use std::{
 };
 
 use openagents_api::Side;
-use openagents_backend::{BackendError, Output, Reads, Rejection, Work};
+use openagents_backend::{BackendError, Output, Reads, Rejection, Work, market_name};
 use openagents_engine::{Input, InputSize, RunFault, job::Why};
 use openagents_types::{InputType, JobId, JobKind, JobRequest, Millis, ResolvedInput, refusal};
 use tokio::{sync::mpsc, time::Instant};
@@ -18,7 +18,6 @@ use crate::{
     documents::Documents,
     driver::DriverHandle,
     media::Media,
-    offers::shown,
     resolve::Resolver,
     router::{Asked, NoRoute, Route, Router},
     runtime::Tasks,
@@ -331,7 +330,7 @@ impl Inner {
     /// The result of a job whose result may be sent. One that may not fails the job, and its payment goes back.
     async fn released(&self, request: &JobRequest, mut output: Output) -> Input {
         let job = request.id;
-        output.usage.model = output.usage.model.map(|model| shown(&model));
+        output.usage.model = output.usage.model.map(|model| market_name(&model).to_owned());
         // No rule reads pictures or sounds, and what they were made of was checked.
         if let Some(file) = output.file {
             return match self.media.keep(job, file).await {

@@ -32,8 +32,10 @@ pub struct Ad {
     pub base: Msat,
     /// The price of each KiB of input begun.
     pub per_kib: Msat,
-    /// The price of a thousand tokens that a job lets be written, used or not.
+    /// The price of a thousand tokens that a job lets be written.
     pub per_1000_output: Msat,
+    /// Whether tokens that were not written are given back.
+    pub metered: bool,
     /// The price of each second that a job usually takes.
     pub per_second: Msat,
     /// The largest input taken, in bytes.
@@ -63,7 +65,7 @@ pub struct ModelAd {
     pub base: Msat,
     /// The price of each KiB of input begun.
     pub per_kib: Msat,
-    /// The price of a thousand tokens that a job lets be written, used or not.
+    /// The price of a thousand tokens that a job lets be written.
     pub per_1000_output: Msat,
 }
 
@@ -139,7 +141,10 @@ fn pricing(ad: &Ad) -> Value {
         pricing[name] = price.get().into();
     }
     if !ad.per_1000_output.is_zero() || ad.models.iter().any(|model| !model.per_1000_output.is_zero()) {
-        pricing["output"] = "the quote counts max_tokens, or 512 without it, and is charged whole".into();
+        let unused =
+            if ad.metered { "what is not written becomes your balance" } else { "it is charged whole" };
+        pricing["output"] = format!("the quote counts max_tokens, or 512 without it; {unused}").into();
+        pricing["metered"] = ad.metered.into();
     }
     pricing
 }
@@ -234,6 +239,7 @@ pub(crate) fn decode(event: &Verified) -> Result<Ad, DecodeError> {
         base: Msat::new(number("pricing", "base_msat").or_else(|| priced(&content)).unwrap_or_default()),
         per_kib: Msat::new(number("pricing", "per_kib_msat").unwrap_or_default()),
         per_1000_output: Msat::new(number("pricing", "per_1000_output_msat").unwrap_or_default()),
+        metered: content["pricing"]["metered"] == true,
         per_second: Msat::new(number("pricing", "per_second_msat").unwrap_or_default()),
         max_input_bytes: number("limits", "max_input_bytes").unwrap_or_default(),
         timeout: Millis::from_secs(number("limits", "timeout_s").unwrap_or_default()),

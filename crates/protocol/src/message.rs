@@ -158,13 +158,14 @@ pub fn encode_provider(
     now: Timestamp,
 ) -> Result<Verified, EncodeError> {
     match draft {
-        Draft::Result { content, price, made_by } => {
-            let made = result::Made { content, price: *price, bolt11: None, by: made_by.as_ref() };
+        Draft::Result { content, price, unused, made_by } => {
+            let (price, unused) = (*price, *unused);
+            let made = result::Made { content, price, unused, bolt11: None, by: made_by.as_ref() };
             result::encode(request, made, keys, ring, now)
         }
-        Draft::Bill { content, invoice, made_by } => {
-            let bolt11 = Some(invoice.bolt11.as_str());
-            let made = result::Made { content, price: invoice.amount, bolt11, by: made_by.as_ref() };
+        Draft::Bill { content, invoice, unused, made_by } => {
+            let (bolt11, unused) = (Some(invoice.bolt11.as_str()), *unused);
+            let made = result::Made { content, price: invoice.amount, unused, bolt11, by: made_by.as_ref() };
             result::encode(request, made, keys, ring, now)
         }
         Draft::Quote { .. } | Draft::Notice(_) | Draft::Partial { .. } => {

@@ -23,6 +23,8 @@ pub(crate) struct Made<'a> {
     pub(crate) content: &'a str,
     /// What was paid, or what is to be paid now.
     pub(crate) price: Msat,
+    /// What of that was not used and is kept for the customer.
+    pub(crate) unused: Msat,
     /// The invoice, if it is still to be paid.
     pub(crate) bolt11: Option<&'a str>,
     pub(crate) by: Option<&'a MadeBy>,
@@ -68,6 +70,9 @@ fn answer_tags(request: &JobRequest, made: &Made<'_>, quoted: bool) -> Vec<tags:
         tag.extend(made.bolt11.map(str::to_owned));
         raw.push(tag);
     }
+    if !made.unused.is_zero() {
+        raw.push(make([tags::UNUSED, &made.unused.get().to_string()]));
+    }
     // An encrypted request hides which model it wants, and its answer which it got.
     if let Some(by) = made.by.filter(|_| request.encryption == Encryption::None) {
         raw.extend(made_by_tags(by));
@@ -86,6 +91,12 @@ fn made_by_tags(by: &MadeBy) -> Vec<tags::Raw> {
         raw.push(tag);
     }
     raw
+}
+
+/// What a provider says it keeps of a price.
+fn unused(found: &[tags::Raw]) -> Msat {
+    let said = tags::first(found, tags::UNUSED).and_then(|text| text.trim().parse().ok());
+    said.map(Msat::new).filter(|amount| *amount <= Msat::MAX).unwrap_or(Msat::ZERO)
 }
 
 /// What a provider says made its result; names longer than any are cut.
@@ -131,6 +142,7 @@ pub(crate) fn decode(event: &Verified, keys: &mut Keyring) -> Result<JobResult, 
         amount,
         bolt11,
         made_by: made_by(&found),
+        unused: unused(&found),
         created_at: created_at(event),
     })
 }

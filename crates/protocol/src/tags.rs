@@ -36,6 +36,7 @@ pub(crate) const TERMS: &str = "terms";
 pub(crate) const CODE: &str = "code";
 /// Ours, in results: the name of what did the work.
 pub(crate) const BACKEND: &str = "backend";
+pub(crate) const UNUSED: &str = "unused";
 /// Ours, in results: the model, its digest, its quantization.
 pub(crate) const MODEL: &str = "model";
 /// Ours, in requests: where a refund goes that nobody claims, a Lightning address or an LNURL.

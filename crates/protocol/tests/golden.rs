@@ -136,7 +136,15 @@ fn answers() -> Vec<(&'static str, Draft)> {
                 amount: Msat::new(1_000),
             }),
         ),
-        ("result", Draft::Result { content: "Greetings.".into(), price: Msat::new(1_000), made_by: None }),
+        (
+            "result",
+            Draft::Result {
+                content: "Greetings.".into(),
+                price: Msat::new(1_000),
+                unused: Msat::ZERO,
+                made_by: None,
+            },
+        ),
     ]
 }
 
@@ -194,6 +202,7 @@ fn written() -> Vec<(String, Verified)> {
         base: Msat::new(1_000),
         per_kib: Msat::new(10),
         per_1000_output: Msat::ZERO,
+        metered: false,
         per_second: Msat::ZERO,
         max_input_bytes: 65_536,
         timeout: Millis(30_000),

@@ -27,6 +27,7 @@ fn summaries() -> Ad {
         base: Msat::new(1_500),
         per_kib: Msat::ZERO,
         per_1000_output: Msat::ZERO,
+        metered: false,
         per_second: Msat::ZERO,
         max_input_bytes: 1,
         timeout: Millis(30_000),

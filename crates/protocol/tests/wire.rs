@@ -167,9 +167,12 @@ fn every_answer_reads_back_plain_and_encrypted() {
         assert_eq!((read.status, read.code.as_deref()), (Status::Error, Some("bid-too-low")));
         assert_eq!((read.message.as_str(), read.amount), ("more", Some(Msat::new(9))));
 
-        let Message::Result(read) =
-            say(&Draft::Result { content: "done".into(), price: Msat::new(7), made_by: None })
-        else {
+        let Message::Result(read) = say(&Draft::Result {
+            content: "done".into(),
+            price: Msat::new(7),
+            unused: Msat::ZERO,
+            made_by: None,
+        }) else {
             panic!()
         };
         assert_eq!((read.content.as_str(), read.job, read.kind), ("done", request.id, 6_001));
@@ -191,8 +194,12 @@ fn a_result_says_what_made_it_unless_its_request_is_secret() {
                 .unwrap();
         let request = read_request(&event, &mut ring(2));
         for made_by in [plain.clone(), by(None, None), by(Some("sha256:ab"), None), by(None, Some("Q4"))] {
-            let draft =
-                Draft::Result { content: "x".into(), price: Msat::ZERO, made_by: Some(made_by.clone()) };
+            let draft = Draft::Result {
+                content: "x".into(),
+                price: Msat::ZERO,
+                unused: Msat::ZERO,
+                made_by: Some(made_by.clone()),
+            };
             let said = encode_provider(&request, &draft, &keys(2), &mut ring(2), NOW).unwrap();
             let Ok(Message::Result(read)) = decode(&said, &mut ring(1)) else { panic!() };
             assert_eq!(read.made_by, (!encrypt).then_some(made_by));
@@ -208,7 +215,8 @@ fn an_answer_to_nip04_is_in_nip04() {
     let event = Verified::sign(&keys(1), 5_050, tags.to_vec(), sealed, 1_000);
     let request = read_request(&event, &mut ring(2));
     assert_eq!((request.inputs[0].data.as_str(), request.encryption), ("secret words", Encryption::Nip04));
-    let draft = Draft::Result { content: "hidden".into(), price: Msat::ZERO, made_by: None };
+    let draft =
+        Draft::Result { content: "hidden".into(), price: Msat::ZERO, unused: Msat::ZERO, made_by: None };
     let said = encode_provider(&request, &draft, &keys(2), &mut ring(2), NOW).unwrap();
     assert!(said.event().content.contains("?iv=") && !said.json().contains("secret words"));
     let Ok(Message::Result(read)) = decode(&said, &mut ring(1)) else { panic!() };
@@ -490,7 +498,8 @@ fn a_result_passes_our_own_gate_however_large_its_request_was() {
     let event = request::encode(&asked, &keys(1), NOW).unwrap();
     assert!(accept(event.json(), &Limits::default()).is_ok(), "the request is taken");
     let request = read_request(&event, &mut ring(2));
-    let draft = Draft::Result { content: "short".into(), price: Msat::new(7), made_by: None };
+    let draft =
+        Draft::Result { content: "short".into(), price: Msat::new(7), unused: Msat::ZERO, made_by: None };
     let said = encode_provider(&request, &draft, &keys(2), &mut ring(2), NOW).unwrap();
     let read = accept(said.json(), &Limits::default()).expect("and so is its result");
     let Ok(Message::Result(read)) = decode(&read, &mut ring(1)) else { panic!() };
@@ -501,7 +510,8 @@ fn a_result_passes_our_own_gate_however_large_its_request_was() {
 fn what_the_gate_would_refuse_is_not_signed() {
     let event = request::encode(&spec(), &keys(1), NOW).unwrap();
     let request = read_request(&event, &mut ring(2));
-    let draft = Draft::Result { content: "x".repeat(70_000), price: Msat::ZERO, made_by: None };
+    let draft =
+        Draft::Result { content: "x".repeat(70_000), price: Msat::ZERO, unused: Msat::ZERO, made_by: None };
     assert!(encode_provider(&request, &draft, &keys(2), &mut ring(2), NOW).is_err());
     let asked = JobSpec { inputs: vec![JobInput::text("x".repeat(50_000))], ..spec() };
     assert!(request::encode(&asked, &keys(1), NOW).is_err(), "one value is longer than is taken");
@@ -563,6 +573,7 @@ fn an_advertisement_lists_its_models_with_their_prices() {
         base: Msat::new(10),
         per_kib: Msat::new(1),
         per_1000_output: Msat::new(1_000),
+        metered: true,
         per_second: Msat::new(3),
         models: vec![model("small", 10), model("large", 90)],
         max_input_bytes: 9,
@@ -575,7 +586,7 @@ fn an_advertisement_lists_its_models_with_their_prices() {
         relays: Vec::new(),
     };
     let event = ad::encode(&said, &keys(2), NOW).unwrap();
-    assert!(event.event().content.contains("charged whole"), "{}", event.event().content);
+    assert!(event.event().content.contains("becomes your balance"), "{}", event.event().content);
     let Ok(Message::Ad(read)) = decode(&event, &mut ring(1)) else { panic!() };
     assert_eq!(*read, said);
 }

@@ -39,6 +39,8 @@ pub enum Draft {
         content: String,
         /// What was charged.
         price: Msat,
+        /// What of it was not used and becomes the customer's balance.
+        unused: Msat,
         /// What made it; said openly, so left out of an encrypted job's result.
         made_by: Option<MadeBy>,
     },
@@ -48,6 +50,8 @@ pub enum Draft {
         content: String,
         /// What to pay; its amount is the price.
         invoice: Invoice,
+        /// What of it was not used, and becomes the customer's balance once it is paid.
+        unused: Msat,
         /// What made it, if that may be told.
         made_by: Option<MadeBy>,
     },

@@ -127,6 +127,8 @@ pub struct JobResult {
     pub bolt11: Option<String>,
     /// What made it, in the provider's words.
     pub made_by: Option<MadeBy>,
+    /// What of the price it did not use, as the provider says, and keeps as a balance.
+    pub unused: Msat,
     /// When the provider says it was written.
     pub created_at: Timestamp,
 }

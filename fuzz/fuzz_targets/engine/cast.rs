@@ -270,6 +270,7 @@ fn result(now: Timestamp, job: Pick, by: Pick, other_kind: bool) -> JobResult {
         content: "result".into(),
         amount: None,
         made_by: None,
+        unused: Msat::ZERO,
         bolt11: None,
         created_at: now,
     }

@@ -4,7 +4,7 @@ use anyhow::{Context, bail, ensure};
 use nostr::{Event, JsonUtil, Keys, SecretKey, secp256k1};
 use openagents_protocol::{Keyring, Limits, Message, Verified, accept, decode, encode_provider, request};
 use openagents_registry::{Example, KindSchema};
-use openagents_types::{Draft, JobRequest, Timestamp};
+use openagents_types::{Draft, JobRequest, Msat, Timestamp};
 use serde_json::Value;
 
 /// When the examples were asked: a round number ahead of the first release.
@@ -38,7 +38,12 @@ fn exchange(schema: &KindSchema, example: &Example) -> anyhow::Result<Exchange> 
     let params = schema.read_request(&read)?;
     ensure!(params.unknown().is_empty(), "a parameter is unknown");
 
-    let draft = Draft::Result { content: example.content(), price: example.bid_msat, made_by: None };
+    let draft = Draft::Result {
+        content: example.content(),
+        price: example.bid_msat,
+        unused: Msat::ZERO,
+        made_by: None,
+    };
     let said = encode_provider(&read, &draft, &provider, &mut Keyring::new(provider.clone()), NOW)?;
     let said = settled(&said, &provider)?;
     let Message::Result(result) = decode(&said, &mut Keyring::new(customer))? else {

@@ -13,7 +13,7 @@ use super::{
     Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal,
     advance::{Advanced, Early},
     elsewhere::note_paid_back,
-    kept::note_kept,
+    kept::{note_kept, note_unused},
 };
 use crate::{
     Action, Actions, CustomerConfig, Direction, PaymentRow, Record, Standing, choice::score, job::note_step,
@@ -375,6 +375,7 @@ impl CustomerDesk {
             made_by: result.made_by.clone(),
         });
         out.save(Record::Content { job: ask.id, content: result.content.clone() });
+        note_unused(ask, result);
         self.grade(result.provider, promised, out);
         ask.phase = Phase::Closed { outcome: AskOutcome::Delivered };
         self.drop_claims(ask, result.provider, out);

@@ -1,9 +1,12 @@
 //! What providers say they keep for us, and that a job was paid out of it. Our wallet sees none of it.
 
-use openagents_types::{Feedback, Msat, ProviderKey, refusal};
+use openagents_types::{Feedback, JobResult, Msat, ProviderKey, refusal};
 use serde::{Deserialize, Serialize};
 
 use super::Ask;
+
+/// How many such words are kept of one job.
+const MOST: usize = 4;
 
 /// A provider's word on a balance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +17,15 @@ pub struct Kept {
     pub amount: Msat,
     /// Whether the job was paid with it; if not, it was put aside.
     pub used: bool,
+}
+
+/// Notes what a provider that we paid says of a metered price: that a result did not use all of it.
+pub(crate) fn note_unused(ask: &mut Ask, result: &JobResult) {
+    let price = ask.attempts.iter().find(|attempt| attempt.quote.provider == result.provider);
+    let most = price.map_or(ask.spec.bid, |attempt| attempt.quote.price);
+    if !result.unused.is_zero() && result.unused <= most && ask.kept.len() < MOST {
+        ask.kept.push(Kept { provider: result.provider, amount: result.unused, used: false });
+    }
 }
 
 /// Notes such a word, once, from a provider that we paid or asked alone; whether it is news.
@@ -28,7 +40,7 @@ pub(crate) fn note_kept(ask: &mut Ask, feedback: &Feedback) -> bool {
     let is_concerned =
         if used { ask.spec.provider == Some(provider) && ask.attempts.is_empty() } else { was_paid };
     let kept = Kept { provider, amount, used };
-    let is_news = is_concerned && !ask.kept.contains(&kept) && ask.kept.len() < 4;
+    let is_news = is_concerned && !ask.kept.contains(&kept) && ask.kept.len() < MOST;
     if is_news {
         ask.kept.push(kept);
     }

@@ -91,6 +91,7 @@ fn no_balance_is_lost_or_spent_twice() {
         sum.add(&report);
     }
     assert!(sum.credited > 50 && sum.used > 20 && sum.given_back > 2 && sum.claimed > 20, "{sum:?}");
+    assert!(sum.unused > 20, "{sum:?}");
     assert!(sum.deaths > 50 && sum.refunds > 20 && sum.delivered > 0, "{sum:?}");
 }
 

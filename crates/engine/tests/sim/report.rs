@@ -41,6 +41,8 @@ pub(crate) struct Report {
     pub(crate) used: u64,
     pub(crate) given_back: u64,
     pub(crate) claimed: u64,
+    /// Providers that gave back what jobs did not use of their prices.
+    pub(crate) unused: u64,
     /// Bills that were paid, that were not, and debts that were paid after all: with a later job or by themselves.
     pub(crate) billed: u64,
     pub(crate) unpaid: u64,
@@ -79,6 +81,7 @@ impl Report {
         self.used += other.used;
         self.given_back += other.given_back;
         self.claimed += other.claimed;
+        self.unused += other.unused;
         self.billed += other.billed;
         self.unpaid += other.unpaid;
         self.paid_late += other.paid_late;

@@ -11,7 +11,10 @@ use std::{
 
 use openagents_engine::{
     Action, Ask, AskOptions, Config, CustomerConfig, Direction, Input, InputSize, InvoiceFor, Offer,
-    Outgoing, PreimageSeed, ProviderConfig, RunFault, Sent, Shift, Transfer, credit::Credit, customer::Phase,
+    Outgoing, PreimageSeed, ProviderConfig, RunFault, Sent, Shift, Transfer,
+    bidding::{PriceRule, USUAL_OUTPUT},
+    credit::Credit,
+    customer::Phase,
     receipt::Received,
 };
 use openagents_types::{
@@ -405,7 +408,10 @@ impl World {
             self.answer(node, delay, Input::RunFailed { job, fault });
         } else if !self.trouble(5) {
             let content = format!("done by {node}");
-            self.answer(node, delay, Input::Finished { job, content, usage: Usage::default() });
+            // Some write all that they may, some nothing.
+            let output_tokens = u64::from(job.as_bytes()[0]) * 3;
+            let usage = Usage { output_tokens, ..Usage::default() };
+            self.answer(node, delay, Input::Finished { job, content, usage });
         }
     }
 
@@ -653,9 +659,9 @@ impl World {
                 let payment = EcashPayment { job, by: customer, hash: *hash, token };
                 Word::Ecash { to: *provider, payment }
             }
-            Draft::Result { content, .. } => self.result(node, job, content, None),
-            Draft::Bill { content, invoice, .. } => {
-                self.result(node, job, content, Some(invoice.payment_hash))
+            Draft::Result { content, unused, .. } => self.result(node, job, content, (*unused, None)),
+            Draft::Bill { content, invoice, unused, .. } => {
+                self.result(node, job, content, (*unused, Some(invoice.payment_hash)))
             }
             Draft::Cancel { provider, .. } => {
                 Word::Cancel(Cancel { job, by: customer, providers: provider.iter().copied().collect() })
@@ -681,7 +687,13 @@ impl World {
         self.say(node, word);
     }
 
-    fn result(&mut self, node: usize, job: JobId, content: &str, bill: Option<PaymentHash>) -> Word {
+    fn result(
+        &mut self,
+        node: usize,
+        job: JobId,
+        content: &str,
+        (unused, bill): (Msat, Option<PaymentHash>),
+    ) -> Word {
         let times = self.finished.entry((node, job)).or_default();
         *times += 1;
         assert!(*times == 1 || self.nodes[node].restored, "provider {node} finished {job} twice");
@@ -693,6 +705,7 @@ impl World {
             content: content.to_owned(),
             amount: None,
             made_by: None,
+            unused,
             bolt11: bill.map(PaymentHash::to_hex),
             created_at: self.time(),
         })
@@ -814,7 +827,7 @@ fn new_node(rng: &mut Rng, index: usize, providers: usize, limit: Option<Msat>) 
         let mut config = ProviderConfig::new(provider_key(index), PreimageSeed::new(rng.bytes()));
         let free = rng.chance(10);
         let price = Msat::new(if free { 0 } else { rng.between(1_000, 20_000) });
-        config.offers = vec![Offer::flat(JobKind::SUMMARIZATION, price)];
+        config.offers = vec![Offer { price: by_tokens(price), ..Offer::flat(JobKind::SUMMARIZATION, price) }];
         config.escrow = rng.chance(60);
         config.slots = rng.between(1, 2) as usize;
         config.claim_time = Millis(3_000);
@@ -822,6 +835,15 @@ fn new_node(rng: &mut Rng, index: usize, providers: usize, limit: Option<Msat>) 
     });
     let day_limit = limit.filter(|_| provider.is_none());
     Node::new(Config { provider, customer: CustomerConfig::new(Network::Regtest) }, day_limit)
+}
+
+/// Every other price is half for what is written; whoever writes as much as it may pays `price`.
+fn by_tokens(price: Msat) -> PriceRule {
+    if price.get() % 2 == 0 {
+        return PriceRule::flat(price);
+    }
+    let written = (price.get() * USUAL_OUTPUT).div_ceil(1_000);
+    PriceRule { per_1000_output: price, ..PriceRule::flat(Msat::new(price.get() - written)) }
 }
 
 fn feedback(job: JobId, provider: ProviderKey, event: EventId, notice: &Notice, now: Timestamp) -> Feedback {

@@ -115,6 +115,7 @@ impl Stand {
             base: offer.price.base,
             per_kib: offer.price.per_kib,
             per_1000_output: offer.price.per_1000_output,
+            metered: provider.is_metered(),
             per_second: offer.price.per_second,
             max_input_bytes: offer.max_input_bytes,
             timeout: provider.job_timeout,

@@ -1,4 +1,7 @@
 //! Event count (kind 5400): how many events on the node's own relays match, in all or by group.
+//!
+//! Relays know the node by its key, and may show it what they show nobody else. So events for one reader are never
+//! counted: their number is nobody's business but that reader's.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -32,6 +35,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Filters of one job, at most.
 const MOST_FILTERS: usize = 8;
+
+/// Kinds of events that are for one reader: messages (NIP-04, NIP-17), their wrappings (NIP-59), the records of wallets
+/// (NIP-60) and what passes between a wallet or a signer and its users (NIP-46, NIP-47).
+const FOR_ONE_READER: [u16; 15] =
+    [4, 13, 14, 15, 1059, 1060, 7374, 7375, 7376, 21_059, 23_194, 23_195, 23_196, 23_197, 24_133];
 
 /// How deep groups nest.
 const DEEPEST: usize = 3;
@@ -79,6 +87,12 @@ fn filters(texts: &[String]) -> Result<Vec<Filter>, BackendError> {
     if filters.iter().any(|filter| filter.search.is_some()) {
         return Err(BackendError::BadInput("what a search finds is not counted; leave `search` out".into()));
     }
+    let mut kinds = filters.iter().filter_map(|filter| filter.kinds.as_ref()).flatten();
+    if let Some(private) = kinds.find(|kind| FOR_ONE_READER.contains(&kind.as_u16())) {
+        return Err(BackendError::BadInput(format!(
+            "events of kind {private} are for one reader each and are not counted"
+        )));
+    }
     // A limit of the customer's would make a count of a page.
     Ok(filters.into_iter().map(|filter| Filter { limit: Some(PAGE), ..filter }).collect())
 }
@@ -114,7 +128,8 @@ async fn all(relays: &Relays, filters: &[Filter]) -> Result<Vec<Verified>, Backe
                     BackendError::Protocol("a relay did not answer, so nothing was counted".into())
                 })?;
                 let next = next_page(&page, until)?;
-                found.extend(page.into_iter().map(|event| (event.id(), event)));
+                let public = page.into_iter().filter(is_public);
+                found.extend(public.map(|event| (event.id(), event)));
                 if found.len() > MOST {
                     return Err(BackendError::BadInput(format!(
                         "more than {MOST} events match; ask for fewer"
@@ -128,6 +143,12 @@ async fn all(relays: &Relays, filters: &[Filter]) -> Result<Vec<Verified>, Backe
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// Whether a filter that names no kind may count it. NIP-70 marks what only its author may spread.
+fn is_public(event: &Verified) -> bool {
+    let event = event.event();
+    !FOR_ONE_READER.contains(&event.kind.as_u16()) && !event.tags.iter().any(|tag| tag.as_slice() == ["-"])
 }
 
 /// What an event belongs to in a group.
@@ -231,9 +252,18 @@ mod tests {
             &["[1"],
             &["[{},{},{},{},{},{},{},{},{}]"],
             &["{\"search\":\"x\"}"],
+            &["{\"kinds\":[1,1059]}"],
         ] {
             assert!(read(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_is_for_one_reader_is_not_counted() {
+        let sign = |kind: u16, tags: Vec<Tag>| Verified::sign(&Keys::generate(), kind, tags, "x".into(), 1);
+        assert!(is_public(&sign(1, Vec::new())));
+        assert!(!is_public(&sign(1059, Vec::new())));
+        assert!(!is_public(&sign(1, vec![Tag::parse(["-"]).unwrap()])));
     }
 
     #[test]

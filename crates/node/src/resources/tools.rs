@@ -1,4 +1,5 @@
-//! What small programs of the system tell: local time, the graphics card. Each is given up for good once it is not there.
+//! What small programs of the system tell: local time, the graphics card. One that is not there is never asked again, and
+//! one that was too slow only after a while: drivers may take their time to wake a card.
 
 use std::{
     process::{Command, Stdio},
@@ -7,6 +8,9 @@ use std::{
 
 /// How long one may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long one that was too slow is left alone.
+const REST: Duration = Duration::from_secs(5 * 60);
 
 /// How long what changes rarely counts.
 const RARELY: Duration = Duration::from_secs(15 * 60);
@@ -18,12 +22,14 @@ pub(super) struct Tool {
     args: &'static [&'static str],
     every: Duration,
     last: Option<(Instant, Option<String>)>,
+    /// Until when it is not asked.
+    rests: Option<Instant>,
     is_there: bool,
 }
 
 impl Tool {
     pub(super) const fn new(program: &'static str, args: &'static [&'static str], every: Duration) -> Self {
-        Self { program, args, every, last: None, is_there: true }
+        Self { program, args, every, last: None, rests: None, is_there: true }
     }
 
     /// How far local time is ahead of UTC.
@@ -45,7 +51,8 @@ impl Tool {
         {
             return said.clone();
         }
-        let said = if self.is_there { self.ask() } else { None };
+        let is_asked = self.is_there && self.rests.is_none_or(|until| now >= until);
+        let said = if is_asked { self.ask() } else { None };
         self.last = Some((now, said.clone()));
         said
     }
@@ -65,7 +72,7 @@ impl Tool {
                 _ => {
                     let _ = child.kill();
                     let _ = child.wait();
-                    self.is_there = false;
+                    self.rests = Some(Instant::now() + REST);
                     return None;
                 }
             }

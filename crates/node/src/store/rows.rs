@@ -8,6 +8,7 @@ use openagents_engine::{
     credit::Bill,
     ecash::EcashOffer,
     job::{State, Step},
+    metering::Meter,
     payback::Payback,
 };
 use openagents_types::{JobId, Msat, PaymentHash, Timestamp};
@@ -48,6 +49,8 @@ struct Standing<'a> {
     bill: Option<Cow<'a, Bill>>,
     #[serde(default, skip_serializing_if = "is_zero")]
     arrears: Msat,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    meter: Option<Meter>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
@@ -62,7 +65,7 @@ fn is_unused(payback: &Payback) -> bool {
 /// The job in a row of [`SOLD`].
 pub(super) fn sold(row: &Row<'_>) -> Result<Job, StoreError> {
     let (request, standing): (String, String) = (row.get(0)?, row.get(1)?);
-    let Standing { received_at, changed_at, state, steps, doubts, ecash, payback, bill, arrears } =
+    let Standing { received_at, changed_at, state, steps, doubts, ecash, payback, bill, arrears, meter } =
         serde_json::from_str(&standing)?;
     let request = Arc::new(serde_json::from_str(&request)?);
     Ok(Job {
@@ -76,6 +79,7 @@ pub(super) fn sold(row: &Row<'_>) -> Result<Job, StoreError> {
         payback: payback.into_owned(),
         bill: bill.map(Cow::into_owned),
         arrears,
+        meter,
     })
 }
 
@@ -108,6 +112,7 @@ pub(super) fn write_sold(tx: &Transaction<'_>, job: &Job) -> Result<(), StoreErr
         payback: Cow::Borrowed(&job.payback),
         bill: job.bill.as_ref().map(Cow::Borrowed),
         arrears: job.arrears,
+        meter: job.meter,
     })?;
     let (word, open) = (job.state.word(), !job.is_over());
     let sql = "UPDATE jobs SET word = ?2, open = ?3, changed_at = ?4, body = ?5 WHERE id = ?1";

@@ -235,6 +235,7 @@ fn what_a_job_asks_for_earlier_ones_and_what_a_provider_took_early_are_kept() {
     let (id, key) = (JobId::from_bytes([3; 32]), CustomerKey::from_bytes([4; 32]));
     let at = Timestamp::from_secs(1);
     let request = openagents_types::JobRequest::new(id, key, JobKind::SUMMARIZATION, at);
+    let meter = openagents_engine::metering::Meter { least: Msat::new(1), most: Msat::new(9), tokens: 5 };
     let job = Job {
         request: std::sync::Arc::new(request),
         received_at: at,
@@ -246,6 +247,7 @@ fn what_a_job_asks_for_earlier_ones_and_what_a_provider_took_early_are_kept() {
         payback: openagents_engine::payback::Payback::default(),
         bill: None,
         arrears: Msat::new(700),
+        meter: Some(meter),
     };
     let provider = ProviderKey::from_bytes([7; 32]);
     let standing = Standing { taken_early: 2, ..Standing::unknown(provider) };

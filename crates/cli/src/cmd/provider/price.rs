@@ -70,6 +70,13 @@ pub(crate) fn run(global: &Global, command: &Price) -> anyhow::Result<Exit> {
 fn suggest_all(global: &Global, home: &Home, measure: bool) -> anyhow::Result<Exit> {
     let config = Config::load(home)?;
     let book = SpeedBook::open(home);
+    if measure && home.running_app().is_some() {
+        return Err(Failure::usage(
+            "the node is running: measuring beside it would load its models a second time and slow its jobs",
+            "leave --measure out, since a node measures each job that it does; or stop it first",
+        )
+        .into());
+    }
     if measure {
         super::super::wait(async { Ok(speeds::measure(&config, home, &book).await?) })?;
         book.keep();

@@ -1,13 +1,15 @@
 //! The laws that hold in every world, once everything has come to rest.
 
+use std::collections::HashMap;
+
 use openagents_engine::{
     Ask, BalanceEntry, Change, Direction, Incoming, InvoiceFor, Movement, TransferState,
     customer::{AskOutcome, Money, Phase, Reclaim},
     job::{Outcome, State},
 };
-use openagents_types::{ContentHash, Msat};
+use openagents_types::{ContentHash, JobId, Msat};
 
-use super::{FUNDS, World};
+use super::{FUNDS, World, provider_key};
 use crate::bank::{Bill, Stage};
 
 impl World {
@@ -90,7 +92,10 @@ impl World {
             let bills =
                 node.disk.jobs.values().filter(|job| job.bill.is_some() && job.state.word() == "settled");
             self.report.billed += bills.count() as u64;
-            assert_eq!(i64::try_from(earned).unwrap() + kept, took, "provider {index}: {:#?}", node.disk);
+            let unused = self.unused_of(index);
+            self.report.unused += u64::from(unused > 0);
+            let earned = i64::try_from(earned - unused).unwrap();
+            assert_eq!(earned + kept, took, "provider {index}: {:#?}", node.disk);
             let count =
                 |change| node.disk.balances.iter().filter(|entry| entry.change == change).count() as u64;
             self.report.unpaid += count(Change::Unpaid);
@@ -100,6 +105,30 @@ impl World {
             self.report.given_back += count(Change::GivenBack);
             self.report.claimed += count(Change::Claimed);
         }
+    }
+
+    /// What a provider's jobs did not use of their prices: once each, of jobs that are settled, and as it was said.
+    fn unused_of(&self, index: usize) -> u64 {
+        let disk = &self.nodes[index].disk;
+        let rows = disk.balances.iter().filter(|entry| entry.change == Change::Unused);
+        let mut of: HashMap<JobId, Msat> = HashMap::new();
+        for entry in rows {
+            assert!(of.insert(entry.job, entry.amount).is_none(), "given back twice for {}", entry.job);
+            let job = &disk.jobs[&entry.job];
+            let is_sound = matches!(
+                &job.state,
+                State::Closed { outcome: Outcome::Settled { paid }, .. } if *paid >= entry.amount
+            );
+            assert!(is_sound, "{} given back of {job:#?}", entry.amount);
+        }
+        let delivered_by_us =
+            |ask: &&Ask| ask.delivery.as_ref().is_some_and(|by| by.provider == provider_key(index));
+        for ask in self.nodes.iter().flat_map(|node| node.disk.asks.values()).filter(delivered_by_us) {
+            let said = |amount| ask.kept.iter().any(|kept| !kept.used && kept.amount == amount);
+            let is_said = of.get(&ask.id).is_none_or(|amount| said(*amount));
+            assert!(is_said, "given back without a word: {ask:#?}");
+        }
+        of.values().map(|amount| amount.get()).sum()
     }
 
     /// Every receipt is of a settled job and says what the books say; what a customer agreed to is what it

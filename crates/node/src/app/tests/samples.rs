@@ -134,6 +134,7 @@ pub(super) fn sold(n: u8, state: State) -> Job {
         payback: Default::default(),
         bill: None,
         arrears: Msat::ZERO,
+        meter: None,
     }
 }
 

@@ -131,7 +131,10 @@ impl Earlier {
     }
 
     fn answer(&self, content: &str, by: &Keys) -> Verified {
-        self.said(&Draft::Result { content: content.into(), price: Msat::ZERO, made_by: None }, by)
+        self.said(
+            &Draft::Result { content: content.into(), price: Msat::ZERO, unused: Msat::ZERO, made_by: None },
+            by,
+        )
     }
 
     fn begins(&self, by: &Keys) -> Verified {
@@ -357,7 +360,8 @@ async fn what_only_its_customer_can_read_is_refused_in_words() {
     // A provider that hides its answer to an open request helps nobody either.
     let open = Earlier::open(Some(&alice));
     let hidden = JobRequest { encryption: openagents_types::Encryption::Nip44, ..open.request.clone() };
-    let draft = Draft::Result { content: "hidden".into(), price: Msat::ZERO, made_by: None };
+    let draft =
+        Draft::Result { content: "hidden".into(), price: Msat::ZERO, unused: Msat::ZERO, made_by: None };
     let answer = encode_provider(&hidden, &draft, &alice, &mut Keyring::new(alice.clone()), now()).unwrap();
     market.publish(&[open.event.clone(), answer]);
     assert!(market.read(job(open.id())).await.unwrap_err().contains("is encrypted"));
