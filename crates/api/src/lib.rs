@@ -14,11 +14,11 @@ pub use balances::{BalanceView, BalancesView};
 pub use client::{Client, ClientError};
 pub use view::{
     AdView, AskBody, Asked, AuditQuery, AuditView, Cleared, DestinationBody, DestinationView, DifferenceView,
-    DisputeView, JobView, LedgerLine, LedgerView, Listing, MachineView, ModelView, MovementView, NewsView,
-    NodeView, OfferView, PayBody, Problem, ProviderView, PublishedReceipt, QuoteView, RailView, ReceiptQuery,
-    ReceiptView, ReceiveBody, ReconcileView, ReconciledView, RefusalView, RelayView, ResultView, SeedView,
-    SeedsView, ServedModelView, ServerView, ShiftOrder, Side, StepView, TestWalletBody, TransactionView,
-    TransferView, WalletView,
+    DisputeView, FiatSourceView, FiatView, JobView, LedgerLine, LedgerView, Listing, MachineView, ModelView,
+    MovementView, NewsView, NodeView, OfferView, PayBody, Problem, ProviderView, PublishedReceipt, QuoteView,
+    RailView, ReceiptQuery, ReceiptView, ReceiveBody, ReconcileView, ReconciledView, RefusalView, RelayView,
+    ResultView, SeedView, SeedsView, ServedModelView, ServerView, ShiftOrder, Side, StepView, TestWalletBody,
+    TransactionView, TransferView, WalletView,
 };
 
 /// The version of the shapes in this crate, in every answer's `schema_version`.

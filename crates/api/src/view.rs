@@ -28,6 +28,37 @@ pub struct NodeView {
     pub wallet: Option<WalletView>,
     /// Jobs by side and state.
     pub counts: Vec<(Side, String, u64)>,
+    /// Who tells what a bitcoin costs, if anybody is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fiat: Option<FiatSourceView>,
+}
+
+/// What an amount is worth in a currency. Amounts are decimal text, since a number in JSON may become a float.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FiatView {
+    /// How much, such as `-0.012037`: in the currency's smallest unit, or finer if it is less than one unit.
+    pub amount: String,
+    /// The currency, such as `EUR`.
+    pub currency: String,
+    /// What a bitcoin cost.
+    pub per_btc: String,
+    /// When that was asked.
+    pub at: u64,
+}
+
+/// Who tells what a bitcoin costs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FiatSourceView {
+    /// The server's name.
+    pub source: String,
+    /// The currency, such as `EUR`.
+    pub currency: String,
+    /// What a bitcoin costs; `None` if no price is known that is good now.
+    pub per_btc: Option<String>,
+    /// When that was asked.
+    pub at: Option<u64>,
+    /// Why the last question got no price.
+    pub fault: Option<String>,
 }
 
 /// A relay as the node sees it.
@@ -212,6 +243,9 @@ pub struct WalletView {
     pub network: String,
     /// What it holds, if it answered.
     pub balance_msat: Option<u64>,
+    /// What that is worth now, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance_fiat: Option<FiatView>,
     /// Whether it can lock payments until delivery.
     pub escrow: bool,
 }
@@ -264,6 +298,9 @@ pub struct TransactionView {
     /// Which way it took: `bolt11` or `cashu`.
     #[serde(default)]
     pub rail: String,
+    /// What the amount was worth when the books noted it, if that was known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fiat: Option<FiatView>,
 }
 
 /// A movement of money in the books, or a payment that did not move any.
@@ -291,6 +328,9 @@ pub struct MovementView {
     /// Which way it took: `bolt11` or `cashu`.
     #[serde(default)]
     pub rail: String,
+    /// What it was worth when it was booked, signed like it, if that was known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fiat: Option<FiatView>,
 }
 
 /// What books and wallet say about each other (`POST /api/v1/wallet/reconcile`).

@@ -80,9 +80,11 @@ impl Facts for Fake {
                 alias: samples::HOSTILE.into(),
                 network: "regtest".into(),
                 balance_msat: Some(1_234_567_000),
+                balance_fiat: None,
                 escrow: true,
             }),
             counts: vec![(Side::Sold, "settled".into(), 3)],
+            fiat: None,
         }
     }
 
