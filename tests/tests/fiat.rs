@@ -1,4 +1,4 @@
-//! What money was worth when it moved: noted once, at the price of that time, and never in the way of a payment.
+//! What money was worth when it moved: noted once, at the price of that time, never in the way of a payment.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use std::path::Path;

@@ -7,18 +7,20 @@
 mod ads;
 mod balances;
 mod client;
+mod fiat;
 mod view;
 
 pub use ads::{AdState, AdsReport, AdsView, FaultView, RelayAds};
 pub use balances::{BalanceView, BalancesView};
 pub use client::{Client, ClientError};
+pub use fiat::{FiatSourceView, FiatView};
 pub use view::{
     AdView, AskBody, Asked, AuditQuery, AuditView, Cleared, DestinationBody, DestinationView, DifferenceView,
-    DisputeView, FiatSourceView, FiatView, JobView, LedgerLine, LedgerView, Listing, MachineView, ModelView,
-    MovementView, NewsView, NodeView, OfferView, PayBody, Problem, ProviderView, PublishedReceipt, QuoteView,
-    RailView, ReceiptQuery, ReceiptView, ReceiveBody, ReconcileView, ReconciledView, RefusalView, RelayView,
-    ResultView, SeedView, SeedsView, ServedModelView, ServerView, ShiftOrder, Side, StepView, TestWalletBody,
-    TransactionView, TransferView, WalletView,
+    DisputeView, JobView, LedgerLine, LedgerView, Listing, MachineView, ModelView, MovementView, NewsView,
+    NodeView, OfferView, PayBody, Problem, ProviderView, PublishedReceipt, QuoteView, RailView, ReceiptQuery,
+    ReceiptView, ReceiveBody, ReconcileView, ReconciledView, RefusalView, RelayView, ResultView, SeedView,
+    SeedsView, ServedModelView, ServerView, ShiftOrder, Side, StepView, TestWalletBody, TransactionView,
+    TransferView, WalletView,
 };
 
 /// The version of the shapes in this crate, in every answer's `schema_version`.

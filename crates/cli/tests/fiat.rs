@@ -1,4 +1,4 @@
-//! What the program says of the worth of money: beside the balance, in the history, and in `doctor` when the source of
+//! What the program says of the worth of money: beside the balance, in the history, in `doctor` when the source of
 //! prices is of no use.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]

@@ -1,5 +1,5 @@
-//! Asking for the price: one server that the operator names, and nobody if none is named. It is asked when the node
-//! starts, and every five minutes from then on; it learns this machine's address, and nothing of any payment.
+//! Asking for the price: the one server that the operator names, nobody if none is named. It is asked when the node
+//! starts and every five minutes from then on; it learns this machine's address, and nothing of any payment.
 
 use std::{sync::Arc, time::Duration};
 
