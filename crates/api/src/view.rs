@@ -242,6 +242,9 @@ pub struct SeedView {
     pub fingerprint: String,
     /// How many words it has.
     pub words: usize,
+    /// Whether a passphrase (BIP39) belongs to them.
+    #[serde(default)]
+    pub passphrase: bool,
     /// When it was made or first taken in.
     pub created_at: u64,
     /// What unlocks it: `keyring`, `device-key` or `passphrase`.

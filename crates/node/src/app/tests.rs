@@ -106,6 +106,7 @@ impl Facts for Fake {
             network: "mainnet".into(),
             fingerprint: "73c5da0a".into(),
             words: 12,
+            passphrase: false,
             created_at: samples::THEN.millis(),
             storage: "keyring".into(),
             verified_at: None,
