@@ -7,6 +7,7 @@
 
 mod chat;
 mod llama;
+mod prices;
 mod program;
 mod script;
 mod shop;
@@ -26,6 +27,7 @@ use openagents_types::{JobId, JobInput, JobKind, Param};
 
 pub use chat::{ChatServer, Judgement};
 pub use llama::Llama;
+pub use prices::PriceServer;
 pub use program::programs;
 pub use script::{Script, ScriptedModel, scripted_model};
 pub use shop::Shop;

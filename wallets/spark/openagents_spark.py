@@ -718,7 +718,8 @@ async def connect(spark, setup, network):
     config.api_key = setup.get("api_key") or None
     # Set apart from the default, which the SDK may change: see `send`.
     config.prefer_spark_over_lightning = False
-    seed = spark.Seed.MNEMONIC(mnemonic=setup.get("seed") or "", passphrase=None)
+    passphrase = setup.get("seed_passphrase") or None
+    seed = spark.Seed.MNEMONIC(mnemonic=setup.get("seed") or "", passphrase=passphrase)
     directory = os.path.join(setup["storage"], "sdk")
     try:
         return await spark.connect(spark.ConnectRequest(config=config, seed=seed, storage_dir=directory))

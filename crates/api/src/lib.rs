@@ -7,11 +7,13 @@
 mod ads;
 mod balances;
 mod client;
+mod fiat;
 mod view;
 
 pub use ads::{AdState, AdsReport, AdsView, FaultView, RelayAds};
 pub use balances::{BalanceView, BalancesView};
 pub use client::{Client, ClientError};
+pub use fiat::{FiatSourceView, FiatView};
 pub use view::{
     AdView, AskBody, Asked, AuditQuery, AuditView, Cleared, DestinationBody, DestinationView, DifferenceView,
     DisputeView, JobView, LedgerLine, LedgerView, Listing, MachineView, ModelView, MovementView, NewsView,

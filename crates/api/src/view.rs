@@ -3,6 +3,8 @@
 use openagents_types::{EventId, JobId, JobInput, JobKind, MadeBy, Param, ProviderKey, Receipt};
 use serde::{Deserialize, Serialize};
 
+use crate::{FiatSourceView, FiatView};
+
 /// The node as a whole (`GET /api/v1/node`).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeView {
@@ -28,6 +30,9 @@ pub struct NodeView {
     pub wallet: Option<WalletView>,
     /// Jobs by side and state.
     pub counts: Vec<(Side, String, u64)>,
+    /// Who tells what a bitcoin costs, if anybody is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fiat: Option<FiatSourceView>,
 }
 
 /// A relay as the node sees it.
@@ -212,6 +217,9 @@ pub struct WalletView {
     pub network: String,
     /// What it holds, if it answered.
     pub balance_msat: Option<u64>,
+    /// What that is worth now, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance_fiat: Option<FiatView>,
     /// Whether it can lock payments until delivery.
     pub escrow: bool,
 }
@@ -234,6 +242,9 @@ pub struct SeedView {
     pub fingerprint: String,
     /// How many words it has.
     pub words: usize,
+    /// Whether a passphrase (BIP39) belongs to them.
+    #[serde(default)]
+    pub passphrase: bool,
     /// When it was made or first taken in.
     pub created_at: u64,
     /// What unlocks it: `keyring`, `device-key` or `passphrase`.
@@ -264,6 +275,9 @@ pub struct TransactionView {
     /// Which way it took: `bolt11` or `cashu`.
     #[serde(default)]
     pub rail: String,
+    /// What the amount was worth when the books noted it, if that was known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fiat: Option<FiatView>,
 }
 
 /// A movement of money in the books, or a payment that did not move any.
@@ -291,6 +305,9 @@ pub struct MovementView {
     /// Which way it took: `bolt11` or `cashu`.
     #[serde(default)]
     pub rail: String,
+    /// What it was worth when it was booked, signed like it, if that was known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fiat: Option<FiatView>,
 }
 
 /// What books and wallet say about each other (`POST /api/v1/wallet/reconcile`).

@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::Args;
+use openagents_seed::{Passphrase, PassphraseError};
 use zeroize::Zeroizing;
 
 use crate::{failure::Failure, show};
@@ -51,6 +52,60 @@ impl SecretSource {
             None => return Err(not_said(what).into()),
         };
         Ok(Zeroizing::new(text.trim().to_owned()))
+    }
+}
+
+/// A passphrase that belongs to the words of a seed (BIP39): typed unseen, or in a file.
+#[derive(Debug, Args)]
+pub(crate) struct PassphraseSource {
+    /// With a passphrase besides the words (BIP39, "25th word"), typed unseen, twice
+    #[arg(long)]
+    passphrase: bool,
+    /// The same, from this file
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+impl PassphraseSource {
+    /// What the passphrase is, typed twice where it is typed; `None` if there is to be none.
+    pub(crate) fn choose(&self) -> anyhow::Result<Option<Passphrase>> {
+        let text = match &self.passphrase_file {
+            Some(path) => PasswordSource::of_file(path)?,
+            None if self.passphrase => Self::twice()?,
+            None => return Ok(None),
+        };
+        let refused = |error: PassphraseError| {
+            let text = error.to_string();
+            let (what, next) = text.split_once("; ").unwrap_or((&text, "choose another one"));
+            Failure::usage(what, next)
+        };
+        Ok(Some(Passphrase::new(&text).map_err(refused)?))
+    }
+
+    /// Whether one was asked for.
+    pub(crate) const fn is_given(&self) -> bool {
+        self.passphrase || self.passphrase_file.is_some()
+    }
+
+    fn twice() -> anyhow::Result<Zeroizing<String>> {
+        let what = "the passphrase that belongs to the words";
+        let text = Self::typed(what)?;
+        if Self::typed("the same once more")? != text {
+            return Err(Failure::usage("the two are not the same", "type it again, twice").into());
+        }
+        Ok(text)
+    }
+
+    /// One that is there, typed once.
+    pub(crate) fn typed(what: &str) -> anyhow::Result<Zeroizing<String>> {
+        if !std::io::stdin().is_terminal() {
+            return Err(Failure::usage(
+                format!("{what} is needed, and nobody is at a terminal to type it"),
+                "give it with --passphrase-file FILE",
+            )
+            .into());
+        }
+        Ok(Zeroizing::new(rpassword::prompt_password(format!("{what} (not shown): "))?))
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use openagents_seed::Mnemonic;
+use openagents_seed::{Mnemonic, Passphrase};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_openagents");
@@ -313,7 +313,7 @@ fn of_two_processes_that_make_a_seed_at_once_one_wins_and_nothing_is_lost() {
 }
 
 fn fingerprint(words: &str) -> String {
-    Mnemonic::parse(words).unwrap().seed().fingerprint().to_string()
+    Mnemonic::parse(words).unwrap().seed(None).fingerprint().to_string()
 }
 
 #[cfg(debug_assertions)]
@@ -381,7 +381,7 @@ struct Canaries(Vec<(&'static str, Vec<u8>)>);
 impl Canaries {
     fn of(words: &str, passwords: &[&'static str]) -> Self {
         let mnemonic = Mnemonic::parse(words).unwrap();
-        let (entropy, seed) = (mnemonic.entropy(), mnemonic.seed());
+        let (entropy, seed) = (mnemonic.entropy(), mnemonic.seed(None));
         let three: Vec<&str> = words.split(' ').take(3).collect();
         let mut all = vec![
             ("three words", three.join(" ").into_bytes()),
@@ -533,4 +533,109 @@ fn a_sheet_is_for_its_owner_alone_and_is_not_written_over_anything() {
     }
     let again = home.seed(&["show", "--paper", full.to_str().unwrap()]);
     assert_eq!(again.status.code(), Some(1), "{}", text(&again));
+}
+
+/// The fingerprint of [`WORDS`] with a passphrase.
+fn fingerprint_with(passphrase: &str) -> String {
+    let passphrase = Passphrase::new(passphrase).unwrap();
+    Mnemonic::parse(WORDS).unwrap().seed(Some(&passphrase)).fingerprint().to_string()
+}
+
+#[test]
+fn a_passphrase_is_typed_twice_and_asked_for_before_the_quiz() {
+    if !there_are_terminals() {
+        return;
+    }
+    let home = Home::new();
+    let mut terminal = Terminal::run(&home, "create --passphrase");
+    terminal.until("the passphrase that belongs to the words (not shown): ");
+    terminal.type_line("blue ocean");
+    terminal.until("the same once more (not shown): ");
+    terminal.type_line("blue 0cean");
+    assert!(terminal.ends(2).contains("the two are not the same"));
+    assert!(home.status().is_null(), "nothing is made");
+
+    let mut terminal = Terminal::run(&home, "create --passphrase");
+    for question in ["that belongs to the words (not shown): ", "once more (not shown): "] {
+        terminal.until(question);
+        terminal.type_line("blue ocean");
+    }
+    let shown = terminal.ends(0);
+    assert!(
+        shown.contains("a mainnet seed of 12 words and a passphrase") && !shown.contains("ocean"),
+        "{shown}"
+    );
+    assert_eq!(home.status()["passphrase"], true);
+
+    let words: Vec<String> = home.words().split(' ').map(str::to_owned).collect();
+    let mut terminal = Terminal::run(&home, "verify");
+    terminal.until("belongs to the words (not shown): ");
+    terminal.type_line("blue Ocean");
+    terminal.until("this is not the passphrase");
+    terminal.until("belongs to the words (not shown): ");
+    terminal.type_line("blue ocean");
+    for _ in 0..4 {
+        terminal.until("word ");
+        let position: usize = terminal.until(": ").parse().unwrap();
+        terminal.type_line(&words[position - 1]);
+    }
+    let shown = terminal.ends(0);
+    assert!(shown.contains("is backed up (shown by: quiz)") && !shown.contains("ocean"), "{shown}");
+
+    let mut terminal = Terminal::run(&home, "verify");
+    for _ in 0..3 {
+        terminal.until("belongs to the words (not shown): ");
+        terminal.type_line("");
+    }
+    assert!(terminal.ends(4).contains("the passphrase was not right"));
+}
+
+#[test]
+fn words_with_their_passphrase_restore_the_seed_and_the_backup_has_both() {
+    let home = Home::new();
+    let (words, secret) = (home.with("words", WORDS), home.with("secret", "TREZOR\n"));
+    let (words, secret) = (words.to_str().unwrap(), secret.to_str().unwrap());
+    let told = home.done(&["restore", "--file", words, "--passphrase-file", secret]);
+    assert!(
+        told.contains("of 12 words and a passphrase") && told.contains("compare the fingerprint"),
+        "{told}"
+    );
+    assert_eq!(home.status()["fingerprint"], fingerprint_with("TREZOR"));
+    assert!(home.done(&["status"]).contains("12 and a passphrase"));
+    let shown = home.seed(&["show", "--force-stdout"]);
+    assert!(text(&shown).contains("a passphrase belongs to these words"), "{}", text(&shown));
+    assert!(!text(&shown).contains("TREZOR"));
+
+    let sheet = home.file("sheet.html");
+    home.done(&["show", "--paper", sheet.to_str().unwrap()]);
+    let page = std::fs::read_to_string(&sheet).unwrap();
+    assert!(page.contains("a passphrase that is not on this sheet") && !page.contains("TREZOR"), "{page}");
+    assert!(!page.contains("{apart}") && !page.contains("no passphrase"), "{page}");
+
+    let password = home.with("password", "four random words here");
+    let backup = home.file("seed.backup");
+    let (password, backup) = (password.to_str().unwrap(), backup.to_str().unwrap());
+    home.done(&["backup", backup, "--password-file", password]);
+    let file = std::fs::read_to_string(backup).unwrap();
+    assert!(file.contains("words and passphrase") && !file.contains("TREZOR"), "{file}");
+    home.done(&["verify", "--backup", backup, "--password-file", password]);
+
+    let other = Home::new();
+    let twice = ["restore", "--file", backup, "--password-file", password, "--passphrase-file", secret];
+    let refused = other.seed(&twice);
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+    assert!(text(&refused).contains("a backup holds its passphrase itself"), "{}", text(&refused));
+    other.done(&twice[..5]);
+    assert_eq!(other.status()["fingerprint"], fingerprint_with("TREZOR"));
+
+    for (content, words) in [("", "the passphrase is empty"), (&*"x".repeat(300), "longer than 255 bytes")] {
+        let file = home.with("bad", content);
+        let refused =
+            home.seed(&["create", "--network", "signet", "--passphrase-file", file.to_str().unwrap()]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(text(&refused).contains(words), "{}", text(&refused));
+    }
+    let nobody = home.seed(&["create", "--network", "signet", "--passphrase"]);
+    assert_eq!(nobody.status.code(), Some(2));
+    assert!(text(&nobody).contains("give it with --passphrase-file FILE"), "{}", text(&nobody));
 }

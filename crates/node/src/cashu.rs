@@ -102,13 +102,13 @@ mod tests {
         settings.mints.pop();
         assert!(refused(&settings).contains("wallet seed create"));
         Identities::new(&home).active().unwrap();
-        Seeds::new(&home).create(Network::Regtest, WordCount::Twelve, Replace::Never).unwrap();
+        Seeds::new(&home).create(Network::Regtest, WordCount::Twelve, None, Replace::Never).unwrap();
         assert!(refused(&settings).contains("openagents-cashu is not there"));
         settings.program = std::env::current_exe().unwrap();
         let shown = format!("{:?}", program(&home, &settings).unwrap());
         let seed = hex::encode(wallet_seed(&home, Network::Regtest).unwrap().expose());
         assert!(!shown.contains(&seed), "{shown}");
-        Seeds::new(&home).create(Network::Regtest, WordCount::Twelve, Replace::SetAside).unwrap();
+        Seeds::new(&home).create(Network::Regtest, WordCount::Twelve, None, Replace::SetAside).unwrap();
         assert!(
             refused(&settings).contains("belong to the seed"),
             "ecash is never mixed with another seed's"

@@ -5,6 +5,7 @@
 
 mod credit;
 mod energy;
+mod fiat;
 mod layers;
 mod media;
 mod price;
@@ -34,6 +35,7 @@ use crate::{
 
 pub use credit::KeyCredit;
 pub use energy::EnergySettings;
+pub use fiat::FiatSettings;
 pub use layers::{ENVIRONMENT, Origin, Origins};
 pub use media::MediaSettings;
 pub use price::{HourPrice, KindPrice, Proposed};
@@ -66,6 +68,8 @@ pub struct Config {
     pub resources: ResourceSettings,
     /// What this machine's work costs its owner.
     pub energy: EnergySettings,
+    /// What money is worth in a currency, if that shall be noted.
+    pub fiat: FiatSettings,
     /// Files that are results: how long they are kept, and where strangers get them.
     pub media: MediaSettings,
     /// What is signed about work that is done.
@@ -98,6 +102,7 @@ impl Default for Config {
             router: RouterSettings::default(),
             resources: ResourceSettings::default(),
             energy: EnergySettings::default(),
+            fiat: FiatSettings::default(),
             media: MediaSettings::default(),
             receipts: Receipts::default(),
             limits: Limits::default(),
@@ -571,6 +576,16 @@ pub enum ConfigError {
         /// What it may be.
         rule: &'static str,
     },
+    /// A text that no node can work with.
+    #[error("{key} is {text:?}; it must be {rule}")]
+    Text {
+        /// The setting.
+        key: &'static str,
+        /// What it is.
+        text: String,
+        /// What it may be.
+        rule: &'static str,
+    },
     /// A span of the day that is none.
     #[error("{key}: {text:?} is no span of the day; write it as \"22:00-07:00\"")]
     Hours {
@@ -669,6 +684,7 @@ impl Config {
         self.resources.check()?;
         self.provider.check_prices()?;
         self.energy.check()?;
+        self.fiat.check()?;
         credit::named(&provider.credit)?;
         if let Some(to) = self.customer.refund_to() {
             check_refund(&to).map_err(|reason| ConfigError::RefundTo { to, reason })?;

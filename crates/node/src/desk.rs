@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use openagents_api::{
-    AdView, AdsReport, AdsView, AskBody, Asked, DestinationBody, DestinationView, MachineView, ModelView,
-    NodeView, OfferView, PayBody, Problem, ProviderView, ReceiveBody, ReconcileView, RelayView,
+    AdView, AdsReport, AdsView, AskBody, Asked, DestinationBody, DestinationView, FiatView, MachineView,
+    ModelView, NodeView, OfferView, PayBody, Problem, ProviderView, ReceiveBody, ReconcileView, RelayView,
     SCHEMA_VERSION, SeedView, ShiftOrder, Side, TestWalletBody, TransactionView, TransferView, WalletView,
 };
 use openagents_engine::{
@@ -19,7 +19,9 @@ use openagents_engine::{
 };
 use openagents_protocol::Verified;
 use openagents_types::{EventId, JobId, JobSpec, Millis, Msat, Network, ProviderKey, Timestamp};
-use openagents_wallet::{HistoryFilter, Wallet, WalletError, destination::check_refund, testnet::Opening};
+use openagents_wallet::{
+    HistoryFilter, Transaction, Wallet, WalletError, destination::check_refund, testnet::Opening,
+};
 
 use crate::{
     acceptable::{Content, Gate, Objection},
@@ -28,6 +30,7 @@ use crate::{
     clock,
     config::Config,
     driver::{AskRefused, DriverHandle, Order, PublishRefused},
+    fiat::Prices,
     hand::{Hand, HandError},
     home::Home,
     identity::Identity,
@@ -41,7 +44,7 @@ use crate::{
     shift::Foreman,
     store::Reader,
     till::Till,
-    wallets::Testnet,
+    wallets::{self, Testnet},
 };
 
 /// What a Lightning node may be asked for from outside: never payments, which the engine decides.
@@ -68,6 +71,7 @@ pub(crate) struct Counter {
     pub(crate) gate: Gate,
     pub(crate) network: Network,
     pub(crate) resolver: Resolver,
+    pub(crate) prices: Prices,
     pub(crate) driver: DriverHandle,
     pub(crate) reader: Arc<Reader>,
     pub(crate) relays: Relays,
@@ -98,6 +102,7 @@ impl Facts for Counter {
             provider: self.provider.as_ref().map(|provider| self.provider_view(provider)),
             wallet: self.wallet_view().await,
             counts: self.counts(),
+            fiat: self.prices.view(clock::now()),
         }
     }
 
@@ -120,7 +125,7 @@ impl Facts for Counter {
         let filter = HistoryFilter { limit, ..HistoryFilter::default() };
         let history = tokio::time::timeout(WALLET_PATIENCE, wallet.history(filter)).await;
         match history {
-            Ok(Ok(transactions)) => Ok(transactions.iter().map(crate::wallets::transaction_view).collect()),
+            Ok(Ok(transactions)) => Ok(transactions.iter().map(|row| self.transaction_view(row)).collect()),
             Ok(Err(error)) => Err(wallet_silent(&error.to_string())),
             Err(_) => Err(wallet_silent("it did not answer in time")),
         }
@@ -449,8 +454,23 @@ impl Counter {
             alias: info.as_ref().map_or_else(|| "does not answer".into(), |info| info.alias.clone()),
             network: info.as_ref().map_or_else(|| "unknown".into(), |info| info.network.to_string()),
             balance_msat: balance.map(Msat::get),
+            balance_fiat: balance.and_then(|balance| self.worth_now(balance)),
             escrow: info.is_some_and(|info| info.hold),
         })
+    }
+
+    /// What an amount is worth now.
+    fn worth_now(&self, amount: Msat) -> Option<FiatView> {
+        let price = self.prices.at(clock::now())?;
+        Some(price.of(i64::try_from(amount.get()).ok()?))
+    }
+
+    /// A payment as the wallet tells it, with what the books noted of its worth.
+    fn transaction_view(&self, row: &Transaction) -> TransactionView {
+        let noted = || self.reader.price_of(row.hash, row.incoming).ok().flatten();
+        let price = (row.state == "settled").then(noted).flatten();
+        let fiat = price.and_then(|price| Some(price.of(i64::try_from(row.amount.get()).ok()?)));
+        TransactionView { fiat, ..wallets::transaction_view(row) }
     }
 
     fn counts(&self) -> Vec<(Side, String, u64)> {

@@ -42,6 +42,7 @@ use crate::{
     audit::AuditLog,
     bus::Bus,
     clock,
+    fiat::Prices,
     identity::Identity,
     payback::Payback,
     relays::Relays,
@@ -238,6 +239,8 @@ pub struct Parts {
     pub allowance: Allowance,
     /// Whoever asks the addresses that refunds go to.
     pub payback: Payback,
+    /// What a bitcoin costs.
+    pub prices: Prices,
 }
 
 /// A driver that is about to run.
@@ -266,6 +269,7 @@ pub struct Driver {
     audit: AuditLog,
     allowance: Allowance,
     payback: Payback,
+    prices: Prices,
     inbox: mpsc::Receiver<Command>,
     gauges: Arc<Gauges>,
     wake: watch::Sender<Option<Timestamp>>,
@@ -316,6 +320,7 @@ impl Driver {
             audit: parts.audit,
             allowance: parts.allowance,
             payback: parts.payback,
+            prices: parts.prices,
             inbox,
             gauges: gauges.clone(),
             wake,

@@ -113,7 +113,7 @@ mod tests {
         let mut settings = LdkSettings { bitcoind_auth_file: auth.clone(), ..LdkSettings::default() };
         assert!(refused(&settings).contains("wallet seed create"));
         Identities::new(&home).active().unwrap();
-        Seeds::new(&home).create(Network::Regtest, WordCount::Twelve, Replace::Never).unwrap();
+        Seeds::new(&home).create(Network::Regtest, WordCount::Twelve, None, Replace::Never).unwrap();
         assert!(refused(&settings).contains("one chain"));
         settings.bitcoind = "127.0.0.1".into();
         assert!(refused(&settings).contains("host:port"));
@@ -127,7 +127,7 @@ mod tests {
         assert!(!shown.contains("hunter2") && !shown.contains(&seed), "{shown}");
         let both = LdkSettings { esplora: "https://esplora.example".into(), ..settings.clone() };
         assert!(refused(&both).contains("one chain"), "two are one too many");
-        Seeds::new(&home).create(Network::Regtest, WordCount::Twelve, Replace::SetAside).unwrap();
+        Seeds::new(&home).create(Network::Regtest, WordCount::Twelve, None, Replace::SetAside).unwrap();
         assert!(
             refused(&settings).contains("belong to the seed"),
             "channels are never opened with another seed"

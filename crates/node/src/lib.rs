@@ -23,6 +23,7 @@ mod documents;
 pub mod doubts;
 pub mod driver;
 pub mod failpoint;
+pub mod fiat;
 pub mod guests;
 mod hand;
 pub mod home;

@@ -60,7 +60,7 @@ async fn ask(resolver: &Resolver, url: &Url) -> Result<Vec<u8>, ServerError> {
 }
 
 /// What went wrong, without what is of use only to a provider's customers.
-fn unasked(error: &ResolveError) -> String {
+pub(crate) fn unasked(error: &ResolveError) -> String {
     match error {
         ResolveError::Refused(reason) | ResolveError::Failed(reason) => reason.clone(),
         ResolveError::TooLarge => "its answer is larger than any honest one".into(),

@@ -25,6 +25,7 @@ use crate::{
     config::{Config, ConfigError},
     desk::Counter,
     driver::{self, Command, Driver, DriverHandle, Parts, Restored},
+    fiat::{Prices, Source},
     guests::Guests,
     home::{Home, HomeError, Lock},
     identity::Identity,
@@ -354,6 +355,7 @@ impl Builder {
         let pages = resolver.clone();
         let payback = Payback::new(resolver.clone(), network, self.tasks.clone());
         let resolver = resolver.with_events(self.events(&relays, &reader));
+        let prices = self.prices();
         let audit = AuditLog::default();
         let gate = self.gate(audit.clone())?;
         let media = self.media();
@@ -379,6 +381,7 @@ impl Builder {
             audit,
             allowance: self.options.config.limits.allowance(),
             payback: payback.clone(),
+            prices: prices.clone(),
         };
         let Restored { driver, handle, wake, owed } = Driver::restore(parts)?;
         relays.attach(handle.clone());
@@ -410,6 +413,7 @@ impl Builder {
             gate,
             network,
             resolver: pages,
+            prices,
             driver: handle.clone(),
             reader: reader.clone(),
             relays: relays.clone(),
@@ -445,6 +449,17 @@ impl Builder {
         own.extend(built);
         let logs = self.options.home.data_file("logs");
         Ok(offers::backends(config, own, logs, &self.tasks).await?)
+    }
+
+    /// What a bitcoin costs, where the settings say whom to ask. A market of its own asks nobody beyond this machine.
+    fn prices(&self) -> Prices {
+        let Config { fiat, allow_private_urls, .. } = &self.options.config;
+        if self.options.offline && fiat.own_machine().is_none() {
+            return Prices::default();
+        }
+        let Some((source, prices)) = Source::new(fiat, allow_private_urls) else { return Prices::default() };
+        self.tasks.spawn_until_stop(source.run());
+        prices
     }
 
     /// What looks at this machine.

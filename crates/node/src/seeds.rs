@@ -16,7 +16,7 @@ use std::{
 use openagents_api::SeedView;
 use openagents_keyring::Secret;
 use openagents_seed::{
-    Fingerprint, Mnemonic, Seed, WordCount,
+    Fingerprint, Mnemonic, Passphrase, Seed, WordCount,
     backup::{self, Content, Cost, OpenError},
 };
 use openagents_types::Network;
@@ -30,7 +30,10 @@ use crate::{
 };
 
 /// The shape of `seed.json`. A larger number is a later program's, and is not touched.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// The same without a passphrase of the seed's own: earlier programs open it.
+const WORDS_ALONE: u32 = 1;
 
 const NETWORKS: [Network; 4] = [Network::Mainnet, Network::Testnet, Network::Signet, Network::Regtest];
 
@@ -92,6 +95,9 @@ pub(crate) struct SeedFile {
     network: Network,
     fingerprint: String,
     words: usize,
+    /// Whether a passphrase (BIP39) is sealed with the words.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    passphrase: bool,
     created_at: u64,
     sealed_by: SealedBy,
     verified: Option<Verified>,
@@ -113,10 +119,11 @@ impl SeedFile {
     ) -> Result<Self, SeedError> {
         let sealed = backup::seal(content, secret, by.cost(), &random()).map_err(SeedError::Backup)?;
         let file = Self {
-            version: VERSION,
+            version: if content.passphrase.is_some() { VERSION } else { WORDS_ALONE },
             network: content.network,
-            fingerprint: fingerprint(&content.mnemonic).to_string(),
+            fingerprint: fingerprint(content).to_string(),
             words: content.mnemonic.count().get(),
+            passphrase: content.passphrase.is_some(),
             created_at: content.created_at.secs(),
             sealed_by: by,
             verified,
@@ -130,7 +137,7 @@ impl SeedFile {
     fn open(&self, secret: &str) -> Result<Content, SeedError> {
         let content = backup::open(&self.sealed, secret).map_err(|_| SeedError::Locked(self.network))?;
         let is_itself =
-            content.network == self.network && fingerprint(&content.mnemonic).to_string() == self.fingerprint;
+            content.network == self.network && fingerprint(&content).to_string() == self.fingerprint;
         if is_itself { Ok(content) } else { Err(SeedError::Locked(self.network)) }
     }
 }
@@ -144,6 +151,8 @@ pub struct SeedStatus {
     pub fingerprint: String,
     /// How many words it has.
     pub words: usize,
+    /// Whether a passphrase (BIP39) belongs to them.
+    pub passphrase: bool,
     /// When it was made or first taken in, in seconds since the epoch.
     pub created_at: u64,
     /// What unlocks it.
@@ -158,6 +167,7 @@ impl From<&SeedStatus> for SeedView {
             network: seed.network.to_string(),
             fingerprint: seed.fingerprint.clone(),
             words: seed.words,
+            passphrase: seed.passphrase,
             created_at: seed.created_at.saturating_mul(1000),
             storage: seed.storage.word().into(),
             verified_at: seed.verified.map(|verified| verified.at.saturating_mul(1000)),
@@ -255,7 +265,7 @@ impl From<HomeError> for SeedError {
 /// # Errors
 /// There is none, or it cannot be unlocked.
 pub fn wallet_seed(home: &Home, network: Network) -> Result<Seed, SeedError> {
-    Ok(Seeds::new(home).unlock(network)?.mnemonic.seed())
+    Ok(Seeds::new(home).unlock(network)?.seed())
 }
 
 /// The seeds of a home.
@@ -311,32 +321,46 @@ impl<'a> Seeds<'a> {
             network: file.network,
             fingerprint: file.fingerprint.clone(),
             words: file.words,
+            passphrase: file.passphrase,
             created_at: file.created_at,
             storage,
             verified: file.verified,
         })
     }
 
-    /// Makes a seed from the system's random bytes. It is not backed up yet.
+    /// Makes a seed from the system's random bytes, with a passphrase (BIP39) if there is to be one. It is not backed
+    /// up yet.
     ///
     /// # Errors
     /// There is one that stays, a node runs while one is to be replaced, or it cannot be written.
-    pub fn create(&self, network: Network, count: WordCount, replace: Replace) -> Result<Kept, SeedError> {
+    pub fn create(
+        &self,
+        network: Network,
+        count: WordCount,
+        passphrase: Option<Passphrase>,
+        replace: Replace,
+    ) -> Result<Kept, SeedError> {
         let _no_node = self.quiet(network, replace)?;
         let mut entropy = Zeroizing::new([0_u8; 32]);
         fill(entropy.as_mut_slice())?;
         let mnemonic = Mnemonic::from_entropy(&entropy[..count.entropy_len()])
             .map_err(|error| SeedError::Entropy(error.to_string()))?;
-        self.keep(&Content { network, created_at: clock::now(), mnemonic }, None, replace)
+        self.keep(&Content { network, created_at: clock::now(), mnemonic, passphrase }, None, replace)
     }
 
-    /// Takes a seed from its words, which shows that its owner has them.
+    /// Takes a seed from its words and their passphrase, which shows that its owner has them.
     ///
     /// # Errors
     /// There is another that stays, a node runs, or it cannot be written.
-    pub fn restore(&self, network: Network, mnemonic: Mnemonic, replace: Replace) -> Result<Kept, SeedError> {
+    pub fn restore(
+        &self,
+        network: Network,
+        mnemonic: Mnemonic,
+        passphrase: Option<Passphrase>,
+        replace: Replace,
+    ) -> Result<Kept, SeedError> {
         let _no_node = self.home.lock()?;
-        let content = Content { network, created_at: clock::now(), mnemonic };
+        let content = Content { network, created_at: clock::now(), mnemonic, passphrase };
         self.keep(&content, Some(verified(Proof::Words)), replace)
     }
 
@@ -369,7 +393,7 @@ impl<'a> Seeds<'a> {
     fn keep(&self, content: &Content, proof: Option<Verified>, replace: Replace) -> Result<Kept, SeedError> {
         let _alone = self.keys.alone()?;
         let path = self.path(content.network);
-        let fingerprint = fingerprint(&content.mnemonic).to_string();
+        let fingerprint = fingerprint(content).to_string();
         // A file that cannot be read is set aside as it is, but never without being asked to.
         let present = match read(&path) {
             Ok(file) => file,
@@ -451,7 +475,7 @@ impl<'a> Seeds<'a> {
     /// It is no longer the seed of its network, or cannot be written.
     pub fn note(&self, content: &Content, proof: Proof) -> Result<SeedStatus, SeedError> {
         let _alone = self.keys.alone()?;
-        let (file, theirs) = (self.present(content.network)?, fingerprint(&content.mnemonic).to_string());
+        let (file, theirs) = (self.present(content.network)?, fingerprint(content).to_string());
         if file.fingerprint != theirs {
             return Err(SeedError::OtherSeed { theirs, ours: file.fingerprint });
         }
@@ -524,8 +548,9 @@ pub fn backup_text(content: &Content, password: &str) -> Result<String, SeedErro
     if backup::open(&sealed, password)? != *content {
         return Err(OpenError::Unsealed.into());
     }
+    let with = if content.passphrase.is_some() { ", words and passphrase" } else { "" };
     Ok(format!(
-        "# An encrypted backup of a bitcoin wallet's seed (BIP39, {}), made by OpenAgents Compute.\n\
+        "# An encrypted backup of a bitcoin wallet's seed (BIP39, {}{with}), made by OpenAgents Compute.\n\
          # Restore it with its password: openagents wallet seed restore --network {} --file THIS-FILE\n{sealed}\n",
         content.network, content.network,
     ))
@@ -546,8 +571,8 @@ fn verified(by: Proof) -> Verified {
     Verified { at: clock::now().secs(), by }
 }
 
-fn fingerprint(mnemonic: &Mnemonic) -> Fingerprint {
-    mnemonic.seed().fingerprint()
+fn fingerprint(content: &Content) -> Fingerprint {
+    content.seed().fingerprint()
 }
 
 fn make_folder(folder: &Path) -> Result<(), HomeError> {

@@ -74,11 +74,11 @@ pub fn storage(home: &Home, network: Network) -> PathBuf {
     std::path::absolute(&folder).unwrap_or(folder)
 }
 
-/// The words of the home's money seed. A wallet made with one seed is not opened with another, so the first one
+/// The words of the home's money seed, with their passphrase if they have one. A wallet made with one seed is not opened with another, so the first one
 /// used is noted beside it.
-fn seed(home: &Home, network: Network) -> Result<Zeroizing<String>, SparkError> {
-    let mnemonic = Seeds::new(home).unlock(network)?.mnemonic;
-    let (fingerprint, storage) = (mnemonic.seed().fingerprint().to_string(), storage(home, network));
+fn seed(home: &Home, network: Network) -> Result<Vec<(&'static str, Zeroizing<String>)>, SparkError> {
+    let content = Seeds::new(home).unlock(network)?;
+    let (fingerprint, storage) = (content.seed().fingerprint().to_string(), storage(home, network));
     std::fs::create_dir_all(&storage).map_err(|reason| HomeError::Io { path: storage.clone(), reason })?;
     let note = storage.join("seed");
     match home.read_secret(&note)? {
@@ -88,7 +88,11 @@ fn seed(home: &Home, network: Network) -> Result<Zeroizing<String>, SparkError> 
         }
         None => write_first(&note, fingerprint.as_bytes())?,
     }
-    Ok(mnemonic.phrase())
+    let passphrase = content.passphrase.as_ref().map(|it| Zeroizing::new(it.expose().to_owned()));
+    Ok([("seed", content.mnemonic.phrase())]
+        .into_iter()
+        .chain(passphrase.map(|it| ("seed_passphrase", it)))
+        .collect())
 }
 
 /// What has to be there before a seed is unlocked.
@@ -128,7 +132,7 @@ pub fn ready(home: &Home, settings: &SparkSettings) -> Result<(), SparkError> {
 /// It is not installed, there is no seed, or real money is asked for without an API key.
 pub fn program(home: &Home, settings: &SparkSettings) -> Result<Program, SparkError> {
     let Needs { network, key, python } = needs(home, settings)?;
-    let mut secrets = vec![("seed", seed(home, network)?)];
+    let mut secrets = seed(home, network)?;
     secrets.extend(key.map(|key| ("api_key", Zeroizing::new(key.expose().to_owned()))));
     let open = json!({ "network": network, "storage": storage(home, network), "log": settings.log });
     Ok(Program {
@@ -178,7 +182,7 @@ mod tests {
         Identities::new(&home).active().unwrap();
         let seeds = Seeds::new(&home);
         assert!(ready(&home, &of(Network::Regtest)).is_err());
-        seeds.create(Network::Regtest, WordCount::Twelve, Replace::Never).unwrap();
+        seeds.create(Network::Regtest, WordCount::Twelve, None, Replace::Never).unwrap();
         ready(&home, &of(Network::Regtest)).unwrap();
         let made = program(&home, &of(Network::Testnet)).unwrap();
         assert_eq!((made.path, made.network), (std::path::absolute(python).unwrap(), Network::Regtest));
@@ -188,7 +192,7 @@ mod tests {
         let words = seeds.unlock(Network::Regtest).unwrap().mnemonic.phrase();
         assert!(!shown.contains("s3cret") && !shown.contains(words.as_str()), "{shown}");
         assert!(refused(Network::Mainnet).contains("no mainnet seed"), "each network has a seed of its own");
-        seeds.create(Network::Regtest, WordCount::Twelve, Replace::SetAside).unwrap();
+        seeds.create(Network::Regtest, WordCount::Twelve, None, Replace::SetAside).unwrap();
         assert!(refused(Network::Regtest).contains("belongs to the seed"));
     }
 }

@@ -6,6 +6,7 @@
 
 mod audit;
 mod balances;
+mod fiat;
 mod migrations;
 mod reader;
 mod receipts;
@@ -24,7 +25,7 @@ use openagents_engine::{
 use openagents_types::{EventId, JobId, Msat, PaymentHash, ProviderKey, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use crate::audit::Audited;
+use crate::{audit::Audited, fiat::Price};
 pub use audit::AuditRow;
 pub use balances::{Account, BalanceRow};
 pub use reader::{BookedPayment, LedgerRow, Page, Reader};
@@ -91,6 +92,8 @@ pub struct Batch {
     pub audit: Vec<Audited>,
     /// Customers' signatures under our receipts, as JSON.
     pub countersigned: Vec<(JobId, String)>,
+    /// What a bitcoin costs now, if that is known: noted beside every movement of money.
+    pub price: Option<Price>,
 }
 
 impl Batch {
@@ -193,7 +196,7 @@ impl Store {
         self.sync(batch.holds_money())?;
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for record in &batch.records {
-            write_record(&tx, record)?;
+            write_record(&tx, record, batch.price)?;
         }
         for outgoing in &batch.outbox {
             write_outgoing(&tx, outgoing)?;
@@ -414,12 +417,12 @@ fn check(db: &Connection, path: &Path) -> Result<(), StoreError> {
     if report == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: path.to_path_buf(), report }) }
 }
 
-fn write_record(tx: &Transaction<'_>, record: &Record) -> Result<(), StoreError> {
+fn write_record(tx: &Transaction<'_>, record: &Record, price: Option<Price>) -> Result<(), StoreError> {
     match record {
         Record::Job(job) => rows::write_sold(tx, job),
         Record::Ask(ask) => rows::write_bought(tx, ask),
         Record::Payment(row) => write_payment(tx, row),
-        Record::Entry(entry) => write_entry(tx, entry),
+        Record::Entry(entry) => write_entry(tx, entry, price),
         Record::Standing(standing) => write_standing(tx, *standing),
         Record::Receipt(receipt) => receipts::write(tx, receipt),
         Record::Transfer(transfer) => transfers::write(tx, transfer),
@@ -449,16 +452,20 @@ fn write_payment(tx: &Transaction<'_>, row: &PaymentRow) -> Result<(), StoreErro
     if changed == 0 { Err(StoreError::PaymentTaken(row.hash)) } else { Ok(()) }
 }
 
-fn write_entry(tx: &Transaction<'_>, entry: &Entry) -> Result<(), StoreError> {
+/// An entry that is there already keeps what it has, and what it has not: a later price is not its own.
+fn write_entry(tx: &Transaction<'_>, entry: &Entry, price: Option<Price>) -> Result<(), StoreError> {
     let sql = "INSERT OR IGNORE INTO ledger (hash, movement, job, amount, at) VALUES (?1, ?2, ?3, ?4, ?5)";
-    tx.prepare_cached(sql)?.execute(params![
+    let written = tx.prepare_cached(sql)?.execute(params![
         entry.hash.as_bytes(),
         movement_word(entry.movement),
         entry.job.as_bytes(),
         amount(entry.amount),
         millis(entry.at),
     ])?;
-    Ok(())
+    match price.filter(|price| written > 0 && price.is_good_at(entry.at)) {
+        Some(price) => fiat::write(tx, entry, &price),
+        None => Ok(()),
+    }
 }
 
 fn write_standing(tx: &Transaction<'_>, standing: Standing) -> Result<(), StoreError> {

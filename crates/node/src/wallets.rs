@@ -209,5 +209,6 @@ pub(crate) fn transaction_view(row: &Transaction) -> TransactionView {
         description: row.description.clone(),
         at: row.at.millis(),
         rail: row.rail.word().into(),
+        fiat: None,
     }
 }

@@ -14,6 +14,9 @@
 //!   49 bytes  ciphertext: the entropy's length (16 or 32), the entropy, zeros up to 33 bytes, and 16 of tag
 //! ```
 //!
+//! A seed with a passphrase (BIP39) is written as `openagents-seed-backup-2`, which is the same with 305 bytes of
+//! ciphertext: behind the 33 bytes the passphrase's length, the passphrase (UTF-8, NFKD) and zeros up to 289 bytes.
+//!
 //! The name and its number are authenticated too. A password that does not open a backup and a backup that
 //! was changed cannot be told apart, and what is in it is not said before it is open.
 
@@ -27,19 +30,51 @@ use openagents_types::{Network, Timestamp};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
-use crate::Mnemonic;
+use crate::{Mnemonic, Passphrase, Seed, passphrase};
 
-/// What a backup begins with. The number changes if anything after it is read otherwise.
+/// What a backup begins with. The number behind it changes if anything after it is read otherwise.
 const NAME: &str = "openagents-seed-backup-";
-const VERSION: &str = "1";
 
 const HEADER: usize = 10;
 const SALT: usize = 16;
 const NONCE: usize = 24;
 /// The longest entropy and its length.
-const PLAIN: usize = 33;
+const WORDS: usize = 33;
 const TAG: usize = 16;
-const LENGTH: usize = HEADER + SALT + NONCE + PLAIN + TAG;
+
+/// How a backup is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    /// Words alone.
+    One,
+    /// Words and a passphrase.
+    Two,
+}
+
+impl Version {
+    const fn digit(self) -> &'static str {
+        match self {
+            Self::One => "1",
+            Self::Two => "2",
+        }
+    }
+
+    /// What is encrypted, in bytes: the same for every seed.
+    const fn plain(self) -> usize {
+        match self {
+            Self::One => WORDS,
+            Self::Two => WORDS + 1 + passphrase::LONGEST,
+        }
+    }
+
+    const fn length(self) -> usize {
+        HEADER + SALT + NONCE + self.plain() + TAG
+    }
+
+    const fn of(content: &Content) -> Self {
+        if content.passphrase.is_some() { Self::Two } else { Self::One }
+    }
+}
 
 /// The most rounds that are done for a backup from elsewhere: 2^20 take a gigabyte and some seconds.
 const MOST_ROUNDS: u8 = 20;
@@ -74,6 +109,32 @@ pub struct Content {
     pub created_at: Timestamp,
     /// The words.
     pub mnemonic: Mnemonic,
+    /// The passphrase that belongs to them, if there is one.
+    pub passphrase: Option<Passphrase>,
+}
+
+impl Content {
+    /// What a wallet derives its keys from.
+    pub fn seed(&self) -> Seed {
+        self.mnemonic.seed(self.passphrase.as_ref())
+    }
+
+    /// What is encrypted: as long for every seed of a version.
+    fn plain(&self) -> Zeroizing<Vec<u8>> {
+        let length = |bytes: &[u8]| u8::try_from(bytes.len()).unwrap_or_default();
+        let (entropy, size) = (self.mnemonic.entropy(), Version::of(self).plain());
+        let mut plain = Zeroizing::new(Vec::with_capacity(size));
+        plain.push(length(&entropy));
+        plain.extend_from_slice(&entropy);
+        plain.resize(WORDS, 0);
+        if let Some(passphrase) = &self.passphrase {
+            let text = passphrase.expose().as_bytes();
+            plain.push(length(text));
+            plain.extend_from_slice(text);
+        }
+        plain.resize(size, 0);
+        plain
+    }
 }
 
 impl fmt::Debug for Content {
@@ -108,17 +169,12 @@ pub enum OpenError {
 /// [`OpenError::Unsealed`], which the constants here rule out.
 pub fn seal(content: &Content, password: &str, cost: Cost, random: &[u8; 40]) -> Result<String, OpenError> {
     let (salt, nonce) = random.split_at(SALT);
-    let header = header(content, cost);
-    let entropy = content.mnemonic.entropy();
-    let mut plain = Zeroizing::new(Vec::with_capacity(PLAIN));
-    plain.push(u8::try_from(entropy.len()).unwrap_or_default());
-    plain.extend_from_slice(&entropy);
-    plain.resize(PLAIN, 0);
+    let (version, header, plain) = (Version::of(content), header(content, cost), content.plain());
     let cipher = cipher(password, salt, cost.log_rounds()).ok_or(OpenError::Unsealed)?;
-    let payload = Payload { msg: &plain, aad: &authenticated(&header) };
+    let payload = Payload { msg: &plain, aad: &authenticated(version, &header) };
     let sealed = cipher.encrypt(nonce.into(), payload).map_err(|_| OpenError::Unsealed)?;
     let bytes = [header.as_slice(), salt, nonce, &sealed].concat();
-    Ok(format!("{NAME}{VERSION}:{}", hex::encode(bytes)))
+    Ok(format!("{NAME}{}:{}", version.digit(), hex::encode(bytes)))
 }
 
 /// Opens a backup. Empty lines and lines that begin with `#` are passed over.
@@ -126,7 +182,7 @@ pub fn seal(content: &Content, password: &str, cost: Cost, random: &[u8; 40]) ->
 /// # Errors
 /// It is none, or the password does not open it.
 pub fn open(text: &str, password: &str) -> Result<Content, OpenError> {
-    let bytes = bytes(text)?;
+    let (version, bytes) = bytes(text)?;
     let (header, rest) = bytes.split_at(HEADER);
     let (salt, rest) = rest.split_at(SALT);
     let (nonce, sealed) = rest.split_at(NONCE);
@@ -135,16 +191,31 @@ pub fn open(text: &str, password: &str) -> Result<Content, OpenError> {
         return Err(OpenError::Damaged);
     }
     let cipher = cipher(password, salt, log_rounds).ok_or(OpenError::Damaged)?;
-    let payload = Payload { msg: sealed, aad: &authenticated(header) };
+    let payload = Payload { msg: sealed, aad: &authenticated(version, header) };
     let plain = cipher.decrypt(nonce.into(), payload).map(Zeroizing::new).map_err(|_| OpenError::Locked)?;
-    let length = usize::from(*plain.first().ok_or(OpenError::Damaged)?);
-    let entropy = plain.get(1..=length).ok_or(OpenError::Damaged)?;
+    let (entropy, passphrase) = (text_at(&plain, 0)?, text_at(&plain, WORDS));
+    let passphrase = match version {
+        Version::One => None,
+        Version::Two => Some(kept(passphrase?)?),
+    };
     let seconds = header[2..].iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
     Ok(Content {
         network,
         created_at: Timestamp::from_secs(seconds),
         mnemonic: Mnemonic::from_entropy(entropy).map_err(|_| OpenError::Damaged)?,
+        passphrase,
     })
+}
+
+/// The bytes behind a byte that says how many they are.
+fn text_at(plain: &[u8], place: usize) -> Result<&[u8], OpenError> {
+    let length = usize::from(*plain.get(place).ok_or(OpenError::Damaged)?);
+    plain.get(place + 1..=place + length).ok_or(OpenError::Damaged)
+}
+
+fn kept(bytes: &[u8]) -> Result<Passphrase, OpenError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| OpenError::Damaged)?;
+    Passphrase::new(text).map_err(|_| OpenError::Damaged)
 }
 
 /// Whether a text means to be a backup, of whatever version.
@@ -156,17 +227,19 @@ fn line(text: &str) -> Option<&str> {
     text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-fn bytes(text: &str) -> Result<Vec<u8>, OpenError> {
+fn bytes(text: &str) -> Result<(Version, Vec<u8>), OpenError> {
     let rest = line(text).and_then(|line| line.strip_prefix(NAME)).ok_or(OpenError::NoBackup)?;
     let (version, digits) = rest.split_once(':').ok_or(OpenError::Damaged)?;
-    if version != VERSION {
-        let is_newer = version.parse::<u32>().is_ok_and(|version| version > 1);
-        return Err(if is_newer { OpenError::Newer } else { OpenError::Damaged });
-    }
+    let version = match version {
+        "1" => Version::One,
+        "2" => Version::Two,
+        other if other.parse::<u32>().is_ok_and(|number| number > 2) => return Err(OpenError::Newer),
+        _ => return Err(OpenError::Damaged),
+    };
     let bytes = hex::decode(digits).map_err(|_| OpenError::Damaged)?;
     // One way to write each backup, so that every change of a file is noticed.
-    let is_whole = bytes.len() == LENGTH && hex::encode(&bytes) == digits;
-    if is_whole { Ok(bytes) } else { Err(OpenError::Damaged) }
+    let is_whole = bytes.len() == version.length() && hex::encode(&bytes) == digits;
+    if is_whole { Ok((version, bytes)) } else { Err(OpenError::Damaged) }
 }
 
 fn header(content: &Content, cost: Cost) -> [u8; HEADER] {
@@ -194,8 +267,8 @@ fn network(byte: u8) -> Result<Network, OpenError> {
 }
 
 /// What the tag covers besides the ciphertext; salt and nonce are covered by being used.
-fn authenticated(header: &[u8]) -> Vec<u8> {
-    [NAME.as_bytes(), VERSION.as_bytes(), b":", header].concat()
+fn authenticated(version: Version, header: &[u8]) -> Vec<u8> {
+    [NAME.as_bytes(), version.digit().as_bytes(), b":", header].concat()
 }
 
 fn cipher(password: &str, salt: &[u8], log_rounds: u8) -> Option<XChaCha20Poly1305> {
@@ -216,11 +289,21 @@ mod tests {
 
     fn content(entropy: &[u8]) -> Content {
         let mnemonic = Mnemonic::from_entropy(entropy).expect("a length that is right");
-        Content { network: Network::Mainnet, created_at: Timestamp::from_secs(1_780_000_000), mnemonic }
+        Content {
+            network: Network::Mainnet,
+            created_at: Timestamp::from_secs(1_780_000_000),
+            mnemonic,
+            passphrase: None,
+        }
     }
 
     fn sealed() -> String {
         seal(&content(&[7; 16]), PASSWORD, Cost::Random, &[9; 40]).expect("it seals")
+    }
+
+    fn with_passphrase() -> String {
+        let content = Content { passphrase: Passphrase::new("TREZOR").ok(), ..content(&[7; 16]) };
+        seal(&content, PASSWORD, Cost::Random, &[9; 40]).expect("it seals")
     }
 
     proptest! {
@@ -231,17 +314,20 @@ mod tests {
             let whole = format!("0001{digits}");
             let part = whole.get(..cut).unwrap_or(&whole);
             for digits in [&whole, part] {
-                let outcome = open(&format!("{NAME}{VERSION}:{digits}"), PASSWORD);
-                prop_assert!(outcome.is_err());
+                for version in [Version::One, Version::Two] {
+                    let outcome = open(&format!("{NAME}{}:{digits}", version.digit()), PASSWORD);
+                    prop_assert!(outcome.is_err());
+                }
             }
         }
 
         #[test]
-        fn what_is_sealed_opens(entropy: [u8; 32], short: bool, seconds: u32, which in 0..4_u8, random: [u8; 40], password: String) {
+        fn what_is_sealed_opens(entropy: [u8; 32], short: bool, seconds: u32, which in 0..4_u8, random: [u8; 40], password: String, word in "\\PC{0,60}") {
             let entropy = if short { &entropy[..16] } else { &entropy[..] };
             let content = Content {
                 network: network(which).expect("a network"),
                 created_at: Timestamp::from_secs(u64::from(seconds)),
+                passphrase: Passphrase::new(&word).ok(),
                 ..content(entropy)
             };
             let text = seal(&content, &password, Cost::Random, &random).expect("it seals");
@@ -252,10 +338,15 @@ mod tests {
 
     #[test]
     fn a_change_of_any_byte_is_noticed() {
-        let text = sealed();
-        for place in 0..text.len() {
+        every_change_is_noticed(&sealed(), 1);
+        // The header is the same.
+        every_change_is_noticed(&with_passphrase(), 11);
+    }
+
+    fn every_change_is_noticed(text: &str, step: usize) {
+        for place in (0..text.len()).step_by(step) {
             for flip in [0x01, 0x02, 0x10, 0x20] {
-                let mut bytes = text.clone().into_bytes();
+                let mut bytes = text.to_owned().into_bytes();
                 bytes[place] ^= flip;
                 let changed = String::from_utf8_lossy(&bytes).into_owned();
                 assert!(open(&changed, PASSWORD).is_err(), "byte {place} changed to {:?}", bytes[place]);
@@ -271,7 +362,7 @@ mod tests {
         let (name, digits) = text.split_once(':').expect("a colon");
         let bytes = hex::decode(digits).expect("hexadecimal");
         // One byte of each: network, rounds, time, salt, nonce, ciphertext, tag.
-        for place in [0, 1, 4, HEADER, HEADER + SALT, HEADER + SALT + NONCE, LENGTH - 1] {
+        for place in [0, 1, 4, HEADER, HEADER + SALT, HEADER + SALT + NONCE, Version::One.length() - 1] {
             let mut changed = bytes.clone();
             changed[place] ^= 1;
             let changed = format!("{name}:{}", hex::encode(changed));
@@ -304,7 +395,8 @@ mod tests {
             ("", OpenError::NoBackup),
             ("abandon abandon", OpenError::NoBackup),
             ("# only a comment", OpenError::NoBackup),
-            ("openagents-seed-backup-2:00", OpenError::Newer),
+            ("openagents-seed-backup-3:00", OpenError::Newer),
+            ("openagents-seed-backup-2:00", OpenError::Damaged),
             ("openagents-seed-backup-x:00", OpenError::Damaged),
             ("openagents-seed-backup-1", OpenError::Damaged),
             ("openagents-seed-backup-1:zz", OpenError::Damaged),
@@ -332,6 +424,22 @@ mod tests {
         assert_eq!(short.len(), long.map_or(0, |text| text.len()));
         assert!(!short.contains(&hex::encode([7_u8; 16])) && !short.contains("horse"));
         assert_eq!(format!("{:?}", content(&[7; 16])), "Content(mainnet, …)");
+    }
+
+    #[test]
+    fn a_passphrase_is_in_the_backup_and_neither_it_nor_its_length_is_told() {
+        let text = with_passphrase();
+        let opened = open(&text, PASSWORD).expect("it opens");
+        assert_eq!(opened.passphrase, Passphrase::new("TREZOR").ok());
+        assert_ne!(opened.seed(), content(&[7; 16]).seed());
+        let long = Content { passphrase: Passphrase::new(&"long ".repeat(50)).ok(), ..content(&[7; 32]) };
+        let long = seal(&long, PASSWORD, Cost::Random, &[9; 40]).expect("it seals");
+        assert_eq!(text.len(), long.len());
+        assert!(
+            text.starts_with("openagents-seed-backup-2:")
+                && sealed().starts_with("openagents-seed-backup-1:")
+        );
+        assert_eq!(open(&text.replacen('2', "1", 1), PASSWORD), Err(OpenError::Damaged));
     }
 
     /// A backup that another program made from the description above, at the cost of a file. Every later

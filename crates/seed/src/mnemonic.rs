@@ -5,7 +5,7 @@ use std::fmt;
 use bitcoin::bip32::Xpriv;
 use zeroize::Zeroizing;
 
-use crate::list;
+use crate::{Passphrase, list};
 
 /// The words a message shows of one that is not in the list: enough to find it, not a whole secret that was
 /// pasted by mistake.
@@ -224,13 +224,9 @@ impl Mnemonic {
         entropy
     }
 
-    /// What a wallet derives its keys from (BIP39, with an empty passphrase).
-    pub fn seed(&self) -> Seed {
-        self.seed_with("")
-    }
-
-    fn seed_with(&self, passphrase: &str) -> Seed {
-        Seed(Zeroizing::new(self.0.to_seed_normalized(passphrase)))
+    /// What a wallet derives its keys from (BIP39): the words with their passphrase, if there is one.
+    pub fn seed(&self, passphrase: Option<&Passphrase>) -> Seed {
+        Seed(Zeroizing::new(self.0.to_seed_normalized(passphrase.map_or("", Passphrase::expose))))
     }
 }
 
@@ -391,13 +387,14 @@ mod tests {
             assert_eq!(hex::encode(mnemonic.entropy().as_slice()), *entropy);
             assert_eq!(Mnemonic::from_entropy(&bytes).expect("a length that is right"), mnemonic);
             assert_eq!(mnemonic.phrase().as_str(), *phrase);
-            assert_eq!(hex::encode(mnemonic.seed_with("TREZOR").expose()), *seed);
+            let trezor = Passphrase::new("TREZOR").expect("a passphrase");
+            assert_eq!(hex::encode(mnemonic.seed(Some(&trezor)).expose()), *seed);
         }
     }
 
     #[test]
     fn a_wallet_gets_the_seed_without_a_passphrase_and_the_fingerprint_others_show() {
-        let seed = parse(VECTORS[0].1).seed();
+        let seed = parse(VECTORS[0].1).seed(None);
         assert_eq!(
             hex::encode(seed.expose()),
             "5eb00bbddcf069084889a8ab9155568165f5c453ccb85e70811aaed6f6da5fc19a5ac40b389cd370d086206dec8aa6c43daea6690f20ad3d8d48b2d2ce9e38e4"
@@ -462,7 +459,7 @@ mod tests {
     #[test]
     fn a_secret_is_not_printed() {
         let mnemonic = parse(VECTORS[8].1);
-        let printed = format!("{mnemonic:?} {:?}", mnemonic.seed());
+        let printed = format!("{mnemonic:?} {:?}", mnemonic.seed(None));
         assert_eq!(printed, "Mnemonic(…) Seed(…)");
     }
 }

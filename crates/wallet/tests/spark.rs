@@ -462,6 +462,11 @@ fn a_storage_serves_one_seed_one_network_and_one_program() {
         };
         let other = Program { setup: setup_of("regtest", words), ..program(&storage) };
         assert!(why(other).await.contains("another seed"));
+        let Value::Object(open) = json!({ "network": "regtest", "storage": storage }) else { unreachable!() };
+        let secret = |text: &str| Zeroizing::new(text.to_owned());
+        let both = vec![("seed", secret(WORDS)), ("seed_passphrase", secret("TREZOR"))];
+        let other = Program { setup: Setup::new(open, both), ..program(&storage) };
+        assert!(why(other).await.contains("another seed"), "the same words with a passphrase");
         let setup = setup_of("mainnet", WORDS);
         let other = Program { setup, network: Network::Mainnet, ..program(&storage) };
         let refused = why(other).await;

@@ -131,6 +131,7 @@ async fn examine(home: &Home, offline: bool) -> Vec<Check> {
     checks.push(port(&config, node.is_ok()));
     checks.push(wallet(home, &config, node.as_ref().ok()));
     checks.push(limit(&config));
+    checks.extend(price(&config, node.as_ref().ok()));
     if let Ok(node) = &node {
         checks.extend(connected_relays(node));
         checks.extend(listed(home, node).await);
@@ -354,6 +355,40 @@ fn limit(config: &Config) -> Check {
             "set daily_limit_msat under [customer] in config.toml: openagents config edit",
         ),
     }
+}
+
+/// Whether what money is worth is known, if it shall be.
+fn price(config: &Config, node: Option<&NodeView>) -> Option<Check> {
+    if config.fiat.source.is_empty() {
+        return None;
+    }
+    let Some(node) = node else {
+        return Some(Check::ok("fiat", format!("in {}; asked when a node runs", config.fiat.currency)));
+    };
+    let Some(source) = &node.fiat else {
+        let told = "the running node asks nobody what a bitcoin costs";
+        return Some(Check::warn(
+            "fiat",
+            told,
+            "restart the node; with --offline only a source on this machine is asked",
+        ));
+    };
+    let (host, currency) = (one_line(&source.source, 80), one_line(&source.currency, 3));
+    Some(match (&source.per_btc, &source.fault) {
+        (Some(price), None) => {
+            Check::ok("fiat", format!("a bitcoin costs {} {currency}, says {host}", one_line(price, 40)))
+        }
+        (None, None) => Check::ok("fiat", format!("{host} is being asked")),
+        (known, Some(fault)) => {
+            let now = if known.is_some() {
+                "its last price is still used"
+            } else {
+                "payments are noted without a value"
+            };
+            let told = format!("no price from {host}: {}; {now}", one_line(fault, 200));
+            Check::warn("fiat", told, "correct source and pointer under [fiat]: openagents config edit")
+        }
+    })
 }
 
 fn connected_relays(node: &NodeView) -> Vec<Check> {

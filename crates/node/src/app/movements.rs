@@ -92,6 +92,7 @@ fn moved(row: LedgerRow, id: JobId, asks: &HashMap<JobId, Ask>, jobs: &HashMap<J
         state: "settled".into(),
         rail: rail_of(id, &row.hash, asks, jobs).word().into(),
         hash: row.hash,
+        fiat: row.price.map(|price| price.of(row.msat)),
     }
 }
 
@@ -118,6 +119,7 @@ fn moved_by_hand(row: LedgerRow, transfers: &HashMap<String, Transfer>) -> Movem
         state: "settled".into(),
         hash: row.hash,
         rail: Rail::Bolt11.word().into(),
+        fiat: row.price.map(|price| price.of(row.msat)),
     }
 }
 
@@ -141,6 +143,7 @@ fn unmoved_by_hand(transfer: &Transfer) -> Option<MovementView> {
         state: state.into(),
         hash: transfer.hash().to_hex(),
         rail: Rail::Bolt11.word().into(),
+        fiat: None,
     })
 }
 
@@ -171,6 +174,7 @@ fn unmoved_of_bought(ask: &Ask) -> Vec<MovementView> {
             state: state.into(),
             hash: attempt.hash().to_hex(),
             rail: attempt.rail.word().into(),
+            fiat: None,
         })
         .collect()
 }
@@ -189,5 +193,6 @@ fn unmoved_of_sold(job: &Job) -> Option<MovementView> {
         state: "pending".into(),
         hash: hash.to_hex(),
         rail: view::sold_rail(job).unwrap_or_default().word().into(),
+        fiat: None,
     })
 }

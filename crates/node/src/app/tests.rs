@@ -80,9 +80,11 @@ impl Facts for Fake {
                 alias: samples::HOSTILE.into(),
                 network: "regtest".into(),
                 balance_msat: Some(1_234_567_000),
+                balance_fiat: None,
                 escrow: true,
             }),
             counts: vec![(Side::Sold, "settled".into(), 3)],
+            fiat: None,
         }
     }
 
@@ -104,6 +106,7 @@ impl Facts for Fake {
             network: "mainnet".into(),
             fingerprint: "73c5da0a".into(),
             words: 12,
+            passphrase: false,
             created_at: samples::THEN.millis(),
             storage: "keyring".into(),
             verified_at: None,

@@ -177,6 +177,7 @@ impl Driver {
         if !pending.batch.can_wait() || !pending.audited.is_empty() {
             pending.batch.audit = self.audit.take();
         }
+        pending.batch.price = self.prices.at(now);
         self.store.commit(&pending.batch)?;
         for reply in pending.audited.drain(..) {
             let _ = reply.send(());

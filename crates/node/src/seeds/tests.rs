@@ -27,12 +27,13 @@ fn a_wallet_gets_the_seed_of_its_network_and_of_no_other() {
     let (_dir, home) = home();
     let seeds = Seeds::new(&home);
     assert!(matches!(wallet_seed(&home, Network::Mainnet), Err(SeedError::Missing(Network::Mainnet))));
-    let kept = seeds.restore(Network::Mainnet, Mnemonic::parse(ABOUT).unwrap(), Replace::Never).unwrap();
+    let kept =
+        seeds.restore(Network::Mainnet, Mnemonic::parse(ABOUT).unwrap(), None, Replace::Never).unwrap();
     assert_eq!((kept.status.fingerprint.as_str(), kept.set_aside), ("73c5da0a", None));
     assert_eq!(kept.status.verified.unwrap().by, Proof::Words);
     assert_eq!(hex::encode(&wallet_seed(&home, Network::Mainnet).unwrap().expose()[..4]), "5eb00bbd");
     assert!(matches!(wallet_seed(&home, Network::Regtest), Err(SeedError::Missing(Network::Regtest))));
-    seeds.create(Network::Regtest, WordCount::TwentyFour, Replace::Never).unwrap();
+    seeds.create(Network::Regtest, WordCount::TwentyFour, None, Replace::Never).unwrap();
     assert_ne!(wallet_seed(&home, Network::Regtest).unwrap(), wallet_seed(&home, Network::Mainnet).unwrap());
     let networks: Vec<_> = seeds.all().unwrap().iter().map(|seed| (seed.network, seed.words)).collect();
     assert_eq!(networks, [(Network::Mainnet, 12), (Network::Regtest, 24)]);
@@ -42,16 +43,16 @@ fn a_wallet_gets_the_seed_of_its_network_and_of_no_other() {
 fn a_seed_is_not_replaced_unless_that_was_said_and_then_it_is_set_aside() {
     let (_dir, home) = home();
     let seeds = Seeds::new(&home);
-    let first = seeds.create(Network::Mainnet, WordCount::Twelve, Replace::Never).unwrap().status;
+    let first = seeds.create(Network::Mainnet, WordCount::Twelve, None, Replace::Never).unwrap().status;
     assert_eq!(first.verified, None);
     let before = std::fs::read(seeds.path(Network::Mainnet)).unwrap();
-    let again = seeds.create(Network::Mainnet, WordCount::Twelve, Replace::Never);
+    let again = seeds.create(Network::Mainnet, WordCount::Twelve, None, Replace::Never);
     assert!(matches!(again, Err(SeedError::Present { fingerprint, .. }) if fingerprint == first.fingerprint));
-    let other = seeds.restore(Network::Mainnet, Mnemonic::parse(ABOUT).unwrap(), Replace::Never);
+    let other = seeds.restore(Network::Mainnet, Mnemonic::parse(ABOUT).unwrap(), None, Replace::Never);
     assert!(matches!(other, Err(SeedError::Present { .. })));
     assert_eq!(std::fs::read(seeds.path(Network::Mainnet)).unwrap(), before);
 
-    let kept = seeds.create(Network::Mainnet, WordCount::Twelve, Replace::SetAside).unwrap();
+    let kept = seeds.create(Network::Mainnet, WordCount::Twelve, None, Replace::SetAside).unwrap();
     assert_ne!(kept.status.fingerprint, first.fingerprint);
     assert_eq!(std::fs::read(kept.set_aside.unwrap()).unwrap(), before, "the old one is whole");
 }
@@ -60,9 +61,9 @@ fn a_seed_is_not_replaced_unless_that_was_said_and_then_it_is_set_aside() {
 fn the_same_seed_once_more_is_no_other_and_shows_that_its_owner_has_it() {
     let (_dir, home) = home();
     let seeds = Seeds::new(&home);
-    let made = seeds.create(Network::Mainnet, WordCount::Twelve, Replace::Never).unwrap().status;
+    let made = seeds.create(Network::Mainnet, WordCount::Twelve, None, Replace::Never).unwrap().status;
     let content = seeds.unlock(Network::Mainnet).unwrap();
-    let kept = seeds.restore(Network::Mainnet, content.mnemonic, Replace::Never).unwrap();
+    let kept = seeds.restore(Network::Mainnet, content.mnemonic, None, Replace::Never).unwrap();
     assert_eq!((kept.status.fingerprint, kept.set_aside), (made.fingerprint, None));
     assert_eq!(kept.status.verified.unwrap().by, Proof::Words);
     assert_eq!(kept.status.created_at, made.created_at);
@@ -76,9 +77,14 @@ fn nothing_is_restored_or_replaced_under_a_running_node() {
     let is_in_use = |outcome: Result<Kept, SeedError>| {
         matches!(outcome, Err(SeedError::Identity(IdentityError::Home(HomeError::InUse { .. }))))
     };
-    assert!(is_in_use(seeds.restore(Network::Mainnet, Mnemonic::parse(ABOUT).unwrap(), Replace::SetAside)));
-    seeds.create(Network::Mainnet, WordCount::Twelve, Replace::Never).unwrap();
-    assert!(is_in_use(seeds.create(Network::Mainnet, WordCount::Twelve, Replace::SetAside)));
+    assert!(is_in_use(seeds.restore(
+        Network::Mainnet,
+        Mnemonic::parse(ABOUT).unwrap(),
+        None,
+        Replace::SetAside
+    )));
+    seeds.create(Network::Mainnet, WordCount::Twelve, None, Replace::Never).unwrap();
+    assert!(is_in_use(seeds.create(Network::Mainnet, WordCount::Twelve, None, Replace::SetAside)));
     assert!(old_files(&home, Network::Mainnet).is_empty());
 }
 
@@ -86,7 +92,7 @@ fn nothing_is_restored_or_replaced_under_a_running_node() {
 fn a_backup_goes_to_another_home_and_no_other_password_opens_it() {
     let ((_dir, home), (_other_dir, other)) = (self::home(), self::home());
     let seeds = Seeds::new(&home);
-    let made = seeds.create(Network::Signet, WordCount::TwentyFour, Replace::Never).unwrap().status;
+    let made = seeds.create(Network::Signet, WordCount::TwentyFour, None, Replace::Never).unwrap().status;
     let content = seeds.unlock(Network::Signet).unwrap();
     let text = backup_text(&content, "correct horse").unwrap();
     assert!(!text.contains(content.mnemonic.phrase().as_str()));
@@ -104,7 +110,7 @@ fn a_backup_goes_to_another_home_and_no_other_password_opens_it() {
     assert_eq!(seeds.status(Network::Signet).unwrap().unwrap().verified, None, "a file alone proves nothing");
     let proven = seeds.verify_backup(Network::Signet, &text, "correct horse").unwrap();
     assert_eq!(proven.verified.unwrap().by, Proof::Backup);
-    seeds.create(Network::Signet, WordCount::Twelve, Replace::SetAside).unwrap();
+    seeds.create(Network::Signet, WordCount::Twelve, None, Replace::SetAside).unwrap();
     let stale = seeds.verify_backup(Network::Signet, &text, "correct horse");
     assert!(matches!(stale, Err(SeedError::OtherSeed { .. })));
 }
@@ -113,8 +119,8 @@ fn a_backup_goes_to_another_home_and_no_other_password_opens_it() {
 fn a_seed_moves_with_the_identities_and_so_do_those_set_aside() {
     let (_dir, home) = home();
     let (seeds, keyed) = (Seeds::new(&home), with(&home, "correct horse"));
-    seeds.create(Network::Mainnet, WordCount::Twelve, Replace::Never).unwrap();
-    seeds.create(Network::Mainnet, WordCount::Twelve, Replace::SetAside).unwrap();
+    seeds.create(Network::Mainnet, WordCount::Twelve, None, Replace::Never).unwrap();
+    seeds.create(Network::Mainnet, WordCount::Twelve, None, Replace::SetAside).unwrap();
     let content = seeds.unlock(Network::Mainnet).unwrap();
     let seed = seeds.note(&content, Proof::Quiz).unwrap();
     assert_eq!(seed.storage, Storage::DeviceKey);
@@ -144,7 +150,7 @@ fn a_seed_moves_with_the_identities_and_so_do_those_set_aside() {
 #[test]
 fn what_cannot_be_unlocked_keeps_everything_where_it_is() {
     let (_dir, home) = home();
-    with(&home, "correct horse").create(Network::Mainnet, WordCount::Twelve, Replace::Never).unwrap();
+    with(&home, "correct horse").create(Network::Mainnet, WordCount::Twelve, None, Replace::Never).unwrap();
     let path = Seeds::new(&home).path(Network::Mainnet);
     let before = std::fs::read(&path).unwrap();
     for storage in [Storage::Passphrase, Storage::DeviceKey] {
@@ -158,16 +164,16 @@ fn what_cannot_be_unlocked_keeps_everything_where_it_is() {
 fn a_seed_whose_device_secret_is_gone_is_restored_from_its_words() {
     let (_dir, home) = home();
     let seeds = Seeds::new(&home);
-    seeds.restore(Network::Mainnet, Mnemonic::parse(ABOUT).unwrap(), Replace::Never).unwrap();
+    seeds.restore(Network::Mainnet, Mnemonic::parse(ABOUT).unwrap(), None, Replace::Never).unwrap();
     std::fs::remove_file(home.data_file("device.key")).unwrap();
     assert!(matches!(wallet_seed(&home, Network::Mainnet), Err(SeedError::Locked(_))));
     assert!(!home.data_file("device.key").exists(), "a new secret would hide that the old one is lost");
     let words = Mnemonic::parse(ABOUT).unwrap();
     assert!(matches!(
-        seeds.restore(Network::Mainnet, words.clone(), Replace::Never),
+        seeds.restore(Network::Mainnet, words.clone(), None, Replace::Never),
         Err(SeedError::Present { .. })
     ));
-    seeds.restore(Network::Mainnet, words, Replace::SetAside).unwrap();
+    seeds.restore(Network::Mainnet, words, None, Replace::SetAside).unwrap();
     assert_eq!(wallet_seed(&home, Network::Mainnet).unwrap().fingerprint().to_string(), "73c5da0a");
     assert_eq!(old_files(&home, Network::Mainnet).len(), 1);
 }
@@ -176,24 +182,24 @@ fn a_seed_whose_device_secret_is_gone_is_restored_from_its_words() {
 fn a_damaged_file_and_one_of_a_later_version_are_not_written_over() {
     let (_dir, home) = home();
     let seeds = Seeds::new(&home);
-    seeds.create(Network::Mainnet, WordCount::Twelve, Replace::Never).unwrap();
+    seeds.create(Network::Mainnet, WordCount::Twelve, None, Replace::Never).unwrap();
     let path = seeds.path(Network::Mainnet);
     let whole = std::fs::read_to_string(&path).unwrap();
-    for text in ["", "{", &whole[..whole.len() / 2], &whole.replace("\"version\": 1", "\"version\": 2")] {
+    for text in ["", "{", &whole[..whole.len() / 2], &whole.replace("\"version\": 1", "\"version\": 3")] {
         std::fs::write(&path, text).unwrap();
-        let outcome = seeds.create(Network::Mainnet, WordCount::Twelve, Replace::Never);
+        let outcome = seeds.create(Network::Mainnet, WordCount::Twelve, None, Replace::Never);
         assert!(matches!(outcome, Err(SeedError::Read { .. } | SeedError::Newer(_))), "{outcome:?}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
-    let kept = seeds.create(Network::Mainnet, WordCount::Twelve, Replace::SetAside).unwrap();
-    assert!(std::fs::read_to_string(kept.set_aside.unwrap()).unwrap().contains("\"version\": 2"));
+    let kept = seeds.create(Network::Mainnet, WordCount::Twelve, None, Replace::SetAside).unwrap();
+    assert!(std::fs::read_to_string(kept.set_aside.unwrap()).unwrap().contains("\"version\": 3"));
 }
 
 #[test]
 fn a_file_that_was_changed_does_not_open() {
     let (_dir, home) = home();
     let seeds = Seeds::new(&home);
-    seeds.restore(Network::Mainnet, Mnemonic::parse(ABOUT).unwrap(), Replace::Never).unwrap();
+    seeds.restore(Network::Mainnet, Mnemonic::parse(ABOUT).unwrap(), None, Replace::Never).unwrap();
     let path = seeds.path(Network::Mainnet);
     let whole = std::fs::read_to_string(&path).unwrap();
     for (from, to) in
@@ -210,7 +216,7 @@ fn a_file_that_was_changed_does_not_open() {
 fn of_many_who_make_a_seed_at_once_one_wins_and_the_others_are_told() {
     let (_dir, home) = home();
     let outcomes: Vec<_> = std::thread::scope(|scope| {
-        let make = || Seeds::new(&home).create(Network::Mainnet, WordCount::Twelve, Replace::Never);
+        let make = || Seeds::new(&home).create(Network::Mainnet, WordCount::Twelve, None, Replace::Never);
         let all: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
         all.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -228,15 +234,55 @@ fn seed_files_are_for_their_owner_alone_and_hold_no_word() {
     use std::os::unix::fs::PermissionsExt;
     let (_dir, home) = home();
     let seeds = Seeds::new(&home);
-    seeds.create(Network::Mainnet, WordCount::Twelve, Replace::Never).unwrap();
-    let old =
-        seeds.create(Network::Mainnet, WordCount::Twelve, Replace::SetAside).unwrap().set_aside.unwrap();
+    seeds.create(Network::Mainnet, WordCount::Twelve, None, Replace::Never).unwrap();
+    let old = seeds
+        .create(Network::Mainnet, WordCount::Twelve, None, Replace::SetAside)
+        .unwrap()
+        .set_aside
+        .unwrap();
     let content = seeds.unlock(Network::Mainnet).unwrap();
     for path in [seeds.path(Network::Mainnet), old] {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(!text.contains(&hex::encode(content.mnemonic.entropy().as_slice())));
         assert!(!text.contains(content.mnemonic.phrase().as_str()));
-        assert!(!text.contains(&hex::encode(content.mnemonic.seed().expose())));
+        assert!(!text.contains(&hex::encode(content.seed().expose())));
     }
+}
+
+#[test]
+fn a_passphrase_is_kept_with_the_words_and_makes_another_seed() {
+    let (_dir, home) = home();
+    let seeds = Seeds::new(&home);
+    let passphrase = || Passphrase::new("TREZOR").ok();
+    let words = || Mnemonic::parse(ABOUT).unwrap();
+    let alone = seeds.restore(Network::Mainnet, words(), None, Replace::Never).unwrap().status;
+    let text = std::fs::read_to_string(seeds.path(Network::Mainnet)).unwrap();
+    assert!(!alone.passphrase && text.contains("\"version\": 1"), "earlier programs open it: {text}");
+    let other = seeds.restore(Network::Mainnet, words(), passphrase(), Replace::Never);
+    assert!(
+        matches!(other, Err(SeedError::Present { .. })),
+        "the same words with a passphrase are another seed"
+    );
+
+    let status = seeds.restore(Network::Mainnet, words(), passphrase(), Replace::SetAside).unwrap().status;
+    assert!(status.passphrase && status.fingerprint != alone.fingerprint);
+    let text = std::fs::read_to_string(seeds.path(Network::Mainnet)).unwrap();
+    assert!(text.contains("\"version\": 2") && !text.contains("TREZOR"), "{text}");
+    // The seed of BIP39's own vector.
+    let seed = hex::encode(wallet_seed(&home, Network::Mainnet).unwrap().expose());
+    assert!(seed.starts_with("c55257c360c07c72029aebc1b53c05ed0362ada38ead3e3e9efa3708e5349553"), "{seed}");
+    assert_eq!(seeds.unlock(Network::Mainnet).unwrap().passphrase, passphrase());
+
+    let content = seeds.unlock(Network::Mainnet).unwrap();
+    let backup = backup_text(&content, "a password").unwrap();
+    assert!(backup.starts_with(
+        "# An encrypted backup of a bitcoin wallet's seed (BIP39, mainnet, words and passphrase)"
+    ));
+    assert!(!backup.contains("TREZOR"));
+    let made = seeds.create(Network::Mainnet, WordCount::Twelve, passphrase(), Replace::SetAside).unwrap();
+    assert!(made.status.passphrase && seeds.verify_backup(Network::Mainnet, &backup, "a password").is_err());
+    let back = seeds.restore_backup(Network::Mainnet, &backup, "a password", Replace::SetAside).unwrap();
+    assert_eq!(back.status.fingerprint, status.fingerprint);
+    assert!(seeds.verify_backup(Network::Mainnet, &backup, "a password").unwrap().verified.is_some());
 }

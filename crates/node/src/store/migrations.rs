@@ -119,6 +119,14 @@ pub(super) const STEPS: &[&str] = &[
     -- Payments that a provider said were locked, and that it took without delivering.
     ALTER TABLE standings ADD COLUMN taken_early INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+    -- What a bitcoin cost when a movement was written into the ledger, in the currency's smallest unit. A movement
+    -- without a row has no known value, and never gets a later one.
+    CREATE TABLE fiat (
+        hash BLOB NOT NULL, movement TEXT NOT NULL, currency TEXT NOT NULL, per_btc INTEGER NOT NULL,
+        at INTEGER NOT NULL, PRIMARY KEY (hash, movement)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// Brings the database to the newest schema, each step in a transaction of its own.

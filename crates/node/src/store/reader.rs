@@ -10,9 +10,10 @@ use openagents_types::{EventId, JobId, Msat, PaymentHash, Timestamp};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::{
-    Account, AuditRow, BalanceRow, ReceiptRow, StoreError, Transfers, audit, balances, receipts, rows,
+    Account, AuditRow, BalanceRow, ReceiptRow, StoreError, Transfers, audit, balances, fiat, receipts, rows,
     transfers,
 };
+use crate::fiat::Price;
 
 /// One movement of money.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct LedgerRow {
     pub movement: String,
     /// How much, in millisatoshis; negative if it left us.
     pub msat: i64,
+    /// What a bitcoin cost then, if that was known.
+    pub price: Option<Price>,
 }
 
 /// A payment in the books.
@@ -209,8 +212,8 @@ impl Reader {
     /// The database cannot be read.
     pub fn ledger(&self, limit: u32) -> Result<Vec<LedgerRow>, StoreError> {
         self.with(|db| {
-            let sql = "SELECT at, job, hash, movement, amount FROM ledger ORDER BY at DESC LIMIT ?1";
-            let mut statement = db.prepare_cached(sql)?;
+            let sql = format!("{} LIMIT ?1", ledger_rows());
+            let mut statement = db.prepare_cached(&sql)?;
             let rows = statement.query_map(params![limit.min(PAGE)], ledger_row)?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
@@ -222,11 +225,18 @@ impl Reader {
     /// The database cannot be read.
     pub fn whole_ledger(&self) -> Result<Vec<LedgerRow>, StoreError> {
         self.with(|db| {
-            let sql = "SELECT at, job, hash, movement, amount FROM ledger ORDER BY at DESC, hash, movement";
-            let mut statement = db.prepare_cached(sql)?;
+            let mut statement = db.prepare_cached(&ledger_rows())?;
             let rows = statement.query_map([], ledger_row)?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
+    }
+
+    /// What a bitcoin cost when a payment moved, one way or the other, if that was known.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn price_of(&self, hash: PaymentHash, incoming: bool) -> Result<Option<Price>, StoreError> {
+        self.with(|db| fiat::one(db, hash, incoming))
     }
 
     /// Every payment in the books and what of it moved, oldest first.
@@ -306,6 +316,16 @@ impl Reader {
     }
 }
 
+/// Movements, newest first, each with its price.
+fn ledger_rows() -> String {
+    format!(
+        "SELECT l.at, l.job, l.hash, l.movement, l.amount, {} FROM ledger l
+         LEFT JOIN fiat f ON f.hash = l.hash AND f.movement = l.movement
+         ORDER BY l.at DESC, l.hash, l.movement",
+        fiat::COLUMNS
+    )
+}
+
 fn ledger_row(row: &Row<'_>) -> rusqlite::Result<LedgerRow> {
     let movement: String = row.get(3)?;
     let amount: i64 = row.get(4)?;
@@ -316,6 +336,7 @@ fn ledger_row(row: &Row<'_>) -> rusqlite::Result<LedgerRow> {
         hash: hash.to_hex(),
         msat: if adds(&movement) { amount } else { -amount },
         movement,
+        price: fiat::price(row, 5)?,
     })
 }
 

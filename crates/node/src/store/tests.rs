@@ -372,3 +372,61 @@ fn a_database_of_the_third_schema_keeps_what_it_holds_and_takes_receipts() {
     store.commit(&batch(vec![received(receipt(1), Some(dispute.clone()))])).unwrap();
     assert_eq!(store.receipt(job, Side::Bought).unwrap().unwrap().dispute, Some(dispute));
 }
+
+fn earned(hash: u8, secs: u64) -> Record {
+    Record::Entry(Entry {
+        at: Timestamp::from_secs(secs),
+        job: JobId::from_bytes([hash; 32]),
+        hash: PaymentHash::from_bytes([hash; 32]),
+        movement: Movement::Earned,
+        amount: Msat::new(1_000),
+    })
+}
+
+fn price(per_btc: u64, secs: u64) -> Price {
+    Price { currency: crate::fiat::Currency::EUR, per_btc, at: Timestamp::from_secs(secs) }
+}
+
+#[test]
+fn a_movement_keeps_the_price_of_its_time_and_gets_no_later_one() {
+    let (dir, mut store) = store();
+    let priced = |record, price| Batch { price: Some(price), records: vec![record], ..Batch::default() };
+    store.commit(&batch(vec![earned(1, 10_000)])).unwrap();
+    store.commit(&priced(earned(1, 10_000), price(7, 10_000))).unwrap();
+    store.commit(&priced(earned(2, 10_000), price(8, 9_000))).unwrap();
+    store.commit(&priced(earned(2, 10_000), price(9, 9_500))).unwrap();
+    store.commit(&priced(earned(3, 20_000), price(9, 10_000))).unwrap();
+    let reader = Reader::open(&dir.path().join("node.db")).unwrap();
+    let mut rows = reader.whole_ledger().unwrap();
+    rows.sort_by(|a, b| a.hash.cmp(&b.hash));
+    let prices: Vec<_> = rows.iter().map(|row| row.price).collect();
+    assert_eq!(prices, [None, Some(price(8, 9_000)), None], "booked before, at its time, too old");
+    let hash = PaymentHash::from_bytes([2; 32]);
+    assert_eq!(reader.price_of(hash, true).unwrap(), Some(price(8, 9_000)));
+    assert_eq!(
+        reader.price_of(hash, false).unwrap(),
+        None,
+        "the same payment the other way is another movement"
+    );
+}
+
+#[test]
+fn a_database_of_the_seventh_schema_keeps_its_ledger_and_takes_prices() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.db");
+    let old = Connection::open(&path).unwrap();
+    for step in &migrations::STEPS[..7] {
+        old.execute_batch(step).unwrap();
+    }
+    old.pragma_update(None, "user_version", 7).unwrap();
+    let sql = "INSERT INTO ledger (hash, movement, job, amount, at) VALUES (?1, 'earned', ?1, 1000, 5000)";
+    old.execute(sql, params![[1_u8; 32]]).unwrap();
+    drop(old);
+
+    let mut store = Store::open(&path).unwrap();
+    let records = vec![earned(1, 10), earned(2, 10)];
+    store.commit(&Batch { records, price: Some(price(7, 10)), ..Batch::default() }).unwrap();
+    let rows = Reader::open(&path).unwrap().whole_ledger().unwrap();
+    let told: Vec<_> = rows.iter().map(|row| (row.at, row.price)).collect();
+    assert_eq!(told, [(10_000, Some(price(7, 10))), (5_000, None)]);
+}

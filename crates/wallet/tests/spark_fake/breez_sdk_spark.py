@@ -133,7 +133,8 @@ async def connect(request):
     if request.config.network == Network.MAINNET and not request.config.api_key:
         raise SdkError.Generic("Missing Breez API key")
     os.makedirs(request.storage_dir, exist_ok=True)
-    return BreezSdk(os.path.dirname(request.storage_dir), hashlib.sha256(request.seed.mnemonic.encode()).hexdigest())
+    seed = request.seed.mnemonic + (request.seed.passphrase or "")
+    return BreezSdk(os.path.dirname(request.storage_dir), hashlib.sha256(seed.encode()).hexdigest())
 
 
 class BreezSdk:

@@ -34,7 +34,10 @@ fn pending(home: &Home) -> anyhow::Result<Msat> {
 fn holds(wallet: &WalletView) -> String {
     let balance =
         wallet.balance_msat.map_or_else(|| "does not answer".into(), |msat| Msat::new(msat).to_string());
-    format!("{balance}  {} on {}", one_line(&wallet.alias, 60), one_line(&wallet.network, 20))
+    let worth = wallet.balance_fiat.as_ref().map_or_else(String::new, |fiat| {
+        format!(", worth {} {}", one_line(&fiat.amount, 40), one_line(&fiat.currency, 3))
+    });
+    format!("{balance}{worth}  {} on {}", one_line(&wallet.alias, 60), one_line(&wallet.network, 20))
 }
 
 fn no_wallet() -> Failure {

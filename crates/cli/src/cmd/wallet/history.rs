@@ -1,7 +1,7 @@
 //! `openagents wallet history`: what went in and out, as the wallet tells it or as the books hold it.
 
 use clap::Args;
-use openagents_api::{MovementView, SCHEMA_VERSION, Side, TransactionView};
+use openagents_api::{FiatView, MovementView, SCHEMA_VERSION, Side, TransactionView};
 use openagents_node::{Archive, home::Home};
 use openagents_types::Msat;
 use serde_json::json;
@@ -18,6 +18,9 @@ use crate::{
 /// How many digits of a name are shown in tables.
 const SHORT: usize = 12;
 
+/// The column after the amount, in both tables.
+const BEHIND_AMOUNT: usize = 4;
+
 /// How many the wallet is asked for when some will be left out: as many as one answer holds.
 const MANY: u32 = 150;
 
@@ -28,7 +31,8 @@ const MANY: u32 = 150;
         openagents wallet history --books --csv > money.csv\n  openagents wallet history --books --pending",
     after_help = "Without --books the running node's wallet is asked. The books hold what the market moved (earned, \
         spent, fee, refund-paid, refund-received) and what was paid by hand (sent, received); they can be read while no node runs. All of the amounts in an \
-        export of what is settled come to what the ledger says."
+        export of what is settled come to what the ledger says. Where the settings name a source of prices ([fiat]), each movement \
+        has the value that it had when it was booked."
 )]
 pub(crate) struct HistoryArgs {
     /// How many, newest first; an export has all
@@ -128,8 +132,10 @@ fn wallet(global: &Global, home: &Home, args: &HistoryArgs) -> anyhow::Result<Ex
         show::talk(if args.filters() { "nothing of that kind" } else { "nothing went in or out yet" });
     } else {
         let now = now_ms();
+        let values: Vec<_> = rows.iter().map(|row| row.fiat.as_ref()).collect();
         let rows: Vec<Vec<String>> = rows.iter().map(|row| transaction(row, now)).collect();
-        show::line(&table(&["when", "way", "rail", "amount", "fee", "state", "hash", "for"], &rows))?;
+        let heading = ["when", "way", "rail", "amount", "fee", "state", "hash", "for"];
+        show::line(&valued(&heading, rows, &values))?;
     }
     Ok(Exit::Ok)
 }
@@ -180,9 +186,11 @@ fn books(global: &Global, home: &Home, args: &HistoryArgs) -> anyhow::Result<Exi
         show::talk("nothing of that kind is in the books");
     } else {
         let now = now_ms();
-        let shown = rows.iter().take(args.limit as usize);
-        let shown: Vec<Vec<String>> = shown.map(|row| movement(row, now)).collect();
-        show::line(&table(&["when", "what", "rail", "amount", "state", "kind", "job", "hash"], &shown))?;
+        rows.truncate(args.limit as usize);
+        let values: Vec<_> = rows.iter().map(|row| row.fiat.as_ref()).collect();
+        let shown: Vec<Vec<String>> = rows.iter().map(|row| movement(row, now)).collect();
+        let heading = ["when", "what", "rail", "amount", "state", "kind", "job", "hash"];
+        show::line(&valued(&heading, shown, &values))?;
     }
     Ok(Exit::Ok)
 }
@@ -201,6 +209,22 @@ fn movement(row: &MovementView, now: u64) -> Vec<String> {
     ]
 }
 
+/// A table with the values behind the amounts, if there is one at all.
+fn valued(heading: &[&str], mut rows: Vec<Vec<String>>, values: &[Option<&FiatView>]) -> String {
+    let mut heading = heading.to_vec();
+    if values.iter().any(Option::is_some) {
+        heading.insert(BEHIND_AMOUNT, "value then");
+        for (row, value) in rows.iter_mut().zip(values) {
+            let text = value.map_or_else(
+                || "-".into(),
+                |it| format!("{} {}", one_line(&it.amount, 40), one_line(&it.currency, 3)),
+            );
+            row.insert(BEHIND_AMOUNT, text);
+        }
+    }
+    table(&heading, &rows)
+}
+
 /// One line a movement; text that a spreadsheet would take for a formula is made text.
 fn csv(rows: &[MovementView]) -> anyhow::Result<String> {
     let mut out = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
@@ -215,6 +239,10 @@ fn csv(rows: &[MovementView]) -> anyhow::Result<String> {
         "state",
         "hash",
         "rail",
+        "fiat_amount",
+        "fiat_currency",
+        "fiat_per_btc",
+        "fiat_at",
     ])?;
     for row in rows {
         out.write_record([
@@ -228,9 +256,25 @@ fn csv(rows: &[MovementView]) -> anyhow::Result<String> {
             harmless(&row.state),
             harmless(&row.hash),
             harmless(&row.rail),
+            of_fiat(row, |fiat| number(&fiat.amount)),
+            of_fiat(row, |fiat| harmless(&fiat.currency)),
+            of_fiat(row, |fiat| number(&fiat.per_btc)),
+            of_fiat(row, |fiat| dates::iso(fiat.at)),
         ])?;
     }
     Ok(String::from_utf8(out.into_inner()?)?)
+}
+
+/// A cell that is empty where no value is known.
+fn of_fiat(row: &MovementView, cell: impl Fn(&FiatView) -> String) -> String {
+    row.fiat.as_ref().map_or_else(String::new, cell)
+}
+
+/// An amount in decimal text: a number for a spreadsheet. Anything else is made harmless.
+fn number(text: &str) -> String {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if is_number { text.to_owned() } else { harmless(text) }
 }
 
 /// A cell that begins like a formula, behind an apostrophe (OWASP, "CSV Injection"). Amounts are numbers and stay so.
@@ -255,6 +299,7 @@ mod tests {
             description: String::new(),
             at,
             rail: "bolt11".into(),
+            fiat: None,
         };
         for (state, at, words) in [
             ("pending", 9_000, "-"),
@@ -279,6 +324,12 @@ mod tests {
             state: "settled".into(),
             hash: "@x".into(),
             rail: "bolt11".into(),
+            fiat: Some(FiatView {
+                amount: "-0.000858".into(),
+                currency: "EUR".into(),
+                per_btc: "57200.00".into(),
+                at: 1_000,
+            }),
         };
         let text = csv(&[row]).unwrap();
         let mut lines = text.split("\r\n");
@@ -286,7 +337,7 @@ mod tests {
         let line = lines.next().unwrap();
         assert!(line.starts_with("1970-01-01T00:00:00Z,0707"), "{line}");
         assert!(
-            line.ends_with("\"'=HYPERLINK(\"\"http://evil\"\",\"\"x\"\")\",spent,-1500,settled,'@x,bolt11"),
+            line.ends_with("\"'=HYPERLINK(\"\"http://evil\"\",\"\"x\"\")\",spent,-1500,settled,'@x,bolt11,-0.000858,EUR,57200.00,1970-01-01T00:00:01Z"),
             "{line}"
         );
     }

@@ -13,7 +13,7 @@ use openagents_node::{
     identity::Storage,
     seeds::{self, Kept, Proof, Replace, SeedError, SeedStatus, Seeds},
 };
-use openagents_seed::{Mnemonic, Quiz, WordCount, backup};
+use openagents_seed::{Mnemonic, Passphrase, Quiz, WordCount, backup};
 use openagents_types::Network;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -24,7 +24,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     link,
-    secret::{PasswordSource, SecretSource},
+    secret::{PassphraseSource, PasswordSource, SecretSource},
     show,
     tables::{ago, now_ms, table},
 };
@@ -36,6 +36,10 @@ const ATTEMPTS: usize = 3;
 const PURPOSE: &str = "it is for a wallet that this node keeps itself: a Lightning node of its own, or one on Spark \
                        (docs/wallets.md). A wallet connected with `openagents wallet connect` has a seed of its own, \
                        elsewhere";
+
+/// What is to be known of a passphrase, said when a seed gets one.
+const BESIDE: &str = "the passphrase belongs to the words: without it they open nothing, and no command shows it. Keep it \
+                      apart from them";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -106,6 +110,8 @@ pub(crate) struct CreateArgs {
     /// How many words
     #[arg(long, value_enum, default_value = "12", value_name = "N")]
     words: Words,
+    #[command(flatten)]
+    passphrase: PassphraseSource,
     /// Show the words at once
     #[arg(long)]
     show: bool,
@@ -155,6 +161,8 @@ pub(crate) struct RestoreArgs {
     which: Which,
     #[command(flatten)]
     secret: SecretSource,
+    #[command(flatten)]
+    passphrase: PassphraseSource,
     #[command(flatten)]
     password: PasswordSource,
     /// Put the seed that is there aside
@@ -217,13 +225,17 @@ fn create(global: &Global, home: &Home, args: &CreateArgs) -> anyhow::Result<Exi
     }
     let count = if args.words == Words::Twelve { WordCount::Twelve } else { WordCount::TwentyFour };
     let network = args.which.network();
-    let kept = Seeds::new(home).create(network, count, replacing(args.replace))?;
+    let passphrase = args.passphrase.choose()?;
+    let kept = Seeds::new(home).create(network, count, passphrase, replacing(args.replace))?;
     if global.json {
         return told_json(&kept);
     }
-    let SeedStatus { fingerprint, words, .. } = &kept.status;
-    show::line(&format!("made a {network} seed of {words} words: {fingerprint}"))?;
+    let words = in_words(&kept.status);
+    show::line(&format!("made a {network} seed of {words}: {}", kept.status.fingerprint))?;
     show::talk(PURPOSE);
+    if kept.status.passphrase {
+        show::talk(BESIDE);
+    }
     old_one(&kept);
     if args.show {
         reveal(home, network, Duration::from_secs(120))?;
@@ -233,6 +245,11 @@ fn create(global: &Global, home: &Home, args: &CreateArgs) -> anyhow::Result<Exi
          (openagents wallet seed verify --network {network})"
     ));
     Ok(Exit::Ok)
+}
+
+/// What a seed is made of.
+fn in_words(seed: &SeedStatus) -> String {
+    format!("{} words{}", seed.words, if seed.passphrase { " and a passphrase" } else { "" })
 }
 
 fn told_json(kept: &Kept) -> anyhow::Result<Exit> {
@@ -271,6 +288,9 @@ fn unlock(home: &Home, network: Network) -> anyhow::Result<backup::Content> {
 
 fn show_words(global: &Global, home: &Home, args: &ShowArgs) -> anyhow::Result<Exit> {
     let network = args.which.network();
+    if Seeds::new(home).status(network)?.is_some_and(|seed| seed.passphrase) {
+        show::talk("a passphrase belongs to these words; it is not shown");
+    }
     if let Some(path) = &args.paper {
         return paper::write(home, network, path, args.blank);
     }
@@ -386,6 +406,10 @@ fn verify(global: &Global, home: &Home, args: &VerifyArgs) -> anyhow::Result<Exi
 /// Asks for words at random positions until they are right; `None` if the person went away.
 fn quiz(home: &Home, network: Network) -> anyhow::Result<Option<SeedStatus>> {
     let content = unlock(home, network)?;
+    // Before the screen, whose reader of the keyboard would take what is typed.
+    if let Some(passphrase) = &content.passphrase {
+        prove_passphrase(passphrase)?;
+    }
     let mut screen = Screen::open()?;
     for attempt in 1..=ATTEMPTS {
         let quiz = Quiz::draw(content.mnemonic.count(), seeds::random());
@@ -416,6 +440,23 @@ fn quiz(home: &Home, network: Network) -> anyhow::Result<Option<SeedStatus>> {
     .into())
 }
 
+/// Asks for the passphrase of the words until it is right.
+fn prove_passphrase(passphrase: &Passphrase) -> anyhow::Result<()> {
+    for _ in 0..ATTEMPTS {
+        let typed = PassphraseSource::typed("the passphrase that belongs to the words")?;
+        if Passphrase::new(&typed).as_ref() == Ok(passphrase) {
+            return Ok(());
+        }
+        show::talk("this is not the passphrase");
+    }
+    Err(Failure::new(
+        Exit::Auth,
+        format!("the passphrase was not right, {ATTEMPTS} times"),
+        "look at your copy of it; if it is lost, move the money to a new seed while this home still has this one",
+    )
+    .into())
+}
+
 fn restore(global: &Global, home: &Home, args: &RestoreArgs) -> anyhow::Result<Exit> {
     let (network, replace, seeds) = (args.which.network(), replacing(args.replace), Seeds::new(home));
     // Before anybody types two dozen words in vain; asked again when it is done.
@@ -429,15 +470,21 @@ fn restore(global: &Global, home: &Home, args: &RestoreArgs) -> anyhow::Result<E
     let kept = if args.secret.is_given() || !std::io::stdin().is_terminal() {
         let text = args.secret.read("the words")?;
         if backup::is_backup(&text) {
+            if args.passphrase.is_given() {
+                let what = "a backup holds its passphrase itself";
+                return Err(Failure::usage(what, "leave out --passphrase and --passphrase-file").into());
+            }
             let password = args.password.read("the password of the backup")?;
             seeds.restore_backup(network, &text, &password, replace)?
         } else {
-            seeds.restore(network, Mnemonic::parse(&text)?, replace)?
+            seeds.restore(network, Mnemonic::parse(&text)?, args.passphrase.choose()?, replace)?
         }
     } else {
         needs_terminal("the words are typed at a terminal", "give them with --stdin or --file FILE")?;
+        // Before the screen, whose reader of the keyboard would take what is typed.
+        let passphrase = args.passphrase.choose()?;
         match typing::words(Screen::open()?)? {
-            Some(mnemonic) => seeds.restore(network, mnemonic, replace)?,
+            Some(mnemonic) => seeds.restore(network, mnemonic, passphrase, replace)?,
             None => return Ok(Exit::Interrupted),
         }
     };
@@ -445,9 +492,15 @@ fn restore(global: &Global, home: &Home, args: &RestoreArgs) -> anyhow::Result<E
         return told_json(&kept);
     }
     show::line(&format!(
-        "restored the {network} seed {} of {} words",
-        kept.status.fingerprint, kept.status.words
+        "restored the {network} seed {} of {}",
+        kept.status.fingerprint,
+        in_words(&kept.status)
     ))?;
+    if args.passphrase.is_given() {
+        show::talk(
+            "a passphrase with a slip in it makes another seed: compare the fingerprint with the one you noted",
+        );
+    }
     old_one(&kept);
     Ok(Exit::Ok)
 }
@@ -494,7 +547,8 @@ fn status(global: &Global, home: &Home) -> anyhow::Result<Exit> {
         None => "NOT BACKED UP".into(),
     };
     let row = |seed: &SeedStatus| {
-        let (network, words) = (seed.network.to_string(), seed.words.to_string());
+        let network = seed.network.to_string();
+        let words = format!("{}{}", seed.words, if seed.passphrase { " and a passphrase" } else { "" });
         vec![network, seed.fingerprint.clone(), words, seed.storage.word().into(), backed_up(seed)]
     };
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();

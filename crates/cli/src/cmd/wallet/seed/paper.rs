@@ -13,6 +13,11 @@ use crate::{exit::Exit, failure::Failure, show};
 
 const SHEET: &str = include_str!("paper.html");
 
+/// What a sheet says of a passphrase. It never holds it.
+const WITH: &str = "<b>and a passphrase that is not on this sheet</b>";
+const APART: &str =
+    "<li>Without their passphrase these words open nothing. Keep it written down in another place.</li>\n";
+
 /// Writes a sheet: with the words, which unlocks the seed, or with empty lines, which does not.
 pub(super) fn write(home: &Home, network: Network, path: &Path, blank: bool) -> anyhow::Result<Exit> {
     let status = Seeds::new(home).status(network)?.ok_or(SeedError::Missing(network))?;
@@ -26,6 +31,8 @@ pub(super) fn write(home: &Home, network: Network, path: &Path, blank: bool) -> 
             .replace("{network}", &network.to_string())
             .replace("{fingerprint}", &status.fingerprint)
             .replace("{count}", &status.words.to_string())
+            .replace("{passphrase}", if status.passphrase { WITH } else { "no passphrase" })
+            .replace("{apart}", if status.passphrase { APART } else { "" })
             .replace("{rows}", &rows),
     );
     write_new(path, sheet.as_bytes())?;
