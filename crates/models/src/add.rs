@@ -189,3 +189,86 @@ fn take_in(store: &Store, _lock: &Lock, model: &Manifest, from: &Path) -> Result
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+    use super::*;
+
+    const ROOM: Room = Room { quota: 1_000 };
+
+    fn added(store: &Store, from: &Path, name: Option<&str>) -> Result<Manifest, String> {
+        let name: Option<ModelName> = name.map(|name| name.parse().unwrap());
+        let it = Add { from, name: name.as_ref(), license: None, room: ROOM, now_ms: 7 };
+        add(store, it, &|_, _| Ok(()), &mut |_| ()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_file_with_all_its_parts_is_taken_in_and_its_neighbours_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().join("models"));
+        for (name, text) in [
+            ("m-Q8_0-00001-of-00002.gguf", "one"),
+            ("m-Q8_0-00002-of-00002.gguf", "two"),
+            ("m-F16-00001-of-00002.gguf", "alone"),
+            ("m-Q4_0.gguf", "four"),
+            ("x.bin", "pickle"),
+        ] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let model = added(&store, &folder.path().join("m-Q8_0-00001-of-00002.gguf"), None).unwrap();
+        assert_eq!((model.name.as_str(), model.files.len(), model.size()), ("m-Q8_0", 2, 6));
+        assert!(store.path(&model).ends_with("m-Q8_0-00001-of-00002.gguf"));
+        assert!(store.faults(&model, &mut |_| ()).is_empty());
+        for (name, word) in [
+            ("m-F16-00001-of-00002.gguf", "1 of its 2 parts"),
+            ("x.bin", "pickle"),
+            ("nothing.gguf", "No such file"),
+        ] {
+            let error = added(&store, &folder.path().join(name), None).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+        assert_eq!(store.models().unwrap(), [model]);
+    }
+
+    #[test]
+    fn a_model_takes_the_place_of_an_earlier_one_and_none_is_lost_by_being_added_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().join("models"));
+        let (a, b) = (folder.path().join("a.gguf"), folder.path().join("b.gguf"));
+        std::fs::write(&a, "one").unwrap();
+        std::fs::write(&b, "three").unwrap();
+        added(&store, &a, Some("m")).unwrap();
+        let model = added(&store, &b, Some("m")).unwrap();
+        assert_eq!(std::fs::read(store.path(&model)).unwrap(), b"three");
+        // From where it is in the store.
+        let again = added(&store, &store.path(&model), Some("m")).unwrap();
+        assert_eq!(std::fs::read(store.path(&again)).unwrap(), b"three");
+        assert_eq!((store.models().unwrap().len(), store.unfinished().unwrap().len()), (1, 0));
+        std::fs::write(folder.path().join("large.gguf"), [0; 999]).unwrap();
+        let error = added(&store, &folder.path().join("large.gguf"), None).unwrap_err();
+        assert!(error.contains("is not taken in") && error.contains("models.quota_gb"), "{error}");
+        let lock = store.lock().unwrap();
+        assert!(added(&store, &a, None).unwrap_err().contains("is at work"));
+        assert!(store.remove(&lock, &again.name).unwrap() > 0);
+        assert!(matches!(store.remove(&lock, &again.name), Err(StoreError::Missing { .. })));
+        assert!(store.named("m").unwrap_err().to_string().contains("models pull"));
+    }
+
+    #[test]
+    fn a_manifest_that_was_meddled_with_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().join("models"));
+        std::fs::write(folder.path().join("m.gguf"), "one").unwrap();
+        added(&store, &folder.path().join("m.gguf"), None).unwrap();
+        let path = store.folder().join("m.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (was, is) in
+            [("\"m.gguf\"", "\"../../m.gguf\""), ("\"m@", "\"../m@"), ("\"name\": \"m\"", "\"name\": \"n\"")]
+        {
+            assert!(text.contains(was), "{text}");
+            std::fs::write(&path, text.replace(was, is)).unwrap();
+            assert!(store.models().unwrap_err().to_string().contains("m.json cannot be read"), "{is}");
+        }
+    }
+}

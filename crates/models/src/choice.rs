@@ -47,7 +47,7 @@ impl Chosen {
 #[derive(Debug, thiserror::Error)]
 pub enum ChoiceError {
     /// There are several.
-    #[error("there are several models:\n{0}\n; name one by its quantization or its file, as in {1}")]
+    #[error("there are several models:\n{0}; name one by its quantization or its file, as in {1}")]
     Several(String, String),
     /// None is what was asked for.
     #[error("none of the models is {wanted:?}; there are:\n{list}")]

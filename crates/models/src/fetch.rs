@@ -84,7 +84,10 @@ pub(crate) async fn fetch(
     let mut part = Part::open(part_of(to), file.size)?;
     let mut resumed = part.at > 0;
     loop {
-        rest(hub, listing, file, &mut part, told).await?;
+        if let Err(error) = rest(hub, listing, file, &mut part, told).await {
+            part.leave()?;
+            return Err(error);
+        }
         match part.finish(known, to)? {
             Some(sha256) => return Ok(Kept { path: file.path.clone(), size: file.size, sha256 }),
             None if resumed => {
@@ -140,14 +143,17 @@ async fn once(
 ) -> Result<(), FetchError> {
     let mut response = hub.file(listing, file, part.at).await?;
     let url = response.url().clone();
+    let length = || FetchError::Length { path: file.path.clone(), listed: file.size };
     if !is_rest(&response, part) {
+        let had_some = part.at > 0;
         part.restart()?;
-        if response.status() != StatusCode::OK {
+        match (response.status(), had_some) {
+            (StatusCode::OK, _) => {}
             // Neither the rest nor the whole: asked again from the beginning.
-            return Ok(());
+            (_, true) => return Ok(()),
+            (_, false) => return Err(length()),
         }
     }
-    let length = || FetchError::Length { path: file.path.clone(), listed: file.size };
     if response.content_length().is_some_and(|bytes| bytes != part.size - part.at) {
         return Err(length());
     }
@@ -233,7 +239,16 @@ impl Part {
         Ok(())
     }
 
-    fn delete(&self) -> Result<(), FetchError> {
+    fn delete(&mut self) -> Result<(), FetchError> {
+        self.restart()?;
+        fs::remove_file(&self.path).map_err(io(&self.path))
+    }
+
+    /// What has come stays for the next time; where nothing has, nothing stays.
+    fn leave(&self) -> Result<(), FetchError> {
+        if self.at > 0 || !self.path.exists() {
+            return Ok(());
+        }
         fs::remove_file(&self.path).map_err(io(&self.path))
     }
 

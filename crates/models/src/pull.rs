@@ -1,4 +1,4 @@
-//! A model from a hub into the store: looked up at a commit, chosen, fetched whole, checked, and then written down.
+//! A model from a hub into the store: looked up at a commit, chosen, fetched whole, checked, then written down.
 
 use std::path::Path;
 

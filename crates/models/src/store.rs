@@ -82,7 +82,6 @@ pub struct Unfinished {
     pub name: String,
     /// Bytes that are there.
     pub size: u64,
-    folder: PathBuf,
 }
 
 impl Store {
@@ -182,9 +181,9 @@ impl Store {
         let folders = entries.filter(|(name, path)| path.is_dir() && is_unused(name));
         let one = |(name, folder): (String, PathBuf)| {
             let name = name.split('@').next().unwrap_or(&name).to_owned();
-            Unfinished { name, size: size_of(&folder), folder }
+            Unfinished { name, size: size_of(&folder) }
         };
-        Ok(folders.map(one).collect())
+        Ok(folders.map(one).filter(|it| it.size > 0).collect())
     }
 
     /// Bytes of everything in it.

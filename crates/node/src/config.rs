@@ -7,6 +7,7 @@ mod credit;
 mod energy;
 mod layers;
 mod media;
+mod models;
 mod price;
 mod resources;
 mod router;
@@ -36,6 +37,7 @@ pub use credit::KeyCredit;
 pub use energy::EnergySettings;
 pub use layers::{ENVIRONMENT, Origin, Origins};
 pub use media::MediaSettings;
+pub use models::{ModelSettings, model_store};
 pub use price::{HourPrice, KindPrice, Proposed};
 pub use resources::{BackendLimit, OnBattery, ResourceSettings};
 pub use router::{Chain, RouterSettings, UsualModel};
@@ -68,6 +70,8 @@ pub struct Config {
     pub energy: EnergySettings,
     /// Files that are results: how long they are kept, and where strangers get them.
     pub media: MediaSettings,
+    /// The model store: where models are fetched, and how much is kept.
+    pub models: ModelSettings,
     /// What is signed about work that is done.
     pub receipts: Receipts,
     /// How much strangers may ask.
@@ -99,6 +103,7 @@ impl Default for Config {
             resources: ResourceSettings::default(),
             energy: EnergySettings::default(),
             media: MediaSettings::default(),
+            models: ModelSettings::default(),
             receipts: Receipts::default(),
             limits: Limits::default(),
             policy: PolicyConfig::default(),
@@ -598,6 +603,12 @@ pub enum ConfigError {
     /// A model server cannot be used as it is described.
     #[error("{0}; correct it with `openagents config edit`")]
     Server(ServerFault),
+    /// A model of the store is not there, or of another kind.
+    #[error("{0}")]
+    Model(ServerFault),
+    /// No address of a hub.
+    #[error("{0}")]
+    Hub(openagents_models::HubError),
     /// An entry of `allow_private_urls` is nothing that can be allowed.
     #[error("allow_private_urls: {0}; correct it with `openagents config edit`")]
     Allow(#[from] AllowError),
@@ -663,6 +674,7 @@ impl Config {
         }
         self.judge()?;
         self.media.check()?;
+        self.models.check()?;
         self.resources.check()?;
         self.provider.check_prices()?;
         self.energy.check()?;

@@ -71,7 +71,8 @@ fn suggest_all(global: &Global, home: &Home, measure: bool) -> anyhow::Result<Ex
     let config = Config::load(home)?;
     let book = SpeedBook::open(home);
     if measure {
-        super::super::wait(async { Ok(speeds::measure(&config, home, &book).await?) })?;
+        let found = config.clone().with_models(home)?;
+        super::super::wait(async { Ok(speeds::measure(&found, home, &book).await?) })?;
         book.keep();
     }
     let (offers, ads, node) = seen(home);
