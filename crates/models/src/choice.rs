@@ -229,7 +229,7 @@ fn bits(called: &str) -> Option<String> {
         number.is_some_and(|number| number.parse::<u8>().is_ok())
             || matches!(word.as_str(), "bf16" | "fp16" | "f16" | "mxfp4")
     };
-    words.filter(is_bits).last()
+    words.rev().find(is_bits)
 }
 
 fn none(files: &[Listed]) -> ChoiceError {
