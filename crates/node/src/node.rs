@@ -125,7 +125,7 @@ pub enum NodeError {
     /// A backend cannot be used.
     #[error(transparent)]
     Offers(#[from] offers::OffersError),
-    /// The policy asks a judge that there is not.
+    /// The policy asks a judge, or a backend a model, that there is not.
     #[error(transparent)]
     Judge(#[from] ConfigError),
     /// A file of the node cannot be written.

@@ -79,7 +79,7 @@ fn hear(progress: &mut Progress, step: &Step<'_>) {
             let names: Vec<&str> = chosen.files.iter().map(|file| file.path.as_str()).collect();
             show::talk(&format!("{} at {commit} ({revision}), as {name}", listing.repository));
             show::talk(&format!("files    {}, {}", one_line(&names.join(", "), 160), shown(chosen.size())));
-            let gated = if listing.gated { " (gated: you have accepted its terms)" } else { "" };
+            let gated = if listing.gated { " (gated: its owner wants its terms accepted)" } else { "" };
             show::talk(&format!("license  {}{gated}", printable(&license(listing.license.as_deref()))));
         }
         Step::At { file, here, of } => progress.at(file.as_str(), *here, *of),
