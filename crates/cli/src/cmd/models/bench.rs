@@ -213,7 +213,7 @@ async fn answered(
 #[expect(clippy::cast_precision_loss, reason = "a measurement")]
 fn counted(prompt: &'static str, usage: &Usage, first: Duration, all: Duration) -> Run {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let writing = (all - first).as_secs_f64();
+    let writing = all.saturating_sub(first).as_secs_f64();
     let after = usage.output_tokens.saturating_sub(1);
     let tokens_per_second = match after {
         0 => usage.output_tokens as f64 / all.as_secs_f64().max(0.001),
