@@ -6,6 +6,7 @@
 )]
 
 mod chat;
+mod hub;
 mod llama;
 mod prices;
 mod program;
@@ -26,6 +27,7 @@ use openagents_policy::Category;
 use openagents_types::{JobId, JobInput, JobKind, Param};
 
 pub use chat::{ChatServer, Judgement};
+pub use hub::{Fault, HubFile, HubServer, Seen, tiny_gguf};
 pub use llama::Llama;
 pub use prices::PriceServer;
 pub use program::programs;

@@ -23,25 +23,29 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("api", &["types"]),
     ("keyring", &[]),
     ("seed", &["types"]),
+    ("models", &[]),
     ("relay", &["types", "protocol"]),
     (
         "node",
         &[
             "types", "protocol", "registry", "policy", "engine", "wallet", "backend", "api", "relay",
-            "keyring", "seed",
+            "keyring", "seed", "models",
         ],
     ),
     (
         "cli",
         &[
             "types", "protocol", "registry", "policy", "wallet", "backend", "api", "relay", "node",
-            "keyring", "seed",
+            "keyring", "seed", "models",
         ],
     ),
     ("bench", &["types", "protocol", "wallet"]),
     (
         "tests",
-        &["types", "protocol", "registry", "policy", "engine", "wallet", "backend", "api", "relay", "node"],
+        &[
+            "types", "protocol", "registry", "policy", "engine", "wallet", "backend", "api", "relay", "node",
+            "models",
+        ],
     ),
     ("xtask", &["types", "protocol", "registry", "api", "relay", "wallet"]),
 ];

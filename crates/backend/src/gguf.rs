@@ -86,11 +86,11 @@ pub(crate) fn read(from: impl Read + Seek, length: u64) -> Result<Gguf, GgufErro
         return Err(GgufError::Version(version));
     }
     let (tensors, values) = (head.u64()?, head.u64()?);
-    if tensors == 0 || tensors > MOST_TENSORS || values > MOST_VALUES {
+    if tensors > MOST_TENSORS || values > MOST_VALUES {
         return Err(GgufError::Damaged("its counts make no sense"));
     }
     let mut found = Gguf { version, tensors, ..Gguf::default() };
-    let mut alignment = 32;
+    let (mut alignment, mut parts) = (32, 1);
     for _ in 0..values {
         let name = head.text(1 << 16)?;
         let value = head.value(0)?;
@@ -99,9 +99,14 @@ pub(crate) fn read(from: impl Read + Seek, length: u64) -> Result<Gguf, GgufErro
                 found.architecture = text.chars().take(64).collect()
             }
             ("general.alignment", Seen::Number(number)) => alignment = number,
+            ("split.count", Seen::Number(number)) => parts = number,
             (name, Seen::Number(number)) if name.ends_with(".context_length") => found.context = Some(number),
             _ => {}
         }
+    }
+    // The first of several parts may hold all names and no tensor.
+    if tensors == 0 && parts < 2 {
+        return Err(GgufError::Damaged("it has no tensors"));
     }
     if !alignment.is_power_of_two() || alignment > 1 << 20 {
         return Err(GgufError::Damaged("its alignment makes no sense"));
@@ -183,6 +188,7 @@ impl<R: Read + Seek> Head<R> {
 
     fn value_of(&mut self, form: u32, depth: u32) -> Result<Seen, GgufError> {
         Ok(match form {
+            2 => Seen::Number(u16::from_le_bytes(self.bytes()?).into()),
             4 => Seen::Number(self.u32()?.into()),
             10 => Seen::Number(self.u64()?),
             8 => Seen::Text(self.text(LONGEST_TEXT)?),

@@ -69,6 +69,9 @@ pub(crate) enum Command {
     /// See what this node sells
     #[command(subcommand)]
     Provider(cmd::provider::Provider),
+    /// Fetch models, keep them checked and within a quota, and measure them
+    #[command(subcommand)]
+    Models(cmd::models::Models),
     /// Make, import and choose the keys a node signs with
     #[command(subcommand)]
     Identity(cmd::identity::Identity),

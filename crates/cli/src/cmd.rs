@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod help;
 pub(crate) mod identity;
 pub(crate) mod jobs;
+pub(crate) mod models;
 mod paths;
 pub(crate) mod policy;
 pub(crate) mod provider;
@@ -35,6 +36,7 @@ pub(crate) fn run(program: Program) -> anyhow::Result<ExitCode> {
         Command::Jobs(jobs) => jobs::run(global, &jobs),
         Command::Receipts(receipts) => receipts::run(global, &receipts),
         Command::Provider(provider) => provider::run(global, &provider),
+        Command::Models(models) => models::run(global, &models),
         Command::Identity(identity) => identity::run(global, &identity),
         Command::Wallet(wallet) => wallet::run(global, &wallet),
         Command::Relay(relay) => relay::run(global, &relay),

@@ -73,7 +73,7 @@ pub(crate) fn run(global: &Global, args: &UpArgs) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Runtime::new()?;
     let purse = purse(&home, args)?;
     // What cannot be used is said before anything is proposed.
-    config(&home, args)?;
+    config(&home, args)?.with_models(&home)?;
     let is_first = runtime.block_on(first::prepare(global, args, &home, purse))?;
     let config = config(&home, args)?;
     cmd::config::warn(&doubts(&config));

@@ -8,6 +8,7 @@ mod energy;
 mod fiat;
 mod layers;
 mod media;
+mod models;
 mod price;
 mod resources;
 mod router;
@@ -38,6 +39,7 @@ pub use energy::EnergySettings;
 pub use fiat::FiatSettings;
 pub use layers::{ENVIRONMENT, Origin, Origins};
 pub use media::MediaSettings;
+pub use models::{ModelSettings, model_store};
 pub use price::{HourPrice, KindPrice, Proposed};
 pub use resources::{BackendLimit, OnBattery, ResourceSettings};
 pub use router::{Chain, RouterSettings, UsualModel};
@@ -72,6 +74,8 @@ pub struct Config {
     pub fiat: FiatSettings,
     /// Files that are results: how long they are kept, and where strangers get them.
     pub media: MediaSettings,
+    /// The model store: where models are fetched, and how much is kept.
+    pub models: ModelSettings,
     /// What is signed about work that is done.
     pub receipts: Receipts,
     /// How much strangers may ask.
@@ -104,6 +108,7 @@ impl Default for Config {
             energy: EnergySettings::default(),
             fiat: FiatSettings::default(),
             media: MediaSettings::default(),
+            models: ModelSettings::default(),
             receipts: Receipts::default(),
             limits: Limits::default(),
             policy: PolicyConfig::default(),
@@ -616,6 +621,12 @@ pub enum ConfigError {
     /// A model server cannot be used as it is described.
     #[error("{0}; correct it with `openagents config edit`")]
     Server(ServerFault),
+    /// A model of the store is not there, or of another kind.
+    #[error("{0}")]
+    Model(ServerFault),
+    /// No address of a hub.
+    #[error("{0}")]
+    Hub(openagents_models::HubError),
     /// An entry of `allow_private_urls` is nothing that can be allowed.
     #[error("allow_private_urls: {0}; correct it with `openagents config edit`")]
     Allow(#[from] AllowError),
@@ -681,6 +692,7 @@ impl Config {
         }
         self.judge()?;
         self.media.check()?;
+        self.models.check()?;
         self.resources.check()?;
         self.provider.check_prices()?;
         self.energy.check()?;

@@ -126,7 +126,7 @@ pub enum NodeError {
     /// A backend cannot be used.
     #[error(transparent)]
     Offers(#[from] offers::OffersError),
-    /// The policy asks a judge that there is not.
+    /// The policy asks a judge, or a backend a model, that there is not.
     #[error(transparent)]
     Judge(#[from] ConfigError),
     /// A file of the node cannot be written.
@@ -184,8 +184,9 @@ impl Node {
     /// Opens every port, restores every open job, and starts to serve.
     ///
     /// # Errors
-    /// Another node uses the home, the address is taken, the database or the wallet cannot be used.
-    pub async fn bind(options: Options) -> Result<Self, NodeError> {
+    /// Another node uses the home, the address is taken, the database or the wallet cannot be used, a model is missing.
+    pub async fn bind(mut options: Options) -> Result<Self, NodeError> {
+        options.config = options.config.with_models(&options.home)?;
         let lock = options.home.lock()?;
         let listener = listen(options.config.listen).await?;
         let address = listener.local_addr().unwrap_or(options.config.listen);

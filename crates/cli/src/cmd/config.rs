@@ -52,7 +52,7 @@ fn path(global: &Global, path: &Path) -> anyhow::Result<Exit> {
 
 fn validate(global: &Global, home: &Home) -> anyhow::Result<Exit> {
     let settings = Settings::load(home)?;
-    for (name, outcome) in super::doctor::servers::unstarted(&settings) {
+    for (name, outcome) in super::doctor::servers::unstarted(&settings, home) {
         if let Err(why) = outcome {
             let what = format!("[[backend.{name}]] cannot be run: {why}");
             return Err(Failure::new(Exit::Config, what, "correct it with `openagents config edit`").into());

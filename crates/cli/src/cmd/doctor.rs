@@ -143,7 +143,7 @@ async fn examine(home: &Home, offline: bool) -> Vec<Check> {
     for server in config.backend.openai.iter().filter(|server| !offline || is_here(server)) {
         checks.push(model_server(server).await);
     }
-    checks.extend(servers::checks(&config, offline, node.as_ref().ok()).await);
+    checks.extend(servers::checks(&config, home, offline, node.as_ref().ok()).await);
     for settings in &config.backend.command {
         checks.push(tool(settings).await);
     }

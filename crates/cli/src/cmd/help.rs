@@ -23,6 +23,7 @@ OPENAGENTS_KEYRING              off: never use the system's keyring
 OPENAGENTS_LOG                  what to log, such as info or openagents_node=debug
 NO_COLOR, CLICOLOR_FORCE        no colour, or colour even into a pipe
 BREEZ_API_KEY                   the key of the Spark wallet, where the home keeps none
+HF_TOKEN                        opens gated repositories to `openagents models pull`
 VISUAL, EDITOR                  what `openagents config edit` opens
 ";
 

@@ -8,6 +8,8 @@ use openagents_backend::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::models::in_store;
+
 /// The most jobs that one server is given at once.
 const MOST_SLOTS: usize = 64;
 
@@ -60,6 +62,27 @@ pub enum ServerFault {
          sha256 out, or let the node run the model with `model`"
     )]
     HashUnseen(&'static str),
+    /// Not in the model store.
+    #[error("[[backend.{kind}]]: {reason}")]
+    Model {
+        /// Whose.
+        kind: &'static str,
+        /// Why.
+        reason: openagents_models::StoreError,
+    },
+    /// In the model store, for another kind of server.
+    #[error(
+        "[[backend.{kind}]]: {name} is {format}, which this server does not read; name it in [[backend.llamacpp]] if it \
+         is gguf, in [[backend.mlx]] if it is safetensors"
+    )]
+    Format {
+        /// Whose.
+        kind: &'static str,
+        /// The model.
+        name: String,
+        /// How it is stored.
+        format: &'static str,
+    },
     /// No duration.
     #[error("[[backend.ollama]] keep_alive is {0:?}; it must be like \"5m\", \"-1\" (for ever) or \"0\"")]
     KeepAlive(String),
@@ -125,7 +148,7 @@ pub struct LlamaCppServer {
     pub url: String,
     /// A file with its key.
     pub key_file: Option<PathBuf>,
-    /// The model file (`.gguf`) to run one for.
+    /// The model file (`.gguf`) to run one for, or `store:NAME` of the model store.
     pub model: PathBuf,
     /// The name the model is sold under; that of its file if empty.
     pub name: String,
@@ -188,7 +211,7 @@ impl LlamaCppServer {
             url: self.url.clone(),
             key_file: self.key_file.clone(),
             model: self.model.clone(),
-            name: self.name.clone(),
+            name: named(&self.name, &self.model),
             program: self.program.clone(),
             context: self.context,
             threads: self.threads,
@@ -209,7 +232,7 @@ pub struct MlxServer {
     /// Of one that runs already: the models that it may be asked for, as it calls them. Empty asks for none but the
     /// one that it was started with.
     pub models: Vec<String>,
-    /// The folder of the model to run one for.
+    /// The folder of the model to run one for, or `store:NAME` of the model store.
     pub model: PathBuf,
     /// The name that the model is sold under; that of its folder if empty.
     pub name: String,
@@ -263,7 +286,7 @@ impl MlxServer {
             url: self.url.clone(),
             models: self.models.clone(),
             model: self.model.clone(),
-            name: self.name.clone(),
+            name: named(&self.name, &self.model),
             program: self.program.clone(),
             context: self.context,
             slots: self.slots,
@@ -290,6 +313,12 @@ impl FoundationModelsBridge {
     pub(super) fn settings(&self) -> FoundationModelsSettings {
         FoundationModelsSettings { url: self.url.clone(), key_file: self.key_file.clone() }
     }
+}
+
+/// What a model is called in jobs: one of the store as it is called there.
+fn named(name: &str, model: &std::path::Path) -> String {
+    let own = in_store(model).filter(|_| name.is_empty());
+    own.unwrap_or(name).to_owned()
 }
 
 fn either(kind: &'static str, url: &str, model: &std::path::Path) -> Result<(), ServerFault> {

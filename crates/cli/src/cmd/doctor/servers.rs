@@ -7,7 +7,10 @@ use openagents_backend::{
     Backend, FoundationModels, Health, LlamaCpp, Mlx, Ollama, Place, ServerState, is_loopback, model_file,
     model_folder, program_file,
 };
-use openagents_node::config::Config;
+use openagents_node::{
+    config::{Config, ServerFault, model_store},
+    home::Home,
+};
 
 use super::Check;
 use crate::text::one_line;
@@ -24,7 +27,12 @@ const LOG: &str =
 
 /// Every model server that is configured. Those that the node runs are looked at while it runs; else it is looked
 /// whether they could be run.
-pub(super) async fn checks(config: &Config, offline: bool, node: Option<&NodeView>) -> Vec<Check> {
+pub(super) async fn checks(
+    config: &Config,
+    home: &Home,
+    offline: bool,
+    node: Option<&NodeView>,
+) -> Vec<Check> {
     let seen = node.and_then(|node| node.provider.as_ref()).map(|provider| provider.servers.as_slice());
     if let Some(servers) = seen.filter(|servers| !servers.is_empty()) {
         // Those of `backend.openai` are asked anyway.
@@ -45,7 +53,7 @@ pub(super) async fn checks(config: &Config, offline: bool, node: Option<&NodeVie
     for it in settings.foundation_models.iter().filter(|it| looked_at(&it.url)) {
         checks.extend(look(FoundationModels::new(it)).await);
     }
-    checks.extend(unstarted(config).into_iter().map(|(name, outcome)| match outcome {
+    checks.extend(unstarted(config, home).into_iter().map(|(name, outcome)| match outcome {
         Ok(detail) => Check::ok("backend", format!("{name}: {detail}")),
         Err(why) => Check::fail("backend", format!("{name}: {why}"), CORRECT),
     }));
@@ -53,10 +61,11 @@ pub(super) async fn checks(config: &Config, offline: bool, node: Option<&NodeVie
 }
 
 /// Whether the servers that the node is to run could be run: what each is called, and its model, or why not.
-pub(crate) fn unstarted(config: &Config) -> Vec<(&'static str, Result<String, String>)> {
-    let mut found = Vec::new();
+pub(crate) fn unstarted(config: &Config, home: &Home) -> Vec<(&'static str, Result<String, String>)> {
+    let (store, mut found) = (model_store(home), Vec::new());
     for it in config.backend.llamacpp.iter().filter(|it| it.is_ours()) {
-        let whole = model_file(&it.model).and_then(|head| {
+        let whole = it.with_model(&store).map_err(unnamed).and_then(|it| {
+            let head = model_file(&it.model)?;
             let program = program_file(&it.program)?;
             let context =
                 head.context.map_or_else(String::new, |tokens| format!(", made for {tokens} tokens"));
@@ -65,13 +74,22 @@ pub(crate) fn unstarted(config: &Config) -> Vec<(&'static str, Result<String, St
         found.push(("llamacpp", whole));
     }
     for it in config.backend.mlx.iter().filter(|it| it.is_ours()) {
-        let whole = model_folder(&it.model).and_then(|_| {
+        let whole = it.with_model(&store).map_err(unnamed).and_then(|it| {
+            model_folder(&it.model)?;
             let program = program_file(&it.program)?;
             Ok(format!("{} by {}", it.model.display(), program.display()))
         });
         found.push(("mlx", whole));
     }
     found
+}
+
+/// Why a model of the store is not used, without the section, which is said beside it.
+fn unnamed(fault: ServerFault) -> String {
+    match fault {
+        ServerFault::Model { reason, .. } => reason.to_string(),
+        fault => fault.to_string(),
+    }
 }
 
 /// A server that is looked at here.

@@ -78,7 +78,8 @@ fn suggest_all(global: &Global, home: &Home, measure: bool) -> anyhow::Result<Ex
         .into());
     }
     if measure {
-        super::super::wait(async { Ok(speeds::measure(&config, home, &book).await?) })?;
+        let found = config.clone().with_models(home)?;
+        super::super::wait(async { Ok(speeds::measure(&found, home, &book).await?) })?;
         book.keep();
     }
     let (offers, ads, node) = seen(home);

@@ -1,0 +1,68 @@
+//! `openagents models remove`: deletes a model, unless the settings still use it.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use clap::Args;
+use openagents_api::SCHEMA_VERSION;
+use openagents_models::{ModelName, shown};
+use serde_json::json;
+
+use super::{Shelf, failed, name};
+use crate::{args::Global, exit::Exit, failure::Failure, show};
+
+/// What to delete.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// Its name in the store
+    #[arg(value_name = "NAME", value_parser = name)]
+    name: ModelName,
+    /// Delete without asking
+    #[arg(long)]
+    yes: bool,
+    /// Delete although the settings use it
+    #[arg(long)]
+    force: bool,
+}
+
+/// Does it.
+pub(super) fn run(global: &Global, shelf: &Shelf, args: &RemoveArgs) -> anyhow::Result<Exit> {
+    let wrong = |error| failed(Exit::Error, &error);
+    let name = &args.name;
+    let model = shelf.store.find(name).map_err(wrong)?;
+    let users = model.iter().flat_map(|model| shelf.config.backend.users_of(&shelf.store, model));
+    let users: Vec<String> = users.collect();
+    if !users.is_empty() && !args.force {
+        let what = format!("{name} is used by {} in the settings", users.join(", "));
+        let next = "take it out with `openagents config edit`, or add --force";
+        return Err(Failure::new(Exit::Config, what, next).into());
+    }
+    if let Some(model) = &model {
+        confirm(args, model.size())?;
+    }
+    let lock = shelf.store.lock().map_err(wrong)?;
+    let freed = shelf.store.remove(&lock, name).map_err(wrong)?;
+    if global.json {
+        show::json(&json!({ "schema_version": SCHEMA_VERSION, "removed": name, "freed": freed }))?;
+    } else {
+        show::line(&format!("removed {name}; the store is smaller by {}", shown(freed)))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn confirm(args: &RemoveArgs, size: u64) -> anyhow::Result<()> {
+    if args.yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        let what = "nobody is at a terminal to confirm that the model is deleted";
+        return Err(Failure::usage(what, "add --yes if a script has to delete it").into());
+    }
+    let _ = write!(std::io::stderr().lock(), "delete {} ({})? [y/N] ", args.name, shown(size));
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Refused, "it was not confirmed", "repeat the command to delete it after all")
+        .into())
+}

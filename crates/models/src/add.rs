@@ -1,0 +1,274 @@
+//! A model that is on this machine already into the store: linked where the disk can, copied where it cannot.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    Check, Heard, Step,
+    choice::{ChoiceError, Chosen, choose},
+    digest,
+    fetch::part_of,
+    hub::Listed,
+    manifest::{Format, Kept, Manifest, Source, VERSION},
+    names::{FilePath, ModelName},
+    pull::folder_of,
+    room::{self, Room, RoomError},
+    store::{Lock, Store, StoreError},
+};
+
+/// A model on this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Add<'a> {
+    /// A `.gguf` file, the first of its parts, or a folder for MLX.
+    pub from: &'a Path,
+    /// What it shall be called; after its file or folder if `None`.
+    pub name: Option<&'a ModelName>,
+    /// Its license, if its owner says it.
+    pub license: Option<&'a str>,
+    /// How much the store may hold.
+    pub room: Room,
+    /// Now, in milliseconds since the epoch.
+    pub now_ms: u64,
+}
+
+/// Why a model of this machine is not in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// It cannot be read.
+    #[error("{path}: {reason}; name a .gguf file, or the folder of a model for MLX")]
+    Unreadable {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        reason: io::Error,
+    },
+    /// No model was chosen.
+    #[error("{path}: {reason}")]
+    Choice {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        reason: ChoiceError,
+    },
+    /// It is no model.
+    #[error("{0}; name a .gguf file, or the folder of a model for MLX")]
+    Unfit(String),
+    /// It changed while it was taken in.
+    #[error("{0} changed while it was copied; try again when nobody writes to it")]
+    Changed(PathBuf),
+    /// There is no room.
+    #[error("{name} is not taken in: {reason}")]
+    Room {
+        /// What.
+        name: ModelName,
+        /// Why.
+        reason: RoomError,
+    },
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It has no name of its own.
+    #[error("no name can be made of {0:?}; choose one with --name")]
+    Nameless(String),
+}
+
+/// Takes a model in.
+///
+/// # Errors
+/// See [`AddError`].
+pub fn add(store: &Store, it: Add<'_>, check: Check<'_>, heard: Heard<'_>) -> Result<Manifest, AddError> {
+    let from = it.from.canonicalize().map_err(unreadable(it.from))?;
+    let (folder, chosen) = found(&from)?;
+    let first = chosen.files.first().map(|file| file.path.under(&folder)).unwrap_or_else(|| from.clone());
+    let served = if chosen.format == Format::Gguf { &first } else { &folder };
+    check(chosen.format, served).map_err(AddError::Unfit)?;
+    let made = || ModelName::made_of(&chosen.called).ok_or_else(|| AddError::Nameless(chosen.called.clone()));
+    let name = it.name.cloned().map_or_else(made, Ok)?;
+    let lock = store.lock()?;
+    let room = |reason| AddError::Room { name: name.clone(), reason };
+    it.room.within_quota(chosen.size(), store.size()).map_err(room)?;
+    let files = hashed(&folder, &chosen, heard)?;
+    let source = Source::Local { path: it.from.display().to_string() };
+    let model = Manifest {
+        version: VERSION,
+        folder: own_folder(&name, &files)?,
+        name: name.clone(),
+        format: chosen.format,
+        quantization: chosen.quantization.clone(),
+        source,
+        license: it.license.map(str::to_owned),
+        files,
+        pulled_at_ms: it.now_ms,
+    };
+    take_in(store, &lock, &model, &folder).map_err(|error| match error {
+        Taken::Room(reason) => AddError::Room { name, reason },
+        Taken::Io(path, reason) => StoreError::Io { path, reason }.into(),
+        Taken::Changed(path) => AddError::Changed(path),
+    })?;
+    store.publish(&lock, &model)?;
+    Ok(model)
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> AddError + '_ {
+    |reason| AddError::Unreadable { path: path.to_path_buf(), reason }
+}
+
+/// The folder of a model, and its files there: of a file, it and the other parts of it.
+fn found(from: &Path) -> Result<(PathBuf, Chosen), AddError> {
+    let is_folder = from.is_dir();
+    let folder = if is_folder { from } else { from.parent().unwrap_or(from) };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable(folder))?.flatten() {
+        // What has a name that the store cannot have, or is no file, is none of the model's.
+        let Ok(path) = entry.file_name().to_string_lossy().parse::<FilePath>() else { continue };
+        let Ok(about) = fs::metadata(entry.path()) else { continue };
+        if about.is_file() {
+            files.push(Listed { path, size: about.len(), known: None });
+        }
+    }
+    let called = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let choice = (!is_folder).then(|| called(from));
+    if let Some(name) = &choice {
+        let is_gguf = name.to_ascii_lowercase().ends_with(".gguf");
+        // Of a folder with many models only the named one and its parts count, or what it is refused for.
+        let stem =
+            name.split("-of-").next().and_then(|name| name.rsplit_once('-')).map_or(name.as_str(), |it| it.0);
+        files.retain(|file| is_gguf && file.path.as_str().starts_with(stem) || file.path.as_str() == name);
+    }
+    let chosen = choose(&called(folder), &files, choice.as_deref());
+    let chosen = chosen.map_err(|reason| AddError::Choice { path: from.to_path_buf(), reason })?;
+    Ok((folder.to_path_buf(), chosen))
+}
+
+fn hashed(folder: &Path, chosen: &Chosen, heard: Heard<'_>) -> Result<Vec<Kept>, AddError> {
+    let (of, mut here, mut files) = (chosen.size(), 0, Vec::new());
+    for Listed { path, size, .. } in &chosen.files {
+        let from = path.under(folder);
+        let mut read = |more: u64| {
+            here += more;
+            heard(Step::At { file: path, here, of });
+        };
+        let sha256 = digest::of_file(&from, &mut read).map_err(unreadable(&from))?;
+        files.push(Kept { path: path.clone(), size: *size, sha256 });
+    }
+    Ok(files)
+}
+
+fn own_folder(name: &ModelName, files: &[Kept]) -> Result<FilePath, AddError> {
+    let all = digest::of_list(files.iter().map(|file| (file.path.as_str(), file.sha256.as_str())));
+    folder_of(name, &all).map_err(|_| AddError::Nameless(name.to_string()))
+}
+
+/// Why files were not taken in.
+enum Taken {
+    Room(RoomError),
+    Io(PathBuf, io::Error),
+    Changed(PathBuf),
+}
+
+fn take_in(store: &Store, _lock: &Lock, model: &Manifest, from: &Path) -> Result<(), Taken> {
+    let place = store.files_of(model);
+    fs::create_dir_all(&place).map_err(|reason| Taken::Io(place.clone(), reason))?;
+    for file in &model.files {
+        let (from, to) = (file.path.under(from), file.path.under(&place));
+        let (part, failed) = (part_of(&to), |reason| Taken::Io(to.clone(), reason));
+        if part.exists() {
+            fs::remove_file(&part).map_err(failed)?;
+        }
+        if fs::hard_link(&from, &part).is_err() {
+            room::on_disk(&place, file.size).map_err(Taken::Room)?;
+            fs::copy(&from, &part).map_err(failed)?;
+            if digest::of_file(&part, &mut |_| ()).map_err(failed)? != file.sha256 {
+                return Err(Taken::Changed(from));
+            }
+        }
+        fs::File::open(&part).and_then(|part| part.sync_all()).map_err(failed)?;
+        fs::rename(&part, &to).map_err(failed)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+    use super::*;
+
+    const ROOM: Room = Room { quota: 1_000 };
+
+    fn added(store: &Store, from: &Path, name: Option<&str>) -> Result<Manifest, String> {
+        let name: Option<ModelName> = name.map(|name| name.parse().unwrap());
+        let it = Add { from, name: name.as_ref(), license: None, room: ROOM, now_ms: 7 };
+        add(store, it, &|_, _| Ok(()), &mut |_| ()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_file_with_all_its_parts_is_taken_in_and_its_neighbours_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().join("models"));
+        for (name, text) in [
+            ("m-Q8_0-00001-of-00002.gguf", "one"),
+            ("m-Q8_0-00002-of-00002.gguf", "two"),
+            ("m-F16-00001-of-00002.gguf", "alone"),
+            ("m-Q4_0.gguf", "four"),
+            ("x.bin", "pickle"),
+        ] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let model = added(&store, &folder.path().join("m-Q8_0-00001-of-00002.gguf"), None).unwrap();
+        assert_eq!((model.name.as_str(), model.files.len(), model.size()), ("m-Q8_0", 2, 6));
+        assert!(store.path(&model).ends_with("m-Q8_0-00001-of-00002.gguf"));
+        assert!(store.faults(&model, &mut |_| ()).is_empty());
+        for (name, word) in [
+            ("m-F16-00001-of-00002.gguf", "1 of its 2 parts"),
+            ("x.bin", "pickle"),
+            ("nothing.gguf", "No such file"),
+        ] {
+            let error = added(&store, &folder.path().join(name), None).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+        assert_eq!(store.models().unwrap(), [model]);
+    }
+
+    #[test]
+    fn a_model_takes_the_place_of_an_earlier_one_and_none_is_lost_by_being_added_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().join("models"));
+        let (a, b) = (folder.path().join("a.gguf"), folder.path().join("b.gguf"));
+        std::fs::write(&a, "one").unwrap();
+        std::fs::write(&b, "three").unwrap();
+        added(&store, &a, Some("m")).unwrap();
+        let model = added(&store, &b, Some("m")).unwrap();
+        assert_eq!(std::fs::read(store.path(&model)).unwrap(), b"three");
+        // From where it is in the store.
+        let again = added(&store, &store.path(&model), Some("m")).unwrap();
+        assert_eq!(std::fs::read(store.path(&again)).unwrap(), b"three");
+        assert_eq!((store.models().unwrap().len(), store.unfinished().unwrap().len()), (1, 0));
+        std::fs::write(folder.path().join("large.gguf"), [0; 999]).unwrap();
+        let error = added(&store, &folder.path().join("large.gguf"), None).unwrap_err();
+        assert!(error.contains("is not taken in") && error.contains("models.quota_gb"), "{error}");
+        let lock = store.lock().unwrap();
+        assert!(added(&store, &a, None).unwrap_err().contains("is at work"));
+        assert!(store.remove(&lock, &again.name).unwrap() > 0);
+        assert!(matches!(store.remove(&lock, &again.name), Err(StoreError::Missing { .. })));
+        assert!(store.named("m").unwrap_err().to_string().contains("models pull"));
+    }
+
+    #[test]
+    fn a_manifest_that_was_meddled_with_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().join("models"));
+        std::fs::write(folder.path().join("m.gguf"), "one").unwrap();
+        added(&store, &folder.path().join("m.gguf"), None).unwrap();
+        let path = store.folder().join("m.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (was, is) in
+            [("\"m.gguf\"", "\"../../m.gguf\""), ("\"m@", "\"../m@"), ("\"name\": \"m\"", "\"name\": \"n\"")]
+        {
+            assert!(text.contains(was), "{text}");
+            std::fs::write(&path, text.replace(was, is)).unwrap();
+            assert!(store.models().unwrap_err().to_string().contains("m.json cannot be read"), "{is}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! A model from a hub into the store: looked up at a commit, chosen, fetched whole, checked, then written down.
+
+use std::path::Path;
+
+use crate::{
+    Check, Heard, Step,
+    choice::{ChoiceError, Chosen, choose},
+    fetch::{self, FetchError},
+    hub::{Hub, HubError, Listing},
+    manifest::{Kept, Manifest, Source, VERSION},
+    names::{FilePath, ModelName, Wanted},
+    room::{self, Room, RoomError},
+    store::{Store, StoreError, size_of},
+};
+
+/// How much of a commit is in the name of a folder.
+const SHORT_COMMIT: usize = 12;
+
+/// A model to fetch.
+#[derive(Clone, Copy, Debug)]
+pub struct Pull<'a> {
+    /// What is meant.
+    pub wanted: &'a Wanted,
+    /// A branch, a tag or a commit.
+    pub revision: &'a str,
+    /// What it shall be called; after its file or its repository if `None`.
+    pub name: Option<&'a ModelName>,
+    /// How much the store may hold.
+    pub room: Room,
+    /// Now, in milliseconds since the epoch.
+    pub now_ms: u64,
+}
+
+/// A model that is in the store.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    /// The model.
+    pub model: Manifest,
+    /// Whether it was there before, at this commit.
+    pub was_there: bool,
+}
+
+/// Why a model is not in the store. What was there before is there still.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// No model was chosen.
+    #[error("{repository}: {reason}")]
+    Choice {
+        /// Where.
+        repository: String,
+        /// Why.
+        reason: ChoiceError,
+    },
+    /// There is no room.
+    #[error("{name} is not fetched: {reason}")]
+    Room {
+        /// What.
+        name: ModelName,
+        /// Why.
+        reason: RoomError,
+    },
+    /// A file did not come.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// It is no model, though it is what the hub lists.
+    #[error("what the hub has is no model that can be served: {0}; look for another of the same model")]
+    Unfit(String),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It has no name of its own.
+    #[error("no name can be made of {0:?}; choose one with --name")]
+    Nameless(String),
+}
+
+/// Fetches a model, or finds it there.
+///
+/// # Errors
+/// See [`PullError`].
+pub async fn pull(
+    store: &Store,
+    hub: &Hub,
+    it: Pull<'_>,
+    check: Check<'_>,
+    heard: Heard<'_>,
+) -> Result<Pulled, PullError> {
+    let listing = hub.listing(&it.wanted.repository, it.revision).await?;
+    let repository = it.wanted.repository.to_string();
+    let chosen = choose(&repository, &listing.files, it.wanted.choice.as_deref())
+        .map_err(|reason| PullError::Choice { repository, reason })?;
+    let made =
+        || ModelName::made_of(&chosen.called).ok_or_else(|| PullError::Nameless(chosen.called.clone()));
+    let name = it.name.cloned().map_or_else(made, Ok)?;
+    heard(Step::Found { listing: &listing, chosen: &chosen, name: &name });
+    let lock = store.lock()?;
+    let folder: FilePath = folder_of(&name, &listing.commit)?;
+    let place = folder.under(store.folder());
+    if let Some(model) = there(store, &name, &folder, &chosen)? {
+        return Ok(Pulled { model, was_there: true });
+    }
+    has_room(store, it.room, &chosen, &place)
+        .map_err(|reason| PullError::Room { name: name.clone(), reason })?;
+    let files = fetch_all(hub, &listing, &chosen, &place, heard).await?;
+    let model = manifest(it, hub, &listing, &chosen, (name, folder, files));
+    if let Err(why) = check(model.format, &store.path(&model)) {
+        // It would be no other the next time.
+        std::fs::remove_dir_all(&place).map_err(|reason| StoreError::Io { path: place, reason })?;
+        return Err(PullError::Unfit(why));
+    }
+    store.publish(&lock, &model)?;
+    Ok(Pulled { model, was_there: false })
+}
+
+/// A folder's name: letters that names and commits are made of, so it always is one.
+pub(crate) fn folder_of(name: &ModelName, of: &str) -> Result<FilePath, PullError> {
+    let short: String = of.chars().take(SHORT_COMMIT).collect();
+    format!("{name}@{short}").parse().map_err(|error| PullError::Hub(HubError::Name(error)))
+}
+
+/// The model, if it is there with these files at this commit.
+fn there(
+    store: &Store,
+    name: &ModelName,
+    folder: &FilePath,
+    chosen: &Chosen,
+) -> Result<Option<Manifest>, StoreError> {
+    let found = store.find(name)?.filter(|model| {
+        let place = store.files_of(model);
+        let is_there =
+            |file: &Kept| file.path.under(&place).metadata().is_ok_and(|about| about.len() == file.size);
+        let wanted = chosen.files.iter().map(|file| &file.path);
+        model.folder == *folder
+            && model.files.iter().map(|file| &file.path).eq(wanted)
+            && model.files.iter().all(is_there)
+    });
+    Ok(found)
+}
+
+/// Room for what is not here yet.
+fn has_room(store: &Store, room: Room, chosen: &Chosen, place: &Path) -> Result<(), RoomError> {
+    let here = size_of(place);
+    room.within_quota(chosen.size(), store.size().saturating_sub(here))?;
+    room::on_disk(store.folder(), chosen.size().saturating_sub(here))
+}
+
+async fn fetch_all(
+    hub: &Hub,
+    listing: &Listing,
+    chosen: &Chosen,
+    place: &Path,
+    heard: Heard<'_>,
+) -> Result<Vec<Kept>, FetchError> {
+    let (of, mut before, mut kept) = (chosen.size(), 0, Vec::new());
+    for file in &chosen.files {
+        let to = file.path.under(place);
+        let mut told = |here: u64, why: Option<&str>| match why {
+            Some(why) => heard(Step::Again { why }),
+            None => heard(Step::At { file: &file.path, here: before + here, of }),
+        };
+        kept.push(fetch::fetch(hub, listing, file, &to, &mut told).await?);
+        before += file.size;
+    }
+    Ok(kept)
+}
+
+fn manifest(
+    it: Pull<'_>,
+    hub: &Hub,
+    listing: &Listing,
+    chosen: &Chosen,
+    (name, folder, files): (ModelName, FilePath, Vec<Kept>),
+) -> Manifest {
+    let source = Source::Hub {
+        hub: hub.address().into(),
+        repository: listing.repository.to_string(),
+        revision: it.revision.into(),
+        commit: listing.commit.clone(),
+    };
+    Manifest {
+        version: VERSION,
+        name,
+        format: chosen.format,
+        quantization: chosen.quantization.clone(),
+        source,
+        license: listing.license.clone(),
+        folder,
+        files,
+        pulled_at_ms: it.now_ms,
+    }
+}
