@@ -85,6 +85,7 @@ pub fn summary(text: &str, bid_msat: u64) -> AskBody {
         patience_ms: None,
         refund_to: None,
         balance_of: None,
+        or_wallet: false,
     }
 }
 

@@ -104,6 +104,7 @@ impl Market {
             patience_ms: None,
             refund_to: None,
             balance_of: None,
+            or_wallet: false,
         }
     }
 

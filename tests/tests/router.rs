@@ -133,12 +133,13 @@ async fn what_a_model_does_not_write_pays_for_later_jobs_of_its_customer() {
     let first = asked(&client, &ask).await;
     assert_eq!((first.state.as_str(), first.paid_msat), ("settled", 5_000), "{first:#?}");
     assert!(first.explanation.contains("as your balance"), "{first:#?}");
-    // The second leaves as much, and the third costs nothing that is not there already.
-    let ask = AskBody { balance_of: Some(first.id), ..ask };
+    // A second one by the same key leaves as much, and then a third costs nothing that is not there already.
+    let ask = AskBody { balance_of: Some(first.id), or_wallet: true, ..ask };
     let second = asked(&client, &ask).await;
     assert_eq!((second.state.as_str(), second.paid_msat), ("settled", 5_000), "{second:#?}");
-    let third = asked(&client, &ask).await;
+    let third = asked(&client, &AskBody { or_wallet: false, ..ask }).await;
     assert_eq!((third.state.as_str(), third.paid_msat), ("settled", 0), "{third:#?}");
     assert!(third.explanation.contains("were paid from your balance"), "{third:#?}");
+    assert!(third.explanation.contains("as your balance"), "{third:#?}");
     node.shutdown().await.unwrap();
 }

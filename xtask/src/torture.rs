@@ -157,6 +157,7 @@ fn order(rng: &mut Rng) -> AskBody {
         patience_ms: Some(2_000),
         refund_to: None,
         balance_of: None,
+        or_wallet: false,
     }
 }
 

@@ -581,6 +581,9 @@ pub struct AskBody {
     /// `provider`; relays can tell that both jobs are of one customer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balance_of: Option<JobId>,
+    /// With `balance_of`: the wallet pays, as for any job, where that balance does not cover the price.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub or_wallet: bool,
 }
 
 /// The answer to [`AskBody`].

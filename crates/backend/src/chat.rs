@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     Backend, BackendError, BuildError, Health, OpenAi, OpenAiSettings,
     openai::refusal,
-    serving::{error_body, whole_body},
+    serving::{error_body, estimate, whole_body},
 };
 
 /// Tokens of an answer. A judgement is a short JSON object; a model that talks longer does not judge.
@@ -145,11 +145,12 @@ impl Chat {
             serde_json::from_slice(&bytes).map_err(|_| BackendError::Protocol("not JSON".into()))?;
         let text = answer["choices"][0]["message"]["content"].as_str().ok_or(BackendError::Refused)?;
         let count = |name: &str| answer["usage"][name].as_u64().unwrap_or(0);
+        let written = Some(count("completion_tokens")).filter(|count| *count > 0);
         Ok(Written {
             text: text.to_owned(),
             model: body["model"].as_str().unwrap_or_default().to_owned(),
             input_tokens: count("prompt_tokens"),
-            output_tokens: count("completion_tokens"),
+            output_tokens: written.unwrap_or_else(|| estimate(text)),
             is_cut: answer["choices"][0]["finish_reason"] == "length",
         })
     }

@@ -631,7 +631,7 @@ fn instructions(kind: JobKind, given: Option<&str>) -> Option<String> {
 }
 
 /// Tokens of a text, by the rule of thumb of four bytes a token.
-fn estimate(text: &str) -> u64 {
+pub(crate) fn estimate(text: &str) -> u64 {
     (text.len() as u64).div_ceil(4)
 }
 

@@ -80,9 +80,9 @@ impl ProviderDesk {
     /// Whether a bill that was over and is paid now is still owed, and no other job asks for it.
     pub(crate) fn is_bill_owed(&self, id: JobId) -> bool {
         self.jobs.get(&id).is_some_and(|job| {
-            job.bill.as_ref().is_none_or(|bill| {
+            job.owes().is_none_or(|owed| {
                 matches!(job.state, State::Closed { .. })
-                    && self.arrears_left(job.request.customer, None) >= bill.amount()
+                    && self.arrears_left(job.request.customer, None) >= owed
             })
         })
     }

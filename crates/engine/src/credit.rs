@@ -71,6 +71,20 @@ pub(crate) struct Billed {
     pub(crate) work: Option<Box<Work>>,
 }
 
+impl Job {
+    /// What its customer owes of its bill once that is over: what the work used of it.
+    pub(crate) fn owes(&self) -> Option<Msat> {
+        let work = match &self.state {
+            State::Billed { work, .. } | State::Closed { outcome: Outcome::Unpaid { work }, .. } => {
+                work.as_ref()
+            }
+            _ => None,
+        };
+        let unused = work.map_or(Msat::ZERO, |work| self.unused(&work.usage));
+        Some(self.bill.as_ref()?.amount().saturating_sub(unused))
+    }
+}
+
 impl ProviderDesk {
     /// What a customer has had and not paid, begun work included.
     fn unpaid(&self, customer: CustomerKey) -> Msat {
@@ -151,7 +165,8 @@ impl ProviderDesk {
                 self.settle(now, id, paid, work, out);
             }
             Incoming::Open | Incoming::Expired | Incoming::Unknown | Incoming::Cancelled if now >= until => {
-                self.count_debt(now, id, Change::Unpaid, price, out);
+                let owed = self.jobs.get(&id).and_then(Job::owes).unwrap_or(price);
+                self.count_debt(now, id, Change::Unpaid, owed, out);
                 let closed = State::Closed { outcome: Outcome::Unpaid { work }, hash: Some(hash) };
                 self.move_to(now, id, closed, out);
             }
@@ -179,9 +194,11 @@ impl ProviderDesk {
             let message = "the bill was paid late, and is paid or asked for with a later job as well";
             return self.owe(now, id, hash, amount, Why::new("paid-twice", message), out);
         }
-        let paid = match self.jobs.get(&id).and_then(|job| job.bill.as_ref()).map(Bill::amount) {
-            Some(price) => {
-                self.count_debt(now, id, Change::PaidLate, price, out);
+        let job = self.jobs.get(&id);
+        let bill = job.and_then(|job| Some((job.bill.as_ref()?.amount(), job.owes()?)));
+        let paid = match bill {
+            Some((price, owed)) => {
+                self.count_debt(now, id, Change::PaidLate, owed, out);
                 self.without_more_than(now, id, amount, price, out)
             }
             None => self.take_excess(now, id, amount, out),
@@ -214,7 +231,8 @@ impl ProviderDesk {
         amount: Msat,
         out: &mut Actions,
     ) {
-        let Some(customer) = self.jobs.get(&job).map(|job| job.request.customer) else { return };
+        let customer = self.jobs.get(&job).map(|job| job.request.customer);
+        let Some(customer) = customer.filter(|_| !amount.is_zero()) else { return };
         let entry = BalanceEntry { at: now, customer, job, change, amount };
         self.debts.count(&entry);
         out.save(Record::Balance(entry));

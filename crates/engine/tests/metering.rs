@@ -1,14 +1,15 @@
 //! What a job does not use of a price by tokens: kept for its customer, once, when the price is the provider's.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use openagents_engine::{
     Action, Change, Config, CustomerConfig, Engine, Incoming, Input, InputSize, InvoiceFor, Offer,
-    PreimageSeed, ProviderConfig, Record,
+    PreimageSeed, ProviderConfig, Record, RunFault,
     bidding::PriceRule,
     job::{Outcome, State},
 };
 use openagents_types::{
-    CustomerKey, Draft, Encryption, Invoice, JobId, JobInput, JobKind, JobRequest, Msat, Network, Param,
-    PaymentHash, ProviderKey, Timestamp, Usage,
+    CustomerKey, Draft, Encryption, Invoice, JobId, JobInput, JobKind, JobRequest, Millis, Msat, Network,
+    Param, PaymentHash, ProviderKey, Timestamp, Usage,
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
@@ -50,21 +51,48 @@ fn request(byte: u8) -> JobRequest {
     }
 }
 
+fn invoice(hash: PaymentHash) -> Invoice {
+    Invoice {
+        bolt11: format!("lnbcrt{hash}"),
+        payment_hash: hash,
+        amount: PRICE,
+        expires_at: NOW.after(Millis::from_secs(3_900)),
+        network: Network::Regtest,
+    }
+}
+
+/// Asks, and is given the invoice with this hash.
+fn quoted(engine: &mut Engine, job: u8, hash: PaymentHash) {
+    engine.handle(NOW, Input::Request(Box::new(request(job))));
+    engine.handle(NOW, Input::Resolved { job: id(job), outcome: Ok(InputSize { bytes: 0 }) });
+    let outcome = Ok(invoice(hash));
+    engine.handle(NOW, Input::Invoiced { invoice_for: InvoiceFor::Quote(id(job)), outcome });
+}
+
+fn said_by_the_wallet(
+    engine: &mut Engine,
+    now: Timestamp,
+    hash: PaymentHash,
+    state: Incoming,
+) -> Vec<Action> {
+    engine.handle(now, Input::Incoming { hash, state })
+}
+
+const SETTLED: Incoming = Incoming::Settled { amount: PRICE };
+
 /// Asks and pays.
 fn paid(engine: &mut Engine, job: u8) {
-    engine.handle(NOW, Input::Request(Box::new(request(job))));
-    let outcome = Ok(InputSize { bytes: 0 });
-    engine.handle(NOW, Input::Resolved { job: id(job), outcome });
-    let outcome = Ok(Invoice {
-        bolt11: format!("lnbcrt{job}"),
-        payment_hash: HASH,
-        amount: PRICE,
-        expires_at: NOW.after(openagents_types::Millis::from_secs(600)),
-        network: Network::Regtest,
-    });
-    engine.handle(NOW, Input::Invoiced { invoice_for: InvoiceFor::Quote(id(job)), outcome });
-    let state = Incoming::Settled { amount: PRICE };
-    engine.handle(NOW, Input::Incoming { hash: HASH, state });
+    let hash = PaymentHash::from_bytes([job; 32]);
+    quoted(engine, job, hash);
+    said_by_the_wallet(engine, NOW, hash, SETTLED);
+}
+
+/// Asks, and locks the payment.
+fn locked(engine: &mut Engine, job: u8) -> PaymentHash {
+    let hash = PreimageSeed::new([7; 32]).preimage(id(job)).hash();
+    quoted(engine, job, hash);
+    said_by_the_wallet(engine, NOW, hash, Incoming::Held { amount: PRICE });
+    hash
 }
 
 fn finished(engine: &mut Engine, job: u8, output_tokens: u64) -> Vec<Action> {
@@ -115,47 +143,59 @@ fn what_is_not_written_is_kept_for_the_customer() {
 #[test]
 fn a_locked_price_is_metered_only_once_it_is_taken() {
     let mut engine = engine(|provider| provider.escrow = true);
-    engine.handle(NOW, Input::Request(Box::new(request(1))));
-    engine.handle(NOW, Input::Resolved { job: id(1), outcome: Ok(InputSize { bytes: 0 }) });
-    let hash = PreimageSeed::new([7; 32]).preimage(id(1)).hash();
-    let outcome = Ok(Invoice {
-        bolt11: "lnbcrt1".into(),
-        payment_hash: hash,
-        amount: PRICE,
-        expires_at: NOW.after(openagents_types::Millis::from_secs(600)),
-        network: Network::Regtest,
-    });
-    engine.handle(NOW, Input::Invoiced { invoice_for: InvoiceFor::Quote(id(1)), outcome });
-    engine.handle(NOW, Input::Incoming { hash, state: Incoming::Held { amount: PRICE } });
+    let hash = locked(&mut engine, 1);
     let delivered = finished(&mut engine, 1, 0);
     assert_eq!((changes(&delivered), said(&delivered)), (Vec::new(), Some((3_000, 2_000))));
-    let state = Incoming::Settled { amount: PRICE };
-    let taken = engine.handle(NOW, Input::Incoming { hash, state });
+    let taken = said_by_the_wallet(&mut engine, NOW, hash, SETTLED);
     assert_eq!(changes(&taken), [(Change::Unused, 2_000)]);
-    let again = engine.handle(NOW, Input::Incoming { hash, state });
-    assert!(changes(&again).is_empty(), "once");
+    assert!(changes(&said_by_the_wallet(&mut engine, NOW, hash, SETTLED)).is_empty(), "once");
     assert_eq!(engine.balance(CUSTOMER), Msat::new(2_000));
 }
 
 #[test]
 fn a_hold_that_lapses_after_delivery_gives_nothing_back() {
     let mut engine = engine(|provider| provider.escrow = true);
-    engine.handle(NOW, Input::Request(Box::new(request(1))));
-    engine.handle(NOW, Input::Resolved { job: id(1), outcome: Ok(InputSize { bytes: 0 }) });
-    let hash = PreimageSeed::new([7; 32]).preimage(id(1)).hash();
-    let outcome = Ok(Invoice {
-        bolt11: "lnbcrt1".into(),
-        payment_hash: hash,
-        amount: PRICE,
-        expires_at: NOW.after(openagents_types::Millis::from_secs(600)),
-        network: Network::Regtest,
-    });
-    engine.handle(NOW, Input::Invoiced { invoice_for: InvoiceFor::Quote(id(1)), outcome });
-    engine.handle(NOW, Input::Incoming { hash, state: Incoming::Held { amount: PRICE } });
+    let hash = locked(&mut engine, 1);
     finished(&mut engine, 1, 0);
-    let lapsed = engine.handle(NOW, Input::Incoming { hash, state: Incoming::Cancelled });
-    assert!(changes(&lapsed).is_empty());
+    assert!(changes(&said_by_the_wallet(&mut engine, NOW, hash, Incoming::Cancelled)).is_empty());
     assert_eq!(engine.balance(CUSTOMER), Msat::ZERO);
+}
+
+/// A provider that lets the customer pay after the work, which used half of its price by tokens.
+fn billed() -> Engine {
+    let mut engine = engine(|provider| provider.credit.each = PRICE);
+    quoted(&mut engine, 1, HASH);
+    let bill = finished(&mut engine, 1, 500);
+    let unused = bill.iter().find_map(|action| match action {
+        Action::Publish { draft: Draft::Bill { unused, .. }, .. } => Some(*unused),
+        _ => None,
+    });
+    assert_eq!(unused, Some(Msat::new(1_000)));
+    engine
+}
+
+#[test]
+fn the_rest_of_a_bill_is_kept_once_it_is_paid() {
+    let mut engine = billed();
+    let paid = said_by_the_wallet(&mut engine, NOW, HASH, SETTLED);
+    assert_eq!(changes(&paid), [(Change::Unused, 1_000)]);
+}
+
+#[test]
+fn a_bill_that_is_not_paid_is_a_debt_of_what_was_used() {
+    let mut engine = billed();
+    let late = NOW.after(Millis::from_secs(5_000));
+    let over = said_by_the_wallet(&mut engine, late, HASH, Incoming::Expired);
+    assert_eq!(changes(&over), [(Change::Unpaid, 2_000)]);
+    let closed = over.into_iter().find_map(|action| match action {
+        Action::Save(record @ Record::Job(_)) => Some(record),
+        _ => None,
+    });
+    engine.handle(late, Input::Recall(Box::new(closed.unwrap())));
+    // The invoice is for all of it; paid late it pays the debt, and the rest is kept.
+    let paid = said_by_the_wallet(&mut engine, late, HASH, SETTLED);
+    assert_eq!(changes(&paid), [(Change::PaidLate, 2_000), (Change::Unused, 1_000)]);
+    assert_eq!(engine.balance(CUSTOMER), Msat::new(1_000));
 }
 
 #[test]
@@ -180,12 +220,20 @@ fn work_that_fails_or_uses_everything_leaves_no_rest() {
     paid(&mut engine, 1);
     let all = finished(&mut engine, 1, 1_000);
     assert_eq!((changes(&all), said(&all)), (Vec::new(), Some((3_000, 0))));
+    paid(&mut engine, 2);
+    let fault = RunFault { code: "failed".into(), message: "broken".into(), retryable: false };
+    let failed = engine.handle(NOW, Input::RunFailed { job: id(2), fault });
+    assert!(changes(&failed).is_empty(), "all of it is owed back: {failed:?}");
+}
+
+#[test]
+fn a_provider_may_charge_its_prices_whole() {
     for whole in [(|provider| provider.metered = false) as fn(&mut ProviderConfig), |provider| {
         provider.credit_after = None
     }] {
-        let mut engine = self::engine(whole);
-        paid(&mut engine, 2);
-        let done = finished(&mut engine, 2, 1);
+        let mut engine = engine(whole);
+        paid(&mut engine, 1);
+        let done = finished(&mut engine, 1, 1);
         assert_eq!((changes(&done), said(&done)), (Vec::new(), Some((3_000, 0))));
     }
 }

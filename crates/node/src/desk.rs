@@ -379,6 +379,7 @@ impl Counter {
                 max_fee: defaults.max_fee(),
             },
             key_of: body.balance_of,
+            or_wallet: body.or_wallet,
         }
     }
 

@@ -116,6 +116,8 @@ pub struct Order {
     pub options: AskOptions,
     /// The earlier job whose key signs this one as well, so that a balance of that key pays; a key of its own if none.
     pub key_of: Option<JobId>,
+    /// Whether the wallet pays where that balance does not cover the price.
+    pub or_wallet: bool,
 }
 
 /// Why a job was not asked. Nothing was sent and nothing spent.
@@ -548,7 +550,7 @@ impl Driver {
         let id = JobId::from(request.id());
         let customer = say::customer_key(&keys);
         let ask = Ask::new(id, customer, request.shared_json(), order.spec, order.options, now);
-        let ask = Ask { key_ref, from_balance: order.key_of.is_some(), ..ask };
+        let ask = Ask { key_ref, from_balance: order.key_of.is_some() && !order.or_wallet, ..ask };
         self.keyring.add(keys.clone());
         self.ask_keys.insert(id, keys);
         self.relays.follow(id, ask.spec.kind);

@@ -196,13 +196,14 @@ fn a_result_says_what_made_it_unless_its_request_is_secret() {
         for made_by in [plain.clone(), by(None, None), by(Some("sha256:ab"), None), by(None, Some("Q4"))] {
             let draft = Draft::Result {
                 content: "x".into(),
-                price: Msat::ZERO,
-                unused: Msat::ZERO,
+                price: Msat::new(9),
+                unused: Msat::new(4),
                 made_by: Some(made_by.clone()),
             };
             let said = encode_provider(&request, &draft, &keys(2), &mut ring(2), NOW).unwrap();
             let Ok(Message::Result(read)) = decode(&said, &mut ring(1)) else { panic!() };
             assert_eq!(read.made_by, (!encrypt).then_some(made_by));
+            assert_eq!((read.amount, read.unused), (Some(Msat::new(9)), Msat::new(4)));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use openagents_types::{Millis, Usage};
 
+use super::estimate;
 use crate::{BackendError, Output, is_harmful, openai};
 
 /// Answer taken, in bytes: more is longer than a result can carry.
@@ -186,13 +187,19 @@ impl Reading {
         let counted = |count: Option<u64>, otherwise| count.filter(|count| *count > 0).unwrap_or(otherwise);
         let usage = Usage {
             input_tokens: counted(self.input_tokens, estimated),
-            // Servers that count nothing send about one token a piece.
-            output_tokens: counted(self.output_tokens, self.pieces),
+            output_tokens: counted(self.output_tokens, written(self.pieces, &self.content)),
             elapsed: Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)),
             ..by
         };
         Ok(Output::text(self.content, usage))
     }
+}
+
+/// Tokens of an answer that its server does not count. Most send one a piece; where pieces are far longer than tokens are,
+/// as from whoever sends the whole answer in one, its length tells.
+fn written(pieces: u64, content: &str) -> u64 {
+    let estimated = estimate(content);
+    if estimated > pieces.saturating_mul(4) { estimated } else { pieces }
 }
 
 /// How much of the end of `text` may be the beginning of `stop`, in bytes.

@@ -73,6 +73,9 @@ pub(crate) struct AskArgs {
     /// Let the balance pay that a provider keeps of this earlier job; relays see that both are yours
     #[arg(long, value_name = "JOB", requires = "provider")]
     balance_of: Option<openagents_types::JobId>,
+    /// With --balance-of: pay from the wallet where that balance does not cover the price
+    #[arg(long, requires = "balance_of")]
+    or_wallet: bool,
     /// Print what would be asked, ask nobody, pay nothing
     #[arg(long)]
     dry_run: bool,
@@ -144,6 +147,7 @@ fn body(args: &AskArgs, kind: Option<JobKind>, params: Vec<Param>) -> anyhow::Re
         patience_ms: args.patience,
         refund_to: args.refund_to.clone(),
         balance_of: args.balance_of,
+        or_wallet: args.or_wallet,
     })
 }
 

@@ -199,6 +199,7 @@ fn order(kind: JobKind, input: JobInput, params: Vec<Param>) -> AskBody {
         patience_ms: None,
         refund_to: None,
         balance_of: None,
+        or_wallet: false,
     }
 }
 

@@ -154,6 +154,7 @@ fn body(up: &Up, kind: JobKind, bid_msat: u64) -> AskBody {
         patience_ms: None,
         refund_to: None,
         balance_of: None,
+        or_wallet: false,
     }
 }
 

@@ -19,11 +19,14 @@ pub struct Kept {
     pub used: bool,
 }
 
-/// Notes what a provider that we paid says of a metered price: that a result did not use all of it.
+/// Notes what a provider that we paid, from our wallet or its balance, says of a metered price: that a result did not use
+/// all of it.
 pub(crate) fn note_unused(ask: &mut Ask, result: &JobResult) {
-    let price = ask.attempts.iter().find(|attempt| attempt.quote.provider == result.provider);
-    let most = price.map_or(ask.spec.bid, |attempt| attempt.quote.price);
-    if !result.unused.is_zero() && result.unused <= most && ask.kept.len() < MOST {
+    let paid = ask.attempts.iter().find(|attempt| attempt.quote.provider == result.provider);
+    let used = ask.kept.iter().find(|kept| kept.used && kept.provider == result.provider);
+    let price = paid.map(|attempt| attempt.quote.price).or(used.map(|kept| kept.amount));
+    let is_sound = price.is_some_and(|price| result.unused <= price);
+    if !result.unused.is_zero() && is_sound && ask.kept.len() < MOST {
         ask.kept.push(Kept { provider: result.provider, amount: result.unused, used: false });
     }
 }

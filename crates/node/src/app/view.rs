@@ -368,13 +368,20 @@ fn bought_next(ask: &Ask, outcome: &AskOutcome) -> &'static str {
 
 /// Where the customer's money is: a sentence for each payment that did not simply come back.
 fn money_sentence(ask: &Ask) -> String {
-    let kept: Vec<String> = ask.kept.iter().map(kept_sentence).collect();
+    let kept: Vec<String> = ask.kept.iter().filter(|kept| is_kept(ask, kept)).map(kept_sentence).collect();
     if ask.attempts.is_empty() {
         return if kept.is_empty() { "No money moved.".into() } else { kept.join(" ") };
     }
     let away = ask.attempts.iter().filter(|attempt| attempt.money != Money::Returned);
     let sentences: Vec<String> = away.map(attempt_sentence).chain(kept).collect();
     if sentences.is_empty() { "All money came back.".into() } else { sentences.join(" ") }
+}
+
+/// Whether a word on a balance still holds: what came back to us after all is kept by nobody.
+fn is_kept(ask: &Ask, kept: &Kept) -> bool {
+    let mut paid = ask.attempts.iter().filter(|attempt| attempt.quote.provider == kept.provider);
+    !paid.clone().any(|attempt| attempt.money == Money::Returned)
+        || paid.any(|it| it.money != Money::Returned)
 }
 
 fn kept_sentence(kept: &Kept) -> String {

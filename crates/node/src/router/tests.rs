@@ -106,7 +106,7 @@ fn what_nobody_can_do_is_refused_with_what_there_is() {
         ),
         (named("A"), vec![idle(&["a"])], "\"A\" is not among"),
         (named("x"), vec![idle(&[])], "no models to choose from"),
-        (named("x"), vec![idle(&["/home/ann/m.gguf"])], "no models to choose from"),
+        (named("x"), vec![idle(&["/home/ann/m.gguf"])], "not among those of this provider: m;"),
         (named("a"), vec![small], "about 100 tokens with its answer, the model takes 99"),
         (stop, vec![idle(&["a"])], "\"stop\""),
     ] {

@@ -7,6 +7,9 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use super::{StoreError, millis, movement_word};
 use crate::fiat::Price;
 
+/// The schema that has the table.
+pub(super) const SINCE: i64 = 8;
+
 /// What [`price`] reads, of a table named `f`.
 pub(super) const COLUMNS: &str = "f.currency, f.per_btc, f.at";
 

@@ -212,7 +212,7 @@ impl Reader {
     /// The database cannot be read.
     pub fn ledger(&self, limit: u32) -> Result<Vec<LedgerRow>, StoreError> {
         self.with(|db| {
-            let sql = format!("{} LIMIT ?1", ledger_rows());
+            let sql = format!("{} LIMIT ?1", ledger_rows(db)?);
             let mut statement = db.prepare_cached(&sql)?;
             let rows = statement.query_map(params![limit.min(PAGE)], ledger_row)?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -225,7 +225,7 @@ impl Reader {
     /// The database cannot be read.
     pub fn whole_ledger(&self) -> Result<Vec<LedgerRow>, StoreError> {
         self.with(|db| {
-            let mut statement = db.prepare_cached(&ledger_rows())?;
+            let mut statement = db.prepare_cached(&ledger_rows(db)?)?;
             let rows = statement.query_map([], ledger_row)?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
@@ -316,14 +316,18 @@ impl Reader {
     }
 }
 
-/// Movements, newest first, each with its price.
-fn ledger_rows() -> String {
-    format!(
-        "SELECT l.at, l.job, l.hash, l.movement, l.amount, {} FROM ledger l
-         LEFT JOIN fiat f ON f.hash = l.hash AND f.movement = l.movement
-         ORDER BY l.at DESC, l.hash, l.movement",
-        fiat::COLUMNS
-    )
+/// Movements, newest first, each with its price. Books that no node has opened since they have prices have none.
+fn ledger_rows(db: &Connection) -> Result<String, StoreError> {
+    let schema: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let (columns, join) = if schema < fiat::SINCE {
+        ("NULL, NULL, NULL", "")
+    } else {
+        (fiat::COLUMNS, "LEFT JOIN fiat f ON f.hash = l.hash AND f.movement = l.movement")
+    };
+    Ok(format!(
+        "SELECT l.at, l.job, l.hash, l.movement, l.amount, {columns} FROM ledger l {join}
+         ORDER BY l.at DESC, l.hash, l.movement"
+    ))
 }
 
 fn ledger_row(row: &Row<'_>) -> rusqlite::Result<LedgerRow> {

@@ -422,6 +422,8 @@ fn a_database_of_the_seventh_schema_keeps_its_ledger_and_takes_prices() {
     let sql = "INSERT INTO ledger (hash, movement, job, amount, at) VALUES (?1, 'earned', ?1, 1000, 5000)";
     old.execute(sql, params![[1_u8; 32]]).unwrap();
     drop(old);
+    // Also before a node has opened it.
+    assert_eq!(Reader::open(&path).unwrap().whole_ledger().unwrap().len(), 1);
 
     let mut store = Store::open(&path).unwrap();
     let records = vec![earned(1, 10), earned(2, 10)];

@@ -298,7 +298,10 @@ fn show_words(global: &Global, home: &Home, args: &ShowArgs) -> anyhow::Result<E
         let content = unlock(home, network)?;
         if global.json {
             let words: Vec<&str> = content.mnemonic.words().collect();
-            show::json(&json!({ "schema_version": SCHEMA_VERSION, "network": network, "words": words }))?;
+            let passphrase = content.passphrase.is_some();
+            show::json(&json!({
+                "schema_version": SCHEMA_VERSION, "network": network, "words": words, "passphrase": passphrase,
+            }))?;
         } else {
             show::line(&content.mnemonic.phrase())?;
         }
