@@ -79,7 +79,7 @@ pub enum AddError {
 /// # Errors
 /// See [`AddError`].
 pub fn add(store: &Store, it: Add<'_>, check: Check<'_>, heard: Heard<'_>) -> Result<Manifest, AddError> {
-    let from = it.from.canonicalize().map_err(unreadable(it.from))?;
+    let from = own_name(it.from).map_err(unreadable(it.from))?;
     let (folder, chosen) = found(&from)?;
     let first = chosen.files.first().map(|file| file.path.under(&folder)).unwrap_or_else(|| from.clone());
     let served = if chosen.format == Format::Gguf { &first } else { &folder };
@@ -89,7 +89,8 @@ pub fn add(store: &Store, it: Add<'_>, check: Check<'_>, heard: Heard<'_>) -> Re
     let lock = store.lock()?;
     let room = |reason| AddError::Room { name: name.clone(), reason };
     it.room.within_quota(chosen.size(), store.size()).map_err(room)?;
-    let files = hashed(&folder, &chosen, heard)?;
+    let sources = sources(&folder, &chosen)?;
+    let files = hashed(&sources, &chosen, heard)?;
     let source = Source::Local { path: it.from.display().to_string() };
     let model = Manifest {
         version: VERSION,
@@ -102,7 +103,7 @@ pub fn add(store: &Store, it: Add<'_>, check: Check<'_>, heard: Heard<'_>) -> Re
         files,
         pulled_at_ms: it.now_ms,
     };
-    take_in(store, &lock, &model, &folder).map_err(|error| match error {
+    take_in(store, &lock, &model, &sources).map_err(|error| match error {
         Taken::Room(reason) => AddError::Room { name, reason },
         Taken::Io(path, reason) => StoreError::Io { path, reason }.into(),
         Taken::Changed(path) => AddError::Changed(path),
@@ -113,6 +114,14 @@ pub fn add(store: &Store, it: Add<'_>, check: Check<'_>, heard: Heard<'_>) -> Re
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> AddError + '_ {
     |reason| AddError::Unreadable { path: path.to_path_buf(), reason }
+}
+
+/// Where it is, under the name that it was given: a link's target may be called anything.
+fn own_name(from: &Path) -> io::Result<PathBuf> {
+    let (Some(parent), Some(name)) = (from.parent(), from.file_name()) else { return from.canonicalize() };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let from = parent.canonicalize()?.join(name);
+    from.metadata().map(|_| from)
 }
 
 /// The folder of a model, and its files there: of a file, it and the other parts of it.
@@ -142,15 +151,23 @@ fn found(from: &Path) -> Result<(PathBuf, Chosen), AddError> {
     Ok((folder.to_path_buf(), chosen))
 }
 
-fn hashed(folder: &Path, chosen: &Chosen, heard: Heard<'_>) -> Result<Vec<Kept>, AddError> {
+/// The files themselves, where links lead to them: a link in the store would lead out of it.
+fn sources(folder: &Path, chosen: &Chosen) -> Result<Vec<PathBuf>, AddError> {
+    let one = |file: &Listed| {
+        let path = file.path.under(folder);
+        path.canonicalize().map_err(unreadable(&path))
+    };
+    chosen.files.iter().map(one).collect()
+}
+
+fn hashed(sources: &[PathBuf], chosen: &Chosen, heard: Heard<'_>) -> Result<Vec<Kept>, AddError> {
     let (of, mut here, mut files) = (chosen.size(), 0, Vec::new());
-    for Listed { path, size, .. } in &chosen.files {
-        let from = path.under(folder);
+    for (from, Listed { path, size, .. }) in sources.iter().zip(&chosen.files) {
         let mut read = |more: u64| {
             here += more;
             heard(Step::At { file: path, here, of });
         };
-        let sha256 = digest::of_file(&from, &mut read).map_err(unreadable(&from))?;
+        let sha256 = digest::of_file(from, &mut read).map_err(unreadable(from))?;
         files.push(Kept { path: path.clone(), size: *size, sha256 });
     }
     Ok(files)
@@ -168,26 +185,42 @@ enum Taken {
     Changed(PathBuf),
 }
 
-fn take_in(store: &Store, _lock: &Lock, model: &Manifest, from: &Path) -> Result<(), Taken> {
+fn take_in(store: &Store, _lock: &Lock, model: &Manifest, sources: &[PathBuf]) -> Result<(), Taken> {
     let place = store.files_of(model);
     fs::create_dir_all(&place).map_err(|reason| Taken::Io(place.clone(), reason))?;
-    for file in &model.files {
-        let (from, to) = (file.path.under(from), file.path.under(&place));
+    for (file, from) in model.files.iter().zip(sources) {
+        let to = file.path.under(&place);
         let (part, failed) = (part_of(&to), |reason| Taken::Io(to.clone(), reason));
-        if part.exists() {
-            fs::remove_file(&part).map_err(failed)?;
-        }
-        if fs::hard_link(&from, &part).is_err() {
+        gone(&part).map_err(failed)?;
+        if fs::hard_link(from, &part).is_err() {
             room::on_disk(&place, file.size).map_err(Taken::Room)?;
-            fs::copy(&from, &part).map_err(failed)?;
+            copy(from, &part).map_err(failed)?;
             if digest::of_file(&part, &mut |_| ()).map_err(failed)? != file.sha256 {
-                return Err(Taken::Changed(from));
+                return Err(Taken::Changed(from.clone()));
             }
+        }
+        if !fs::symlink_metadata(&part).map_err(failed)?.is_file() {
+            gone(&part).map_err(failed)?;
+            return Err(Taken::Changed(from.clone()));
         }
         fs::File::open(&part).and_then(|part| part.sync_all()).map_err(failed)?;
         fs::rename(&part, &to).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Removes a file or a link, if it is there.
+fn gone(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Copies to a new file, and never through a link to another.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut to = fs::File::options().write(true).create_new(true).open(to)?;
+    io::copy(&mut fs::File::open(from)?, &mut to).map(drop)
 }
 
 #[cfg(test)]
@@ -270,5 +303,48 @@ mod tests {
             std::fs::write(&path, text.replace(was, is)).unwrap();
             assert!(store.models().unwrap_err().to_string().contains("m.json cannot be read"), "{is}");
         }
+    }
+
+    #[test]
+    fn a_folder_of_its_owner_that_is_called_like_a_model_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().join("models"));
+        let (a, own) = (folder.path().join("m.gguf"), store.folder().join("m"));
+        std::fs::create_dir_all(&own).unwrap();
+        std::fs::write(own.join("notes"), "mine").unwrap();
+        std::fs::write(&a, "one").unwrap();
+        let model = added(&store, &a, None).unwrap();
+        assert_eq!(store.unfinished().unwrap(), [], "it is nobody's leftover");
+        store.remove(&store.lock().unwrap(), &model.name).unwrap();
+        assert!(own.join("notes").exists() && !store.files_of(&model).exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_to_their_files_and_none_gets_into_the_store() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().join("models"));
+        // As the hub's own program keeps models: a folder of links to files that are called by their hashes.
+        let (blobs, snapshot) = (folder.path().join("blobs"), folder.path().join("snapshots/abc"));
+        std::fs::create_dir_all(&blobs).unwrap();
+        std::fs::create_dir_all(&snapshot).unwrap();
+        std::fs::write(blobs.join("1234"), "one").unwrap();
+        let link = snapshot.join("m-Q8_0.gguf");
+        symlink("../../blobs/1234", &link).unwrap();
+        let outside = folder.path().join("outside");
+        // What an earlier try, or somebody else, has left where the file comes.
+        let hash = digest::of_file(&link, &mut |_| ()).unwrap();
+        let all = digest::of_list(std::iter::once(("m-Q8_0.gguf", hash.as_str())));
+        let place = store.folder().join(folder_of(&"m-Q8_0".parse().unwrap(), &all).unwrap().as_str());
+        std::fs::create_dir_all(&place).unwrap();
+        symlink(&outside, place.join("m-Q8_0.gguf.part")).unwrap();
+        let model = added(&store, &link, None).unwrap();
+        assert_eq!((model.name.as_str(), store.files_of(&model)), ("m-Q8_0", place));
+        let kept = store.path(&model);
+        assert!(std::fs::symlink_metadata(&kept).unwrap().is_file(), "a file and no link");
+        assert_eq!(std::fs::read(&kept).unwrap(), b"one");
+        assert!(!outside.exists(), "nothing is written through a link");
+        assert!(store.faults(&model, &mut |_| ()).is_empty());
     }
 }

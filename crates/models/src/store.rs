@@ -180,10 +180,11 @@ impl Store {
         let entries = self.entries()?.into_iter();
         let folders = entries.filter(|(name, path)| path.is_dir() && is_unused(name));
         let one = |(name, folder): (String, PathBuf)| {
-            let name = name.split('@').next().unwrap_or(&name).to_owned();
-            Unfinished { name, size: size_of(&folder) }
+            // A folder without the mark of a commit is its owner's own.
+            let (name, _) = name.split_once('@')?;
+            Some(Unfinished { name: name.to_owned(), size: size_of(&folder) })
         };
-        Ok(folders.map(one).filter(|it| it.size > 0).collect())
+        Ok(folders.filter_map(one).filter(|it| it.size > 0).collect())
     }
 
     /// Bytes of everything in it.
@@ -206,7 +207,7 @@ impl Store {
             Err(reason) => return Err(StoreError::Io { path: manifest, reason }),
         }
         for (folder, path) in self.entries()? {
-            if folder.split('@').next() == Some(name.as_str()) && path.is_dir() {
+            if is_of(&folder, name) && path.is_dir() {
                 fs::remove_dir_all(&path).map_err(io(&path))?;
                 found = true;
             }
@@ -235,7 +236,7 @@ impl Store {
     /// Removes what an earlier model of this name has left.
     fn sweep(&self, model: &Manifest) -> Result<(), StoreError> {
         for (name, path) in self.entries()? {
-            let is_of_it = name.split('@').next() == Some(model.name.as_str()) && path.is_dir();
+            let is_of_it = is_of(&name, &model.name) && path.is_dir();
             if is_of_it && name != model.folder.as_str() {
                 fs::remove_dir_all(&path).map_err(io(&path))?;
             }
@@ -276,6 +277,11 @@ impl Store {
         all.sort();
         Ok(all)
     }
+}
+
+/// Whether a folder of the store is one of this model's: `NAME@COMMIT`.
+fn is_of(folder: &str, model: &ModelName) -> bool {
+    folder.split_once('@').is_some_and(|(it, _)| it == model.as_str())
 }
 
 /// Every file in a folder and the folders in it. Links are not followed: there are none of ours.
