@@ -15,7 +15,7 @@ use crate::{
     names::{FilePath, ModelName},
     pull::folder_of,
     room::{self, Room, RoomError},
-    store::{Lock, Store, StoreError},
+    store::{Lock, Store, StoreError, gone},
 };
 
 /// A model on this machine.
@@ -207,14 +207,6 @@ fn take_in(store: &Store, _lock: &Lock, model: &Manifest, sources: &[PathBuf]) -
         fs::rename(&part, &to).map_err(failed)?;
     }
     Ok(())
-}
-
-/// Removes a file or a link, if it is there.
-fn gone(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// Copies to a new file, and never through a link to another.

@@ -279,6 +279,14 @@ impl Store {
     }
 }
 
+/// Removes a file or a link, if it is there.
+pub(crate) fn gone(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Whether a folder of the store is one of this model's: `NAME@COMMIT`.
 fn is_of(folder: &str, model: &ModelName) -> bool {
     folder.split_once('@').is_some_and(|(it, _)| it == model.as_str())
