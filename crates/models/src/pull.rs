@@ -99,6 +99,7 @@ pub async fn pull(
     let folder: FilePath = folder_of(&name, &listing.commit)?;
     let place = folder.under(store.folder());
     if let Some(model) = there(store, &name, &folder, &chosen)? {
+        store.sweep(&lock, &model)?;
         return Ok(Pulled { model, was_there: true });
     }
     has_room(store, it.room, &chosen, &place)
@@ -279,5 +280,25 @@ mod tests {
         // 800 bytes are there, 97 of them of these files, which will be 507.
         assert!(room(800 - 97 + 507).is_ok());
         assert!(matches!(room(800 - 97 + 506), Err(RoomError::Quota { .. })));
+    }
+
+    #[test]
+    fn what_a_running_node_may_have_open_stays_until_none_runs() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::at(home.path().join("models"));
+        let old = model(&store, &[("m-Q4_0.gguf", 3)]);
+        let busy = store.clone().in_use(true);
+        let lock = busy.lock().unwrap();
+        busy.publish(&lock, &old).unwrap();
+        let folder: FilePath = "m@4567".parse().unwrap();
+        fs::create_dir_all(folder.under(busy.folder())).unwrap();
+        fs::write(folder.under(busy.folder()).join("m-Q4_0.gguf"), "new").unwrap();
+        let new = Manifest { folder, ..old.clone() };
+        busy.publish(&lock, &new).unwrap();
+        assert!(busy.path(&old).exists() && busy.path(&new).exists());
+        assert_eq!((busy.unfinished().unwrap().len(), busy.size_of_all(&new.name).unwrap()), (1, 6));
+        store.sweep(&lock, &new).unwrap();
+        assert!(!busy.path(&old).exists() && busy.path(&new).exists());
+        assert_eq!(busy.unfinished().unwrap(), []);
     }
 }

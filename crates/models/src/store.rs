@@ -2,7 +2,8 @@
 //!
 //! `NAME.json` is written last, whole, by a rename; the files are in `NAME@COMMIT/`. So a crash at any instant leaves
 //! the old model, or the new one, and at most a folder that no manifest names: a pull goes on with it, and a removal
-//! of the name takes it along. Whoever changes the store holds its lock.
+//! of the name takes it along. Whoever changes the store holds its lock. A node reads without it, so while one runs
+//! what it may have open stays.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -67,6 +68,7 @@ pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {
 #[derive(Clone, Debug)]
 pub struct Store {
     folder: PathBuf,
+    in_use: bool,
 }
 
 /// The right to change the store, until it is dropped or its process ends.
@@ -87,7 +89,14 @@ pub struct Unfinished {
 impl Store {
     /// The store in a folder, which is made by the first change.
     pub fn at(folder: PathBuf) -> Self {
-        Self { folder }
+        Self { folder, in_use: false }
+    }
+
+    /// Whether a node runs that may have models of it open: then what a newer model replaces stays, until a later
+    /// pull or removal.
+    #[must_use]
+    pub fn in_use(self, in_use: bool) -> Self {
+        Self { in_use, ..self }
     }
 
     /// Where it is.
@@ -192,6 +201,15 @@ impl Store {
         size_of(&self.folder)
     }
 
+    /// Bytes of all folders of a name, of a model or left over.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn size_of_all(&self, name: &ModelName) -> Result<u64, StoreError> {
+        let folders = self.entries()?.into_iter().filter(|(folder, _)| is_of(folder, name));
+        Ok(folders.map(|(_, folder)| size_of(&folder)).fold(0, u64::saturating_add))
+    }
+
     /// Removes a model, and what is left of earlier pulls of it; gives back how many bytes that were.
     ///
     /// # Errors
@@ -220,7 +238,7 @@ impl Store {
     }
 
     /// Makes files that are whole a model, in the place of an earlier one of that name; what was of that one goes.
-    pub(crate) fn publish(&self, _lock: &Lock, model: &Manifest) -> Result<(), StoreError> {
+    pub(crate) fn publish(&self, lock: &Lock, model: &Manifest) -> Result<(), StoreError> {
         let folder = self.files_of(model);
         sync(&folder)?;
         let path = self.manifest_file(&model.name);
@@ -230,11 +248,14 @@ impl Store {
         file.write_all(&text).and_then(|()| file.sync_all()).map_err(io(&draft))?;
         fs::rename(&draft, &path).map_err(io(&path))?;
         sync(&self.folder)?;
-        self.sweep(model)
+        self.sweep(lock, model)
     }
 
-    /// Removes what an earlier model of this name has left.
-    fn sweep(&self, model: &Manifest) -> Result<(), StoreError> {
+    /// Removes what is left of this name beside the model, unless a node may have it open.
+    pub(crate) fn sweep(&self, _lock: &Lock, model: &Manifest) -> Result<(), StoreError> {
+        if self.in_use {
+            return Ok(());
+        }
         for (name, path) in self.entries()? {
             let is_of_it = is_of(&name, &model.name) && path.is_dir();
             if is_of_it && name != model.folder.as_str() {

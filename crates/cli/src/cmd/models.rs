@@ -39,7 +39,8 @@ pub(crate) enum Models {
 /// Does it.
 pub(crate) fn run(global: &Global, command: &Models) -> anyhow::Result<Exit> {
     let home = link::home(global)?;
-    let shelf = Shelf { config: Config::load(&home)?, store: model_store(&home), home };
+    let store = model_store(&home).in_use(home.running_app().is_some());
+    let shelf = Shelf { config: Config::load(&home)?, store, home };
     match command {
         Models::List(args) => list::run(global, &shelf, args),
         Models::Pull(args) => pull::run(global, &shelf, args),

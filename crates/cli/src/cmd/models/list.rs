@@ -90,6 +90,9 @@ fn told(
     }
     let rests = unfinished.iter().map(|it| {
         let (name, size) = (one_line(&it.name, 96), shown(it.size));
+        if models.iter().any(|model| model.name.as_str() == it.name) {
+            return format!("left over: {name}, {size} beside the model; pull it again to go on, or to be rid of it");
+        }
         format!("unfinished: {name}, {size}; pull it again to go on, or delete it with `openagents models remove {name}`")
     });
     lines.extend(rests);
