@@ -87,11 +87,12 @@ pub fn add(store: &Store, it: Add<'_>, check: Check<'_>, heard: Heard<'_>) -> Re
     let made = || ModelName::made_of(&chosen.called).ok_or_else(|| AddError::Nameless(chosen.called.clone()));
     let name = it.name.cloned().map_or_else(made, Ok)?;
     let lock = store.lock()?;
+    let source = Source::Local { path: it.from.display().to_string() };
+    store.may_have(&name, &source, it.name.is_some())?;
     let room = |reason| AddError::Room { name: name.clone(), reason };
     it.room.within_quota(chosen.size(), store.size()).map_err(room)?;
     let sources = sources(&folder, &chosen)?;
     let files = hashed(&sources, &chosen, heard)?;
-    let source = Source::Local { path: it.from.display().to_string() };
     let model = Manifest {
         version: VERSION,
         folder: own_folder(&name, &files)?,
@@ -309,6 +310,26 @@ mod tests {
         assert_eq!(store.unfinished().unwrap(), [], "it is nobody's leftover");
         store.remove(&store.lock().unwrap(), &model.name).unwrap();
         assert!(own.join("notes").exists() && !store.files_of(&model).exists());
+    }
+
+    #[test]
+    fn no_model_takes_the_name_of_another_unless_it_is_told_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().join("models"));
+        let there: Vec<PathBuf> = ["a", "b"].iter().map(|it| folder.path().join(it)).collect();
+        for place in &there {
+            std::fs::create_dir(place).unwrap();
+            std::fs::write(place.join("m.gguf"), place.display().to_string()).unwrap();
+        }
+        let first = added(&store, &there[0].join("m.gguf"), None).unwrap();
+        let error = added(&store, &there[1].join("m.gguf"), None).unwrap_err();
+        assert!(error.contains("called m already") && error.contains("--name"), "{error}");
+        assert_eq!(store.models().unwrap(), [first]);
+        assert!(added(&store, &there[0].join("m.gguf"), None).is_ok(), "it is the same one");
+        assert!(added(&store, &there[1].join("m.gguf"), Some("m")).is_ok(), "it was told to");
+        let error = added(&store, &there[1].join("m.gguf"), Some("M")).unwrap_err();
+        assert!(error.contains("in capitals alone"), "{error}");
+        assert_eq!(store.models().unwrap().len(), 1);
     }
 
     #[cfg(unix)]

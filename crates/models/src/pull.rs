@@ -96,6 +96,7 @@ pub async fn pull(
     let name = it.name.cloned().map_or_else(made, Ok)?;
     heard(Step::Found { listing: &listing, chosen: &chosen, name: &name });
     let lock = store.lock()?;
+    store.may_have(&name, &source(it, hub, &listing), it.name.is_some())?;
     let folder: FilePath = folder_of(&name, &listing.commit)?;
     let place = folder.under(store.folder());
     if let Some(model) = there(store, &name, &folder, &chosen)? {
@@ -194,6 +195,15 @@ async fn fetch_all(
     Ok(kept)
 }
 
+fn source(it: Pull<'_>, hub: &Hub, listing: &Listing) -> Source {
+    Source::Hub {
+        hub: hub.address().into(),
+        repository: listing.repository.to_string(),
+        revision: it.revision.into(),
+        commit: listing.commit.clone(),
+    }
+}
+
 fn manifest(
     it: Pull<'_>,
     hub: &Hub,
@@ -201,18 +211,12 @@ fn manifest(
     chosen: &Chosen,
     (name, folder, files): (ModelName, FilePath, Vec<Kept>),
 ) -> Manifest {
-    let source = Source::Hub {
-        hub: hub.address().into(),
-        repository: listing.repository.to_string(),
-        revision: it.revision.into(),
-        commit: listing.commit.clone(),
-    };
     Manifest {
         version: VERSION,
         name,
         format: chosen.format,
         quantization: chosen.quantization.clone(),
-        source,
+        source: source(it, hub, listing),
         license: listing.license.clone(),
         folder,
         files,

@@ -14,7 +14,7 @@ use std::{
 use crate::{
     digest,
     fetch::PART,
-    manifest::{Format, Manifest, VERSION},
+    manifest::{Format, Manifest, Source, VERSION},
     names::{FilePath, ModelName},
 };
 
@@ -49,6 +49,25 @@ pub enum StoreError {
     /// Somebody else changes it.
     #[error("another `openagents models` is at work in {0}; wait until it has ended")]
     InUse(PathBuf),
+    /// Another model is called so.
+    #[error("another model is called {name} already, from {from}; choose a name for this one with --name")]
+    Taken {
+        /// What both would be called.
+        name: ModelName,
+        /// Where the other one came from.
+        from: String,
+    },
+    /// Some disks cannot tell it from another.
+    #[error(
+        "{there} is in the model store, and {name} differs from it in capitals alone, which some disks do not tell \
+         apart; choose another name with --name"
+    )]
+    Alike {
+        /// What it would be called.
+        name: ModelName,
+        /// What is there.
+        there: String,
+    },
     /// There is no such model.
     #[error(
         "the model store has no {name:?}; fetch it with `openagents models pull OWNER/REPOSITORY --name {name}`, or \
@@ -165,6 +184,32 @@ impl Store {
         self.find(&name.parse().map_err(|_| missing())?)?.ok_or_else(missing)
     }
 
+    /// Whether a model from there may have this name: one that nobody chose must not be another's.
+    pub(crate) fn may_have(
+        &self,
+        name: &ModelName,
+        source: &Source,
+        is_chosen: bool,
+    ) -> Result<(), StoreError> {
+        self.unlike_others(name)?;
+        match self.find(name)? {
+            Some(there) if !is_chosen && !source.is_of(&there.source) => {
+                Err(StoreError::Taken { name: name.clone(), from: there.source.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn unlike_others(&self, name: &ModelName) -> Result<(), StoreError> {
+        let entries = self.entries()?.into_iter();
+        let mut others = entries.filter_map(|(it, _)| it.strip_suffix(MANIFEST).map(str::to_owned));
+        let is_alike = |it: &String| it != name.as_str() && it.eq_ignore_ascii_case(name.as_str());
+        match others.find(is_alike) {
+            Some(there) => Err(StoreError::Alike { name: name.clone(), there }),
+            None => Ok(()),
+        }
+    }
+
     /// What a server is started with: a model's file (the first of several parts), or its folder.
     pub fn path(&self, model: &Manifest) -> PathBuf {
         let folder = self.files_of(model);
@@ -239,6 +284,7 @@ impl Store {
 
     /// Makes files that are whole a model, in the place of an earlier one of that name; what was of that one goes.
     pub(crate) fn publish(&self, lock: &Lock, model: &Manifest) -> Result<(), StoreError> {
+        self.unlike_others(&model.name)?;
         let folder = self.files_of(model);
         sync(&folder)?;
         let path = self.manifest_file(&model.name);
