@@ -294,8 +294,15 @@ mod tests {
         {
             assert!(text.contains(was), "{text}");
             std::fs::write(&path, text.replace(was, is)).unwrap();
-            assert!(store.models().unwrap_err().to_string().contains("m.json cannot be read"), "{is}");
+            let why = store.unreadable().unwrap();
+            assert!(why.len() == 1 && why[0].to_string().contains("m.json cannot be read"), "{is}");
         }
+        // The others are there as before, and its files are nobody's leftover.
+        std::fs::write(folder.path().join("a.gguf"), "two").unwrap();
+        let other = added(&store, &folder.path().join("a.gguf"), None).unwrap();
+        assert_eq!((store.models().unwrap(), store.unfinished().unwrap()), (vec![other], vec![]));
+        assert!(store.remove(&store.lock().unwrap(), &"m".parse().unwrap()).unwrap() > 0);
+        assert!(store.unreadable().unwrap().is_empty());
     }
 
     #[test]

@@ -305,4 +305,15 @@ mod tests {
         assert!(!busy.path(&old).exists() && busy.path(&new).exists());
         assert_eq!(busy.unfinished().unwrap(), []);
     }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::at(home.path().join("models"));
+        let mut long = model(&store, &[("m.gguf", 3)]);
+        long.license = Some("x".repeat(5 << 20));
+        let lock = store.lock().unwrap();
+        assert!(matches!(store.publish(&lock, &long), Err(StoreError::Long(_))));
+        assert!(store.models().unwrap().is_empty() && store.unreadable().unwrap().is_empty());
+    }
 }

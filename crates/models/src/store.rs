@@ -49,6 +49,12 @@ pub enum StoreError {
     /// Somebody else changes it.
     #[error("another `openagents models` is at work in {0}; wait until it has ended")]
     InUse(PathBuf),
+    /// It could not be read again.
+    #[error(
+        "what is to be written down of {0} is too long to be read again; take a model of fewer files, or of shorter \
+         names"
+    )]
+    Long(ModelName),
     /// Another model is called so.
     #[error("another model is called {name} already, from {from}; choose a name for this one with --name")]
     Taken {
@@ -138,18 +144,26 @@ impl Store {
         }
     }
 
-    /// Every model, in the order of their names.
+    /// Every model that can be read, in the order of their names.
     ///
     /// # Errors
-    /// The folder or a manifest cannot be read.
+    /// The folder cannot be read.
     pub fn models(&self) -> Result<Vec<Manifest>, StoreError> {
-        let mut found = Vec::new();
-        for (name, _) in self.entries()? {
-            if let Some(name) = name.strip_suffix(MANIFEST).and_then(|name| name.parse().ok()) {
-                found.extend(self.find(&name)?);
-            }
-        }
-        Ok(found)
+        Ok(self.each()?.into_iter().filter_map(Result::ok).collect())
+    }
+
+    /// Why others cannot be read, in the order of their names.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn unreadable(&self) -> Result<Vec<StoreError>, StoreError> {
+        Ok(self.each()?.into_iter().filter_map(Result::err).collect())
+    }
+
+    fn each(&self) -> Result<Vec<Result<Manifest, StoreError>>, StoreError> {
+        let entries = self.entries()?.into_iter();
+        let names = entries.filter_map(|(name, _)| name.strip_suffix(MANIFEST)?.parse().ok());
+        Ok(names.filter_map(|name: ModelName| self.find(&name).transpose()).collect())
     }
 
     /// A model, if it is there.
@@ -227,7 +241,7 @@ impl Store {
     /// Files that belong to no model.
     ///
     /// # Errors
-    /// The folder or a manifest cannot be read.
+    /// The folder cannot be read.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
         let used: Vec<FilePath> = self.models()?.into_iter().map(|model| model.folder).collect();
         let is_unused = |name: &str| !used.iter().any(|folder| folder.as_str() == name);
@@ -236,7 +250,9 @@ impl Store {
         let one = |(name, folder): (String, PathBuf)| {
             // A folder without the mark of a commit is its owner's own.
             let (name, _) = name.split_once('@')?;
-            Some(Unfinished { name: name.to_owned(), size: size_of(&folder) })
+            // That of a model whose manifest cannot be read is not left over.
+            let is_left = name.parse().is_ok_and(|name| self.find(&name).is_ok());
+            is_left.then(|| Unfinished { name: name.to_owned(), size: size_of(&folder) })
         };
         Ok(folders.filter_map(one).filter(|it| it.size > 0).collect())
     }
@@ -290,6 +306,9 @@ impl Store {
         let path = self.manifest_file(&model.name);
         let draft = self.folder.join(format!(".{}{MANIFEST}{PART}", model.name));
         let text = serde_json::to_vec_pretty(model).map_err(|error| io(&draft)(error.into()))?;
+        if text.len() as u64 > LONGEST_MANIFEST {
+            return Err(StoreError::Long(model.name.clone()));
+        }
         let mut file = File::create(&draft).map_err(io(&draft))?;
         file.write_all(&text).and_then(|()| file.sync_all()).map_err(io(&draft))?;
         fs::rename(&draft, &path).map_err(io(&path))?;

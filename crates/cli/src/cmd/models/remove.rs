@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use clap::Args;
 use openagents_api::SCHEMA_VERSION;
-use openagents_models::{ModelName, shown};
+use openagents_models::{ModelName, StoreError, shown};
 use serde_json::json;
 
 use super::{Shelf, failed, name};
@@ -28,7 +28,11 @@ pub(crate) struct RemoveArgs {
 pub(super) fn run(global: &Global, shelf: &Shelf, args: &RemoveArgs) -> anyhow::Result<Exit> {
     let wrong = |error| failed(Exit::Error, &error);
     let name = &args.name;
-    let model = shelf.store.find(name).map_err(wrong)?;
+    let model = match shelf.store.find(name) {
+        // What cannot be read can be deleted all the same.
+        Err(StoreError::Manifest { .. }) => None,
+        found => found.map_err(wrong)?,
+    };
     let users = model.iter().flat_map(|model| shelf.config.backend.users_of(&shelf.store, model));
     let users: Vec<String> = users.collect();
     if !users.is_empty() && !args.force {
