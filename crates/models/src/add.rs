@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     Check, Heard, Step,
-    choice::{ChoiceError, Chosen, choose},
+    choice::{self, ChoiceError, Chosen, choose},
     digest,
     fetch::part_of,
     hub::Listed,
@@ -81,9 +81,12 @@ pub enum AddError {
 pub fn add(store: &Store, it: Add<'_>, check: Check<'_>, heard: Heard<'_>) -> Result<Manifest, AddError> {
     let from = own_name(it.from).map_err(unreadable(it.from))?;
     let (folder, chosen) = found(&from)?;
-    let first = chosen.files.first().map(|file| file.path.under(&folder)).unwrap_or_else(|| from.clone());
-    let served = if chosen.format == Format::Gguf { &first } else { &folder };
-    check(chosen.format, served).map_err(AddError::Unfit)?;
+    match chosen.format {
+        // Each part is a file of its own.
+        Format::Gguf => chosen.files.iter().try_for_each(|it| check(Format::Gguf, &it.path.under(&folder))),
+        Format::Safetensors => check(Format::Safetensors, &folder),
+    }
+    .map_err(AddError::Unfit)?;
     let made = || ModelName::made_of(&chosen.called).ok_or_else(|| AddError::Nameless(chosen.called.clone()));
     let name = it.name.cloned().map_or_else(made, Ok)?;
     let lock = store.lock()?;
@@ -141,15 +144,25 @@ fn found(from: &Path) -> Result<(PathBuf, Chosen), AddError> {
     let called = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let choice = (!is_folder).then(|| called(from));
     if let Some(name) = &choice {
-        let is_gguf = name.to_ascii_lowercase().ends_with(".gguf");
         // Of a folder with many models only the named one and its parts count, or what it is refused for.
-        let stem =
-            name.split("-of-").next().and_then(|name| name.rsplit_once('-')).map_or(name.as_str(), |it| it.0);
-        files.retain(|file| is_gguf && file.path.as_str().starts_with(stem) || file.path.as_str() == name);
+        let parts = stem(name).and_then(choice::part_of).map(|(called, _, parts)| (called, parts));
+        let is_of_it = |name: &str| {
+            parts.is_some() && stem(name).and_then(choice::part_of).map(|(it, _, of)| (it, of)) == parts
+        };
+        files.retain(|file| file.path.as_str() == name || is_of_it(file.path.as_str()));
     }
     let chosen = choose(&called(folder), &files, choice.as_deref());
     let chosen = chosen.map_err(|reason| AddError::Choice { path: from.to_path_buf(), reason })?;
     Ok((folder.to_path_buf(), chosen))
+}
+
+/// The name of a GGUF file without its end.
+fn stem(name: &str) -> Option<&str> {
+    let at = name.len().checked_sub(".gguf".len())?;
+    name.is_char_boundary(at)
+        .then(|| name.split_at(at))
+        .filter(|it| it.1.eq_ignore_ascii_case(".gguf"))
+        .map(|it| it.0)
 }
 
 /// The files themselves, where links lead to them: a link in the store would lead out of it.
@@ -245,6 +258,9 @@ mod tests {
         let model = added(&store, &folder.path().join("m-Q8_0-00001-of-00002.gguf"), None).unwrap();
         assert_eq!((model.name.as_str(), model.files.len(), model.size()), ("m-Q8_0", 2, 6));
         assert!(store.path(&model).ends_with("m-Q8_0-00001-of-00002.gguf"));
+        // `printf one | sha256sum` and so on, as the list of both would be printed; all of it is looked at before a start.
+        let list = "e5fc74681789ba3382c5cf532d53dbea3ece85acbe0f623dbb328b9346eea9b1";
+        assert_eq!((model.pinned(), model.digest()), (format!("sha256:{list}"), format!("sha256:{list}")));
         assert!(store.faults(&model, &mut |_| ()).is_empty());
         for (name, word) in [
             ("m-F16-00001-of-00002.gguf", "1 of its 2 parts"),
@@ -317,6 +333,26 @@ mod tests {
         assert_eq!(store.unfinished().unwrap(), [], "it is nobody's leftover");
         store.remove(&store.lock().unwrap(), &model.name).unwrap();
         assert!(own.join("notes").exists() && !store.files_of(&model).exists());
+    }
+
+    #[test]
+    fn every_part_is_looked_at_and_known_by_the_end_of_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().join("models"));
+        for at in 1..=2 {
+            std::fs::write(folder.path().join(format!("one-of-us-Q8_0-0000{at}-of-00002.gguf")), "x")
+                .unwrap();
+        }
+        let from = folder.path().join("one-of-us-Q8_0-00002-of-00002.gguf");
+        let it = Add { from: &from, name: None, license: None, room: ROOM, now_ms: 7 };
+        let check = |_, path: &Path| match path.ends_with("one-of-us-Q8_0-00002-of-00002.gguf") {
+            true => Err("it is cut off".to_owned()),
+            false => Ok(()),
+        };
+        let error = add(&store, it, &check, &mut |_| ()).unwrap_err().to_string();
+        assert!(error.contains("it is cut off"), "{error}");
+        let model = added(&store, &from, None).unwrap();
+        assert_eq!((model.name.as_str(), model.files.len()), ("one-of-us-Q8_0", 2));
     }
 
     #[test]

@@ -209,10 +209,7 @@ fn ggufs(files: &[Listed]) -> (Vec<Chosen>, Vec<Cut>) {
 
 /// Files by what they are called without the number of their part, and how many parts there should be: none of one
 /// that is whole. One whole and one in parts are two, though they are called alike.
-fn grouped<'a>(
-    files: impl Iterator<Item = &'a Listed>,
-    end: &str,
-) -> BTreeMap<(String, usize), Vec<Listed>> {
+fn grouped<'a>(files: impl Iterator<Item = &'a Listed>, end: &str) -> BTreeMap<(String, usize), Vec<Listed>> {
     let mut groups: BTreeMap<(String, usize), Vec<Listed>> = BTreeMap::new();
     for file in files {
         let stem = &file.path.as_str()[..file.path.as_str().len() - end.len()];
@@ -223,7 +220,7 @@ fn grouped<'a>(
 }
 
 /// A part's name, which it is, and how many there are: `m-00001-of-00003`.
-fn part_of(stem: &str) -> Option<(&str, usize, usize)> {
+pub(crate) fn part_of(stem: &str) -> Option<(&str, usize, usize)> {
     let (rest, of) = stem.rsplit_once("-of-")?;
     let (called, at) = rest.rsplit_once('-')?;
     let number = |text: &str| text.parse().ok().filter(|_| text.len() == 5);
@@ -259,6 +256,11 @@ fn folder(place: &str, files: &[Listed]) -> Result<Chosen, ChoiceError> {
     }
     if weights.is_empty() {
         return Err(none(files));
+    }
+    for ((called, parts), files) in grouped(weights.iter().copied(), ".safetensors") {
+        if parts > 0 && files.len() != parts {
+            return Err(ChoiceError::Parts { called, found: files.len(), parts });
+        }
     }
     if !files.iter().any(|file| file.path.as_str() == "config.json") {
         return Err(ChoiceError::NoConfig);
@@ -350,6 +352,8 @@ mod tests {
         for choice in ["Q8_0", "M-Q8_0-00001-of-00002.gguf"] {
             assert!(chosen(&repository, Some(choice)).unwrap_err().contains("1 of its 2 parts"), "{choice}");
         }
+        let shards = ["model-00002-of-00002.safetensors", "config.json"];
+        assert!(chosen(&shards, None).unwrap_err().contains("1 of its 2 parts"));
         let alike = ["model.safetensors", "config.json", "Config.json"];
         assert!(chosen(&alike, None).unwrap_err().contains("do not tell apart"));
         let many: Vec<String> = (0..1_000).map(|at| format!("{at}.json")).collect();

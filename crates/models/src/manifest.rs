@@ -126,12 +126,9 @@ impl Manifest {
         }
     }
 
-    /// The hash that a node takes of what it serves, if the store knows it: of a file in parts it takes the first's.
+    /// The hash that a node takes of what it serves before each start: that of all files which are loaded.
     pub fn pinned(&self) -> String {
-        match (self.format, self.files.first()) {
-            (Format::Gguf, Some(first)) => format!("sha256:{}", first.sha256),
-            _ => self.digest(),
-        }
+        self.digest()
     }
 
     /// The files that count for the hash: all that a server reads of them.

@@ -277,8 +277,7 @@ mod tests {
         let place = store.files_of(&old);
         let one = |path: &str, size| Listed { path: path.parse().unwrap(), size, known: None };
         let files = vec![one("a.gguf", 400), one("b.gguf", 100), one("c.gguf", 7)];
-        let chosen =
-            Chosen { format: crate::Format::Gguf, quantization: None, called: "m".into(), files };
+        let chosen = Chosen { format: crate::Format::Gguf, quantization: None, called: "m".into(), files };
         assert_eq!(come(&chosen, &place), 97);
         let room = |quota| has_room(&store, Room { quota }, &chosen, &place);
         // 800 bytes are there, 97 of them of these files, which will be 507.
