@@ -312,7 +312,7 @@ impl Store {
         let mut file = File::create(&draft).map_err(io(&draft))?;
         file.write_all(&text).and_then(|()| file.sync_all()).map_err(io(&draft))?;
         fs::rename(&draft, &path).map_err(io(&path))?;
-        sync(&self.folder)?;
+        sync_alone(&self.folder)?;
         self.sweep(lock, model)
     }
 
@@ -400,10 +400,16 @@ pub(crate) fn size_of(folder: &Path) -> u64 {
 fn sync(folder: &Path) -> Result<(), StoreError> {
     if cfg!(unix) {
         for entry in fs::read_dir(folder).map_err(io(folder))?.flatten() {
-            if entry.file_name() != LOCK && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 sync(&entry.path())?;
             }
         }
+    }
+    sync_alone(folder)
+}
+
+fn sync_alone(folder: &Path) -> Result<(), StoreError> {
+    if cfg!(unix) {
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(io(folder))?;
     }
     Ok(())
