@@ -13,7 +13,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// The commit that every revision of its repositories is.
+/// The commit that every revision of its repositories is, until it has another.
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// What its storage does wrong.
@@ -37,6 +37,8 @@ pub enum Fault {
     Floods,
     /// The hub sends to where nobody goes.
     SendsAway,
+    /// Every connection breaks off after so many bytes, and no rest is to be had.
+    Forgets(usize),
 }
 
 /// A file of a repository.
@@ -95,6 +97,7 @@ pub struct Seen {
 
 #[derive(Debug)]
 struct Script {
+    commit: String,
     files: Vec<HubFile>,
     fault: Fault,
     token: Option<String>,
@@ -116,7 +119,8 @@ impl HubServer {
         let hub = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let storage = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap());
-        let script = Script { files, fault: Fault::None, token: None, seen: Vec::new() };
+        let script =
+            Script { commit: COMMIT.into(), files, fault: Fault::None, token: None, seen: Vec::new() };
         let server = Self { url: url(&hub), storage: url(&storage), script: Arc::new(Mutex::new(script)) };
         for (listener, at_storage) in [(hub, false), (storage, true)] {
             let serving = server.clone();
@@ -139,6 +143,12 @@ impl HubServer {
         (script.fault, script.seen) = (fault, Vec::new());
     }
 
+    /// Its repository has these files at another commit from now on.
+    pub fn has(&self, commit: &str, files: Vec<HubFile>) {
+        let mut script = self.script();
+        (script.commit, script.files) = (commit.to_owned(), files);
+    }
+
     /// Opens its repository to this token alone.
     pub fn wants(&self, token: &str) {
         self.script().token = Some(token.to_owned());
@@ -152,18 +162,22 @@ impl HubServer {
     async fn serve(self, stream: TcpStream, at_storage: bool) {
         let mut stream = BufReader::new(stream);
         let Some(seen) = request(&mut stream, at_storage).await else { return };
-        let (fault, is_let_in) = {
+        let (fault, is_let_in, commit) = {
             let mut script = self.script();
             script.seen.push(seen.clone());
-            (script.fault, at_storage || script.token.is_none() || script.token == seen.token)
+            (
+                script.fault,
+                at_storage || script.token.is_none() || script.token == seen.token,
+                script.commit.clone(),
+            )
         };
         let path = seen.path.split('?').next().unwrap_or_default().to_owned();
         let stream = stream.get_mut();
         if !is_let_in {
             let _ = answer(stream, "401 Unauthorized", "x-error-code: GatedRepo\r\n", b"{}").await;
         } else if path.starts_with("/api/models/o/r/revision/") {
-            self.list(stream, &path).await;
-        } else if let Some(name) = path.strip_prefix(&format!("/o/r/resolve/{COMMIT}/")) {
+            self.list(stream, &path, &commit).await;
+        } else if let Some(name) = path.strip_prefix(&format!("/o/r/resolve/{commit}/")) {
             self.redirect(stream, name, fault).await;
         } else if let Some(name) = path.strip_prefix("/storage/") {
             self.send(stream, name, seen.from, fault).await;
@@ -172,8 +186,8 @@ impl HubServer {
         }
     }
 
-    async fn list(&self, stream: &mut TcpStream, path: &str) {
-        if !path.ends_with("/main") && !path.ends_with(COMMIT) {
+    async fn list(&self, stream: &mut TcpStream, path: &str, commit: &str) {
+        if !path.ends_with("/main") && !path.ends_with(commit) {
             let _ = answer(stream, "404 Not Found", "x-error-code: RevisionNotFound\r\n", b"{}").await;
             return;
         }
@@ -184,7 +198,7 @@ impl HubServer {
         let gated = if gated { json!("auto") } else { json!(false) };
         let card = json!({ "license": "apache-2.0" });
         let body =
-            json!({ "id": "o/r", "sha": COMMIT, "gated": gated, "cardData": card, "siblings": siblings });
+            json!({ "id": "o/r", "sha": commit, "gated": gated, "cardData": card, "siblings": siblings });
         let _ = answer(stream, "200 OK", "", body.to_string().as_bytes()).await;
     }
 
@@ -210,6 +224,10 @@ impl HubServer {
             bytes[..last].fill(b'x');
         }
         let size = bytes.len();
+        if matches!(fault, Fault::Forgets(_)) && from > 0 {
+            let _ = answer(stream, "416 Range Not Satisfiable", "", b"").await;
+            return;
+        }
         let from = match fault {
             Fault::IgnoresRange => 0,
             Fault::SendsAnotherPart if from > 0 => from - 1,
@@ -231,7 +249,7 @@ impl HubServer {
             return;
         }
         match fault {
-            Fault::Cuts(after) => {
+            Fault::Cuts(after) | Fault::Forgets(after) => {
                 rest.truncate(after);
                 let _ = stream.write_all(&rest).await;
             }

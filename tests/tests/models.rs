@@ -307,6 +307,94 @@ async fn a_folder_for_mlx_comes_whole_and_without_code() {
     assert!(place.fails(&["up", "--offline", "--listen", "127.0.0.1:0"]).1.contains("models pull"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_commit_takes_the_place_of_the_older_one_when_no_node_may_have_it_open() {
+    const NEWER: &str = "89abcdef0123456789abcdef0123456789abcdef";
+    const NEWEST: &str = "fedcba9876543210fedcba9876543210fedcba98";
+    let at = |size| vec![HubFile::large("tiny-Q8_0.gguf", tiny_gguf(size))];
+    let hub = HubServer::start(usual()).await;
+    let place = Place::new(&hub, "");
+    let first = place.json(&MODEL)["model"].clone();
+    hub.has(NEWER, at(2_000));
+    let pulled = place.json(&MODEL);
+    assert_eq!(
+        (&pulled["fetched"], &pulled["model"]["source"]["hub"]["commit"]),
+        (&true.into(), &NEWER.into())
+    );
+    assert_eq!(std::fs::read(pulled["model"]["path"].as_str().unwrap()).unwrap(), tiny_gguf(2_000));
+    assert!(!Path::new(first["path"].as_str().unwrap()).exists());
+    assert_eq!(place.files(), [".lock", "tiny-Q8_0.gguf", "tiny-Q8_0.json"]);
+    // While a node holds its home, what it may have open stays, and nothing is deleted by mistake.
+    let lock = place.home().join("node.lock");
+    std::fs::write(&lock, "1\nhttp://127.0.0.1:1\n").unwrap();
+    let held = std::fs::File::open(&lock).unwrap();
+    held.lock().unwrap();
+    hub.has(NEWEST, at(3_000));
+    place.json(&MODEL);
+    assert!(Path::new(pulled["model"]["path"].as_str().unwrap()).exists());
+    let (exit, said) = place.fails(&["models", "remove", "tiny-Q8_0", "--yes"]);
+    assert!(exit == 3 && said.contains("a node runs") && said.contains("--force"), "{said}");
+    drop(held);
+    let output = place.run(&["models", "list"]);
+    let listed = String::from_utf8(output.stdout).unwrap();
+    assert!(listed.contains("left over: tiny-Q8_0") && !listed.contains("models remove"), "{listed}");
+    assert_eq!(place.json(&MODEL)["fetched"], false);
+    assert_eq!(place.files(), [".lock", "tiny-Q8_0.gguf", "tiny-Q8_0.json"]);
+    assert_eq!(place.names(), ["tiny-Q8_0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_model_or_another_leaves_the_one_that_is_there() {
+    let hub = HubServer::start([usual(), vec![HubFile::large("bad-Q5_0.gguf", "<html>")]].concat()).await;
+    let place = Place::new(&hub, "");
+    place.json(&MODEL);
+    let (_, said) = place.fails(&["models", "pull", "o/r:Q5_0", "--name", "tiny-Q8_0"]);
+    assert!(said.contains("no GGUF file"), "{said}");
+    assert_eq!(place.files(), [".lock", "tiny-Q8_0.gguf", "tiny-Q8_0.json"]);
+    assert_eq!(place.names(), ["tiny-Q8_0"]);
+    let own = place.folder.path().join("tiny-Q4_K_M.gguf");
+    std::fs::write(&own, tiny_gguf(10)).unwrap();
+    place.json(&["models", "add", own.to_str().unwrap()]);
+    hub.does(Fault::None);
+    let (_, said) = place.fails(&["models", "pull", "o/r:Q4_K_M"]);
+    assert!(said.contains("called tiny-Q4_K_M already") && said.contains("--name"), "{said}");
+    assert!(hub.seen().iter().all(|seen| !seen.at_storage));
+    place.json(&["models", "pull", "o/r:Q4_K_M", "--name", "another"]);
+    assert_eq!(place.names(), ["another", "tiny-Q4_K_M", "tiny-Q8_0"]);
+    // What cannot be read is told, and can be removed; the others stay.
+    std::fs::write(place.models().join("another.json"), "{").unwrap();
+    let listed = place.json(&["models", "list"]);
+    assert!(listed["unreadable"][0].as_str().unwrap().contains("another.json cannot be read"), "{listed}");
+    assert_eq!(
+        (listed["models"].as_array().unwrap().len(), &listed["unfinished"]),
+        (2, &serde_json::json!([]))
+    );
+    assert_eq!(place.fails(&["models", "list", "--check"]).0, 1);
+    assert_eq!(place.fails(&["models", "remove", "another"]).0, 2, "it is asked about");
+    place.json(&["models", "remove", "another", "--yes"]);
+    assert_eq!(place.names(), ["tiny-Q4_K_M", "tiny-Q8_0"]);
+}
+
+#[tokio::test]
+async fn a_storage_that_breaks_off_and_forgets_is_given_up() {
+    openagents_node::install_tls();
+    let hub = HubServer::start(usual()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::at(folder.path().join("models"));
+    let second = Duration::from_secs(1);
+    let patience = Patience { connect: second, stall: second, retries: 2, pause: Duration::from_millis(1) };
+    let client = Hub::new(&hub.url, None, patience).unwrap();
+    let wanted = "o/r:Q8_0".parse().unwrap();
+    let it = Pull { wanted: &wanted, revision: "main", name: None, room: Room { quota: 1 << 30 }, now_ms: 0 };
+    hub.does(Fault::Forgets(SIZE / 3));
+    let check = |_, _: &Path| Ok(());
+    let outcome = tokio::time::timeout(PATIENCE, pull(&store, &client, it, &check, &mut |_| ())).await;
+    let error = outcome.unwrap().unwrap_err().to_string();
+    assert!(error.contains("breaks off again and again"), "{error}");
+    hub.does(Fault::None);
+    assert!(pull(&store, &client, it, &check, &mut |_| ()).await.is_ok());
+}
+
 #[tokio::test]
 async fn a_hub_that_falls_silent_is_given_up_and_a_slow_one_is_not() {
     openagents_node::install_tls();

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::{
     Backend, BackendError, BackendKind, BuildError, Built, Health, Settings,
     files::Fingerprint,
-    gguf::{Gguf, read_gguf},
+    gguf::{Gguf, GgufError, read_gguf},
     managed::{Address, Launch, Managed, Place, Program},
     openai::{self, Api},
     serving::{self, Ask, Embed, Model, ReadLine, Seen, Served, Vectors, Wire, asked, digest},
@@ -265,7 +265,7 @@ impl Program for LlamaServer {
             move || model_file(&path)
         });
         head.await.map_err(|error| error.to_string())??;
-        let found = self.fingerprint.of(vec![path.clone()]).await?;
+        let found = self.fingerprint.of(parts(&path)).await?;
         if digest(&self.settings.sha256).is_some_and(|pinned| pinned != found) {
             return Err(format!("{} is not the model that sha256 names: it is {found}", path.display()));
         }
@@ -318,7 +318,37 @@ impl Program for LlamaServer {
 /// # Errors
 /// It is not there, is no model, or not whole.
 pub fn model_file(path: &Path) -> Result<Gguf, String> {
-    read_gguf(path).map_err(|error| format!("{}: {error}", path.display()))
+    match read_gguf(path) {
+        // What the model is, its first part says for all.
+        Err(GgufError::Damaged(why)) if why.contains("architecture") && is_later_part(path) => {
+            Ok(Gguf::default())
+        }
+        read => read.map_err(|error| format!("{}: {error}", path.display())),
+    }
+}
+
+/// Which part of a model a file is: `m-00002-of-00003.gguf` is called `m`, and is the second of three.
+fn part(path: &Path) -> Option<(&str, u32, u32, &str)> {
+    let (stem, end) = path.file_name()?.to_str()?.rsplit_once('.')?;
+    let (rest, of) = stem.rsplit_once("-of-")?;
+    let (called, at) = rest.rsplit_once('-')?;
+    let number = |text: &str| text.parse().ok().filter(|_| text.len() == 5);
+    let (at, of) = (number(at)?, number(of)?);
+    (end.eq_ignore_ascii_case("gguf") && (1..=of).contains(&at)).then_some((called, at, of, end))
+}
+
+fn is_later_part(path: &Path) -> bool {
+    part(path).is_some_and(|(_, at, ..)| at > 1)
+}
+
+/// All files that the server loads when it is told to load this one, in the order of their names.
+fn parts(path: &Path) -> Vec<PathBuf> {
+    match part(path) {
+        Some((called, _, of, end)) => {
+            (1..=of).map(|at| path.with_file_name(format!("{called}-{at:05}-of-{of:05}.{end}"))).collect()
+        }
+        None => vec![path.to_path_buf()],
+    }
 }
 
 /// One thread less than there are cores: the node and its owner need one, and threads that wait for each other are
@@ -347,7 +377,29 @@ fn physical_cores() -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
     use super::*;
+
+    #[tokio::test]
+    async fn all_parts_of_a_model_are_hashed_and_the_later_ones_need_not_say_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        // A head with one tensor of 32 numbers, and no word of what it is.
+        let mut bytes = b"GGUF\x03\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+        bytes.extend(b"\x01\0\0\0\0\0\0\0w\x01\0\0\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        bytes.resize(bytes.len().next_multiple_of(32) + 128, 0);
+        let [first, second] = [1, 2].map(|at| folder.path().join(format!("a-of-b-0000{at}-of-00002.gguf")));
+        for path in [&first, &second] {
+            std::fs::write(path, &bytes).unwrap();
+        }
+        assert!(model_file(&first).unwrap_err().contains("architecture"));
+        assert!(model_file(&second).is_ok());
+        assert_eq!(parts(&first), [first.clone(), second.clone()]);
+        assert_eq!(parts(Path::new("/m/a-of-b.gguf")), [PathBuf::from("/m/a-of-b.gguf")]);
+        let hash = Fingerprint::default().of(parts(&first)).await.unwrap();
+        bytes.push(0);
+        std::fs::write(&second, &bytes).unwrap();
+        assert_ne!(Fingerprint::default().of(parts(&first)).await.unwrap(), hash, "the second counts too");
+    }
 
     #[test]
     fn a_model_is_called_by_its_name_and_not_by_its_path() {

@@ -2,7 +2,7 @@
 //!
 //! Weights in Python's pickle form are never taken: reading such a file runs whatever its maker put into it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{hub::Listed, manifest::Format, room::shown};
 
@@ -12,6 +12,8 @@ const PICKLES: [&str; 6] = [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"];
 const BESIDE: [&str; 6] = [".json", ".jinja", ".txt", ".tiktoken", "tokenizer.model", "license"];
 /// The largest file beside weights: a vocabulary.
 const LARGEST_BESIDE: u64 = 200_000_000;
+/// The most files of a model: far above any.
+const MOST_FILES: usize = 1_000;
 /// How many models are listed in an error.
 const MOST_LISTED: usize = 40;
 
@@ -73,6 +75,15 @@ pub enum ChoiceError {
         /// Parts that should be.
         parts: usize,
     },
+    /// There are too many files.
+    #[error("it has {0} files, and no model has more than {MOST_FILES}; look for the same model elsewhere")]
+    Many(usize),
+    /// Some disks cannot tell two files apart.
+    #[error(
+        "{0} is in it twice, in capitals and not, which some disks do not tell apart; look for the same model \
+         elsewhere"
+    )]
+    Alike(String),
     /// Weights without what says how they are read.
     #[error("there are weights and no config.json, which MLX needs; look for the same model in MLX's form")]
     NoConfig,
@@ -88,13 +99,25 @@ pub enum ChoiceError {
 /// # Errors
 /// There are several, or none that may be taken.
 pub fn choose(place: &str, files: &[Listed], choice: Option<&str>) -> Result<Chosen, ChoiceError> {
-    let ggufs = ggufs(files)?;
+    let chosen = one(place, files, choice)?;
+    if chosen.files.len() > MOST_FILES {
+        return Err(ChoiceError::Many(chosen.files.len()));
+    }
+    let mut seen = BTreeSet::new();
+    match chosen.files.iter().find(|file| !seen.insert(file.path.as_str().to_lowercase())) {
+        Some(twice) => Err(ChoiceError::Alike(twice.path.to_string())),
+        None => Ok(chosen),
+    }
+}
+
+fn one(place: &str, files: &[Listed], choice: Option<&str>) -> Result<Chosen, ChoiceError> {
+    let (ggufs, cut) = ggufs(files);
     if let Some(wanted) = choice {
-        return named(place, files, &ggufs, wanted);
+        return named(place, files, (&ggufs, &cut), wanted);
     }
     match ggufs.as_slice() {
         [only] => Ok(only.clone()),
-        [] => folder(place, files),
+        [] => cut.first().map_or_else(|| folder(place, files), |cut| Err(cut.reason())),
         several => {
             let example = several.iter().find_map(|it| it.quantization.clone());
             let example = format!("{place}:{}", example.as_deref().unwrap_or("FILE.gguf"));
@@ -103,7 +126,12 @@ pub fn choose(place: &str, files: &[Listed], choice: Option<&str>) -> Result<Cho
     }
 }
 
-fn named(place: &str, files: &[Listed], ggufs: &[Chosen], wanted: &str) -> Result<Chosen, ChoiceError> {
+fn named(
+    place: &str,
+    files: &[Listed],
+    (ggufs, cut): (&[Chosen], &[Cut]),
+    wanted: &str,
+) -> Result<Chosen, ChoiceError> {
     let lower = wanted.to_ascii_lowercase();
     if PICKLES.iter().any(|end| lower.ends_with(end)) {
         return Err(ChoiceError::Pickle(wanted.into()));
@@ -114,7 +142,10 @@ fn named(place: &str, files: &[Listed], ggufs: &[Chosen], wanted: &str) -> Resul
     let found: Vec<&Chosen> = ggufs.iter().filter(|it| is_meant(it, &lower)).collect();
     match found.as_slice() {
         [only] => Ok((*only).clone()),
-        [] => Err(ChoiceError::Unknown { wanted: wanted.into(), list: list(ggufs) }),
+        [] => Err(match cut.iter().find(|cut| is_meant(&cut.there, &lower)) {
+            Some(cut) => cut.reason(),
+            None => ChoiceError::Unknown { wanted: wanted.into(), list: list(ggufs) },
+        }),
         several => {
             let several: Vec<Chosen> = several.iter().map(|it| (*it).clone()).collect();
             Err(ChoiceError::Several(list(&several), format!("{place}:FILE.gguf")))
@@ -141,37 +172,55 @@ fn list(all: &[Chosen]) -> String {
     if lines.is_empty() { "  none as GGUF".into() } else { lines.join("\n") }
 }
 
-/// Every model in GGUF, its parts together. What belongs to a model and is none (projectors, matrices) is left out.
-fn ggufs(files: &[Listed]) -> Result<Vec<Chosen>, ChoiceError> {
+/// A model in parts of which some are missing.
+struct Cut {
+    there: Chosen,
+    parts: usize,
+}
+
+impl Cut {
+    fn reason(&self) -> ChoiceError {
+        let Self { there, parts } = self;
+        ChoiceError::Parts { called: there.called.clone(), found: there.files.len(), parts: *parts }
+    }
+}
+
+/// Every model in GGUF, its parts together, those that are whole first. What belongs to a model and is none
+/// (projectors, matrices) is left out.
+fn ggufs(files: &[Listed]) -> (Vec<Chosen>, Vec<Cut>) {
     let is_model = |file: &&Listed| {
         let name = file.path.file_name().to_ascii_lowercase();
         file.path.ends_with(".gguf") && !name.contains("mmproj") && !name.contains("imatrix")
     };
-    let mut groups: BTreeMap<String, (usize, Vec<Listed>)> = BTreeMap::new();
-    for file in files.iter().filter(is_model) {
-        let stem = &file.path.as_str()[..file.path.as_str().len() - ".gguf".len()];
-        let (stem, of) = part_of(stem).map_or((stem, 0), |(stem, _, of)| (stem, of));
-        // One whole and one in parts are two, though they are called alike.
-        let group = groups.entry(format!("{stem}\0{of}")).or_insert((of, Vec::new()));
-        group.1.push(file.clone());
+    let (mut whole, mut cut) = (Vec::new(), Vec::new());
+    for ((stem, parts), mut files) in grouped(files.iter().filter(is_model), ".gguf") {
+        let called = stem.rsplit('/').next().unwrap_or(&stem).to_owned();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let is_cut = parts > 0 && files.len() != parts;
+        let there = Chosen { format: Format::Gguf, quantization: quantization(&called), called, files };
+        if is_cut {
+            cut.push(Cut { there, parts });
+        } else {
+            whole.push(there);
+        }
     }
-    groups
-        .into_iter()
-        .map(|(key, (of, files))| group(key.split('\0').next().unwrap_or(&key), of, files))
-        .collect()
+    (whole, cut)
 }
 
-fn group(stem: &str, of: usize, mut files: Vec<Listed>) -> Result<Chosen, ChoiceError> {
-    let called = stem.rsplit('/').next().unwrap_or(stem).to_owned();
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    if of > 0 && files.len() != of {
-        return Err(ChoiceError::Parts { called, found: files.len(), parts: of });
+/// Files by what they are called without the number of their part, and how many parts there should be: none of one
+/// that is whole. One whole and one in parts are two, though they are called alike.
+fn grouped<'a>(files: impl Iterator<Item = &'a Listed>, end: &str) -> BTreeMap<(String, usize), Vec<Listed>> {
+    let mut groups: BTreeMap<(String, usize), Vec<Listed>> = BTreeMap::new();
+    for file in files {
+        let stem = &file.path.as_str()[..file.path.as_str().len() - end.len()];
+        let (stem, parts) = part_of(stem).map_or((stem, 0), |(stem, _, parts)| (stem, parts));
+        groups.entry((stem.to_owned(), parts)).or_default().push(file.clone());
     }
-    Ok(Chosen { format: Format::Gguf, quantization: quantization(&called), called, files })
+    groups
 }
 
 /// A part's name, which it is, and how many there are: `m-00001-of-00003`.
-fn part_of(stem: &str) -> Option<(&str, usize, usize)> {
+pub(crate) fn part_of(stem: &str) -> Option<(&str, usize, usize)> {
     let (rest, of) = stem.rsplit_once("-of-")?;
     let (called, at) = rest.rsplit_once('-')?;
     let number = |text: &str| text.parse().ok().filter(|_| text.len() == 5);
@@ -207,6 +256,11 @@ fn folder(place: &str, files: &[Listed]) -> Result<Chosen, ChoiceError> {
     }
     if weights.is_empty() {
         return Err(none(files));
+    }
+    for ((called, parts), files) in grouped(weights.iter().copied(), ".safetensors") {
+        if parts > 0 && files.len() != parts {
+            return Err(ChoiceError::Parts { called, found: files.len(), parts });
+        }
     }
     if !files.iter().any(|file| file.path.as_str() == "config.json") {
         return Err(ChoiceError::NoConfig);
@@ -288,6 +342,24 @@ mod tests {
         }
         assert_eq!(chosen(&["a.md", "m.gguf"], None).unwrap(), ["m.gguf"]);
         assert!(chosen(&["m-00001-of-00002.gguf"], None).unwrap_err().contains("1 of its 2 parts"));
+    }
+
+    #[test]
+    fn what_is_incomplete_or_cannot_be_kept_apart_is_refused_and_hinders_no_other() {
+        let repository = ["M-Q4_0.gguf", "M-Q8_0-00001-of-00002.gguf"];
+        assert_eq!(chosen(&repository, Some("Q4_0")).unwrap(), ["M-Q4_0.gguf"]);
+        assert_eq!(chosen(&repository, None).unwrap(), ["M-Q4_0.gguf"]);
+        for choice in ["Q8_0", "M-Q8_0-00001-of-00002.gguf"] {
+            assert!(chosen(&repository, Some(choice)).unwrap_err().contains("1 of its 2 parts"), "{choice}");
+        }
+        let shards = ["model-00002-of-00002.safetensors", "config.json"];
+        assert!(chosen(&shards, None).unwrap_err().contains("1 of its 2 parts"));
+        let alike = ["model.safetensors", "config.json", "Config.json"];
+        assert!(chosen(&alike, None).unwrap_err().contains("do not tell apart"));
+        let many: Vec<String> = (0..1_000).map(|at| format!("{at}.json")).collect();
+        let mut many: Vec<&str> = many.iter().map(String::as_str).collect();
+        many.extend(["config.json", "model.safetensors"]);
+        assert!(chosen(&many, None).unwrap_err().contains("1002 files"));
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub enum FetchError {
         /// What the hub says.
         listed: u64,
     },
+    /// It never comes whole.
+    #[error("{0} breaks off again and again, and its storage does not go on where it did; try again later")]
+    Restarts(FilePath),
     /// Nothing is known to check it by.
     #[error("the hub does not say what hash {0} has, so it cannot be checked; take it from another hub")]
     Unknown(FilePath),
@@ -113,7 +116,11 @@ async fn rest(
     let (mut failures, mut pause) = (0, hub.patience.pause);
     while part.at < part.size {
         let before = part.at;
-        match once(hub, listing, file, part, told).await {
+        let outcome = once(hub, listing, file, part, told).await;
+        if part.restarts > hub.patience.retries && part.at < part.size {
+            return Err(FetchError::Restarts(file.path.clone()));
+        }
+        match outcome {
             Ok(()) => {}
             Err(FetchError::Hub(error)) if error.is_passing() => {
                 if part.at > before {
@@ -147,6 +154,7 @@ async fn once(
     if !is_rest(&response, part) {
         let had_some = part.at > 0;
         part.restart()?;
+        part.restarts += u32::from(had_some);
         match (response.status(), had_some) {
             (StatusCode::OK, _) => {}
             // Neither the rest nor the whole: asked again from the beginning.
@@ -190,6 +198,8 @@ struct Part {
     at: u64,
     size: u64,
     digests: Digests,
+    /// How often its rest did not come, so that it was begun again.
+    restarts: u32,
 }
 
 impl Part {
@@ -198,10 +208,14 @@ impl Part {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(io(folder))?;
         }
+        // Nothing is written through a link to somewhere else.
+        if fs::symlink_metadata(&path).is_ok_and(|about| about.is_symlink()) {
+            fs::remove_file(&path).map_err(io(&path))?;
+        }
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(io(&path))?;
         let length = file.metadata().map_err(io(&path))?.len();
-        let mut part = Self { path, file, at: 0, size, digests: Digests::of_size(size) };
+        let mut part = Self { path, file, at: 0, size, digests: Digests::of_size(size), restarts: 0 };
         if length > size {
             part.restart()?
         } else {

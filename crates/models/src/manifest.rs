@@ -52,6 +52,28 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// Whether a model from there may take the place of one from here without being asked: another version of it.
+    pub fn is_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Hub { hub, repository, .. }, Self::Hub { hub: at, repository: of, .. }) => {
+                (hub, repository) == (at, of)
+            }
+            (Self::Local { path }, Self::Local { path: at }) => path == at,
+            _ => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Hub { hub, repository, .. } => write!(f, "{repository} of {hub}"),
+            Self::Local { path } => f.write_str(path),
+        }
+    }
+}
+
 /// A file of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
@@ -104,12 +126,9 @@ impl Manifest {
         }
     }
 
-    /// The hash that a node takes of what it serves, if the store knows it: of a file in parts it takes the first's.
+    /// The hash that a node takes of what it serves before each start: that of all files which are loaded.
     pub fn pinned(&self) -> String {
-        match (self.format, self.files.first()) {
-            (Format::Gguf, Some(first)) => format!("sha256:{}", first.sha256),
-            _ => self.digest(),
-        }
+        self.digest()
     }
 
     /// The files that count for the hash: all that a server reads of them.

@@ -2,7 +2,8 @@
 //!
 //! `NAME.json` is written last, whole, by a rename; the files are in `NAME@COMMIT/`. So a crash at any instant leaves
 //! the old model, or the new one, and at most a folder that no manifest names: a pull goes on with it, and a removal
-//! of the name takes it along. Whoever changes the store holds its lock.
+//! of the name takes it along. Whoever changes the store holds its lock. A node reads without it, so while one runs
+//! what it may have open stays.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -13,7 +14,7 @@ use std::{
 use crate::{
     digest,
     fetch::PART,
-    manifest::{Format, Manifest, VERSION},
+    manifest::{Format, Manifest, Source, VERSION},
     names::{FilePath, ModelName},
 };
 
@@ -48,6 +49,31 @@ pub enum StoreError {
     /// Somebody else changes it.
     #[error("another `openagents models` is at work in {0}; wait until it has ended")]
     InUse(PathBuf),
+    /// It could not be read again.
+    #[error(
+        "what is to be written down of {0} is too long to be read again; take a model of fewer files, or of shorter \
+         names"
+    )]
+    Long(ModelName),
+    /// Another model is called so.
+    #[error("another model is called {name} already, from {from}; choose a name for this one with --name")]
+    Taken {
+        /// What both would be called.
+        name: ModelName,
+        /// Where the other one came from.
+        from: String,
+    },
+    /// Some disks cannot tell it from another.
+    #[error(
+        "{there} is in the model store, and {name} differs from it in capitals alone, which some disks do not tell \
+         apart; choose another name with --name"
+    )]
+    Alike {
+        /// What it would be called.
+        name: ModelName,
+        /// What is there.
+        there: String,
+    },
     /// There is no such model.
     #[error(
         "the model store has no {name:?}; fetch it with `openagents models pull OWNER/REPOSITORY --name {name}`, or \
@@ -67,6 +93,7 @@ pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {
 #[derive(Clone, Debug)]
 pub struct Store {
     folder: PathBuf,
+    in_use: bool,
 }
 
 /// The right to change the store, until it is dropped or its process ends.
@@ -87,7 +114,14 @@ pub struct Unfinished {
 impl Store {
     /// The store in a folder, which is made by the first change.
     pub fn at(folder: PathBuf) -> Self {
-        Self { folder }
+        Self { folder, in_use: false }
+    }
+
+    /// Whether a node runs that may have models of it open: then what a newer model replaces stays, until a later
+    /// pull or removal.
+    #[must_use]
+    pub fn in_use(self, in_use: bool) -> Self {
+        Self { in_use, ..self }
     }
 
     /// Where it is.
@@ -110,18 +144,26 @@ impl Store {
         }
     }
 
-    /// Every model, in the order of their names.
+    /// Every model that can be read, in the order of their names.
     ///
     /// # Errors
-    /// The folder or a manifest cannot be read.
+    /// The folder cannot be read.
     pub fn models(&self) -> Result<Vec<Manifest>, StoreError> {
-        let mut found = Vec::new();
-        for (name, _) in self.entries()? {
-            if let Some(name) = name.strip_suffix(MANIFEST).and_then(|name| name.parse().ok()) {
-                found.extend(self.find(&name)?);
-            }
-        }
-        Ok(found)
+        Ok(self.each()?.into_iter().filter_map(Result::ok).collect())
+    }
+
+    /// Why others cannot be read, in the order of their names.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn unreadable(&self) -> Result<Vec<StoreError>, StoreError> {
+        Ok(self.each()?.into_iter().filter_map(Result::err).collect())
+    }
+
+    fn each(&self) -> Result<Vec<Result<Manifest, StoreError>>, StoreError> {
+        let entries = self.entries()?.into_iter();
+        let names = entries.filter_map(|(name, _)| name.strip_suffix(MANIFEST)?.parse().ok());
+        Ok(names.filter_map(|name: ModelName| self.find(&name).transpose()).collect())
     }
 
     /// A model, if it is there.
@@ -156,6 +198,32 @@ impl Store {
         self.find(&name.parse().map_err(|_| missing())?)?.ok_or_else(missing)
     }
 
+    /// Whether a model from there may have this name: one that nobody chose must not be another's.
+    pub(crate) fn may_have(
+        &self,
+        name: &ModelName,
+        source: &Source,
+        is_chosen: bool,
+    ) -> Result<(), StoreError> {
+        self.unlike_others(name)?;
+        match self.find(name)? {
+            Some(there) if !is_chosen && !source.is_of(&there.source) => {
+                Err(StoreError::Taken { name: name.clone(), from: there.source.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn unlike_others(&self, name: &ModelName) -> Result<(), StoreError> {
+        let entries = self.entries()?.into_iter();
+        let mut others = entries.filter_map(|(it, _)| it.strip_suffix(MANIFEST).map(str::to_owned));
+        let is_alike = |it: &String| it != name.as_str() && it.eq_ignore_ascii_case(name.as_str());
+        match others.find(is_alike) {
+            Some(there) => Err(StoreError::Alike { name: name.clone(), there }),
+            None => Ok(()),
+        }
+    }
+
     /// What a server is started with: a model's file (the first of several parts), or its folder.
     pub fn path(&self, model: &Manifest) -> PathBuf {
         let folder = self.files_of(model);
@@ -173,22 +241,34 @@ impl Store {
     /// Files that belong to no model.
     ///
     /// # Errors
-    /// The folder or a manifest cannot be read.
+    /// The folder cannot be read.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
         let used: Vec<FilePath> = self.models()?.into_iter().map(|model| model.folder).collect();
         let is_unused = |name: &str| !used.iter().any(|folder| folder.as_str() == name);
         let entries = self.entries()?.into_iter();
         let folders = entries.filter(|(name, path)| path.is_dir() && is_unused(name));
         let one = |(name, folder): (String, PathBuf)| {
-            let name = name.split('@').next().unwrap_or(&name).to_owned();
-            Unfinished { name, size: size_of(&folder) }
+            // A folder without the mark of a commit is its owner's own.
+            let (name, _) = name.split_once('@')?;
+            // That of a model whose manifest cannot be read is not left over.
+            let is_left = name.parse().is_ok_and(|name| self.find(&name).is_ok());
+            is_left.then(|| Unfinished { name: name.to_owned(), size: size_of(&folder) })
         };
-        Ok(folders.map(one).filter(|it| it.size > 0).collect())
+        Ok(folders.filter_map(one).filter(|it| it.size > 0).collect())
     }
 
     /// Bytes of everything in it.
     pub fn size(&self) -> u64 {
         size_of(&self.folder)
+    }
+
+    /// Bytes of all folders of a name, of a model or left over.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn size_of_all(&self, name: &ModelName) -> Result<u64, StoreError> {
+        let folders = self.entries()?.into_iter().filter(|(folder, _)| is_of(folder, name));
+        Ok(folders.map(|(_, folder)| size_of(&folder)).fold(0, u64::saturating_add))
     }
 
     /// Removes a model, and what is left of earlier pulls of it; gives back how many bytes that were.
@@ -206,7 +286,7 @@ impl Store {
             Err(reason) => return Err(StoreError::Io { path: manifest, reason }),
         }
         for (folder, path) in self.entries()? {
-            if folder.split('@').next() == Some(name.as_str()) && path.is_dir() {
+            if is_of(&folder, name) && path.is_dir() {
                 fs::remove_dir_all(&path).map_err(io(&path))?;
                 found = true;
             }
@@ -219,23 +299,30 @@ impl Store {
     }
 
     /// Makes files that are whole a model, in the place of an earlier one of that name; what was of that one goes.
-    pub(crate) fn publish(&self, _lock: &Lock, model: &Manifest) -> Result<(), StoreError> {
+    pub(crate) fn publish(&self, lock: &Lock, model: &Manifest) -> Result<(), StoreError> {
+        self.unlike_others(&model.name)?;
         let folder = self.files_of(model);
         sync(&folder)?;
         let path = self.manifest_file(&model.name);
         let draft = self.folder.join(format!(".{}{MANIFEST}{PART}", model.name));
         let text = serde_json::to_vec_pretty(model).map_err(|error| io(&draft)(error.into()))?;
+        if text.len() as u64 > LONGEST_MANIFEST {
+            return Err(StoreError::Long(model.name.clone()));
+        }
         let mut file = File::create(&draft).map_err(io(&draft))?;
         file.write_all(&text).and_then(|()| file.sync_all()).map_err(io(&draft))?;
         fs::rename(&draft, &path).map_err(io(&path))?;
-        sync(&self.folder)?;
-        self.sweep(model)
+        sync_alone(&self.folder)?;
+        self.sweep(lock, model)
     }
 
-    /// Removes what an earlier model of this name has left.
-    fn sweep(&self, model: &Manifest) -> Result<(), StoreError> {
+    /// Removes what is left of this name beside the model, unless a node may have it open.
+    pub(crate) fn sweep(&self, _lock: &Lock, model: &Manifest) -> Result<(), StoreError> {
+        if self.in_use {
+            return Ok(());
+        }
         for (name, path) in self.entries()? {
-            let is_of_it = name.split('@').next() == Some(model.name.as_str()) && path.is_dir();
+            let is_of_it = is_of(&name, &model.name) && path.is_dir();
             if is_of_it && name != model.folder.as_str() {
                 fs::remove_dir_all(&path).map_err(io(&path))?;
             }
@@ -278,6 +365,19 @@ impl Store {
     }
 }
 
+/// Removes a file or a link, if it is there.
+pub(crate) fn gone(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a folder of the store is one of this model's: `NAME@COMMIT`.
+fn is_of(folder: &str, model: &ModelName) -> bool {
+    folder.split_once('@').is_some_and(|(it, _)| it == model.as_str())
+}
+
 /// Every file in a folder and the folders in it. Links are not followed: there are none of ours.
 pub(crate) fn files_in(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -300,10 +400,16 @@ pub(crate) fn size_of(folder: &Path) -> u64 {
 fn sync(folder: &Path) -> Result<(), StoreError> {
     if cfg!(unix) {
         for entry in fs::read_dir(folder).map_err(io(folder))?.flatten() {
-            if entry.file_name() != LOCK && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 sync(&entry.path())?;
             }
         }
+    }
+    sync_alone(folder)
+}
+
+fn sync_alone(folder: &Path) -> Result<(), StoreError> {
+    if cfg!(unix) {
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(io(folder))?;
     }
     Ok(())

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use clap::Subcommand;
 use openagents_backend::{model_file, model_folder};
-use openagents_models::{Format, Manifest, ModelName, Store, shown};
+use openagents_models::{Format, Manifest, ModelName, Source, Store, shown};
 use openagents_node::{
     config::{Config, model_store},
     home::Home,
@@ -39,7 +39,8 @@ pub(crate) enum Models {
 /// Does it.
 pub(crate) fn run(global: &Global, command: &Models) -> anyhow::Result<Exit> {
     let home = link::home(global)?;
-    let shelf = Shelf { config: Config::load(&home)?, store: model_store(&home), home };
+    let store = model_store(&home).in_use(home.running_app().is_some());
+    let shelf = Shelf { config: Config::load(&home)?, store, home };
     match command {
         Models::List(args) => list::run(global, &shelf, args),
         Models::Pull(args) => pull::run(global, &shelf, args),
@@ -65,6 +66,21 @@ impl Shelf {
         view["path"] = self.store.path(model).display().to_string().into();
         view["used_by"] = self.config.backend.users_of(&self.store, model).into();
         view
+    }
+}
+
+impl Shelf {
+    /// Refuses to put a model from elsewhere in the place of one that the settings use.
+    fn may_replace(&self, name: Option<&ModelName>, source: &Source, force: bool) -> anyhow::Result<()> {
+        let there = name.and_then(|name| self.store.find(name).ok().flatten());
+        let Some(there) = there.filter(|there| !force && !source.is_of(&there.source)) else { return Ok(()) };
+        let users = self.config.backend.users_of(&self.store, &there);
+        if users.is_empty() {
+            return Ok(());
+        }
+        let (name, from) = (&there.name, one_line(&there.source.to_string(), 120));
+        let what = format!("{name} is from {from}, and used by {} in the settings", users.join(", "));
+        Err(Failure::new(Exit::Config, what, "choose another --name, or add --force").into())
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use openagents_api::SCHEMA_VERSION;
-use openagents_models::{Add, ModelName, Step, add};
+use openagents_models::{Add, ModelName, Source, Step, add};
 use serde_json::json;
 
 use super::{Shelf, check, failed, name, progress::Progress, told};
@@ -28,11 +28,16 @@ pub(crate) struct AddArgs {
     /// Its license, to be remembered
     #[arg(long, value_name = "LICENSE")]
     license: Option<String>,
+    /// Take the place of another model of this name although the settings use it
+    #[arg(long)]
+    force: bool,
 }
 
 /// Does it.
 pub(super) fn run(global: &Global, shelf: &Shelf, args: &AddArgs) -> anyhow::Result<Exit> {
     let from = std::path::absolute(&args.from)?;
+    let source = Source::Local { path: from.display().to_string() };
+    shelf.may_replace(args.name.as_ref(), &source, args.force)?;
     let wanted = Add {
         from: &from,
         name: args.name.as_ref(),

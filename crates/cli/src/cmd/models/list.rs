@@ -24,12 +24,19 @@ pub(super) fn run(global: &Global, shelf: &Shelf, args: &ListArgs) -> anyhow::Re
     let wrong = |error| failed(Exit::Error, &error);
     let models = shelf.store.models().map_err(wrong)?;
     let unfinished = shelf.store.unfinished().map_err(wrong)?;
+    let unreadable = shelf.store.unreadable().map_err(wrong)?;
+    let unreadable: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
     let faults: Option<Vec<Vec<String>>> = args.check.then(|| faults(shelf, &models));
-    let is_whole = faults.iter().flatten().all(Vec::is_empty);
+    let is_whole = faults.iter().flatten().all(Vec::is_empty) && (unreadable.is_empty() || !args.check);
     if global.json {
-        show::json(&all(shelf, &models, &unfinished, faults.as_deref()))?;
+        let mut all = all(shelf, &models, &unfinished, faults.as_deref());
+        all["unreadable"] = unreadable.into();
+        show::json(&all)?;
     } else {
         show::line(&told(shelf, &models, &unfinished, faults.as_deref()))?;
+        for why in &unreadable {
+            show::line(&format!("unreadable: {}", one_line(why, 300)))?;
+        }
     }
     Ok(if is_whole { Exit::Ok } else { Exit::Error })
 }
@@ -90,6 +97,9 @@ fn told(
     }
     let rests = unfinished.iter().map(|it| {
         let (name, size) = (one_line(&it.name, 96), shown(it.size));
+        if models.iter().any(|model| model.name.as_str() == it.name) {
+            return format!("left over: {name}, {size} beside the model; pull it again to go on, or to be rid of it");
+        }
         format!("unfinished: {name}, {size}; pull it again to go on, or delete it with `openagents models remove {name}`")
     });
     lines.extend(rests);

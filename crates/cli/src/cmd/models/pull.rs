@@ -3,7 +3,8 @@
 use clap::Args;
 use openagents_api::SCHEMA_VERSION;
 use openagents_models::{
-    ChoiceError, Hub, HubError, ModelName, Patience, Pull, PullError, Step, Token, Wanted, pull, shown,
+    ChoiceError, Hub, HubError, ModelName, Patience, Pull, PullError, Source, Step, Token, Wanted, pull,
+    shown,
 };
 use serde_json::json;
 
@@ -38,6 +39,9 @@ pub(crate) struct PullArgs {
     /// What to call it here [default: as its file or its repository]
     #[arg(long, value_name = "NAME", value_parser = name)]
     name: Option<ModelName>,
+    /// Take the place of another model of this name although the settings use it
+    #[arg(long)]
+    force: bool,
 }
 
 fn wanted(text: &str) -> Result<Wanted, String> {
@@ -50,6 +54,13 @@ pub(super) fn run(global: &Global, shelf: &Shelf, args: &PullArgs) -> anyhow::Re
     let token = std::env::var(TOKEN).ok().and_then(|text| Token::of(&text));
     let hub =
         Hub::new(&settings.hub, token, Patience::default()).map_err(|error| failed(Exit::Config, &error))?;
+    let source = Source::Hub {
+        hub: hub.address().into(),
+        repository: args.model.repository.to_string(),
+        revision: args.revision.clone(),
+        commit: String::new(),
+    };
+    shelf.may_replace(args.name.as_ref(), &source, args.force)?;
     let wanted = Pull {
         wanted: &args.model,
         revision: &args.revision,

@@ -1,10 +1,10 @@
-//! `openagents models remove`: deletes a model, unless the settings still use it.
+//! `openagents models remove`: deletes a model, unless the settings or a running node still use it.
 
 use std::io::{BufRead, IsTerminal, Write};
 
 use clap::Args;
 use openagents_api::SCHEMA_VERSION;
-use openagents_models::{ModelName, shown};
+use openagents_models::{ModelName, StoreError, shown};
 use serde_json::json;
 
 use super::{Shelf, failed, name};
@@ -19,7 +19,7 @@ pub(crate) struct RemoveArgs {
     /// Delete without asking
     #[arg(long)]
     yes: bool,
-    /// Delete although the settings use it
+    /// Delete although the settings use it, or a node runs
     #[arg(long)]
     force: bool,
 }
@@ -28,7 +28,11 @@ pub(crate) struct RemoveArgs {
 pub(super) fn run(global: &Global, shelf: &Shelf, args: &RemoveArgs) -> anyhow::Result<Exit> {
     let wrong = |error| failed(Exit::Error, &error);
     let name = &args.name;
-    let model = shelf.store.find(name).map_err(wrong)?;
+    let model = match shelf.store.find(name) {
+        // What cannot be read can be deleted all the same.
+        Err(StoreError::Manifest { .. }) => None,
+        found => found.map_err(wrong)?,
+    };
     let users = model.iter().flat_map(|model| shelf.config.backend.users_of(&shelf.store, model));
     let users: Vec<String> = users.collect();
     if !users.is_empty() && !args.force {
@@ -36,8 +40,14 @@ pub(super) fn run(global: &Global, shelf: &Shelf, args: &RemoveArgs) -> anyhow::
         let next = "take it out with `openagents config edit`, or add --force";
         return Err(Failure::new(Exit::Config, what, next).into());
     }
-    if let Some(model) = &model {
-        confirm(args, model.size())?;
+    if model.is_some() && shelf.home.running_app().is_some() && !args.force {
+        let what = format!("a node runs in this home, and may have {name} open");
+        return Err(Failure::new(Exit::Config, what, "stop the node first, or add --force").into());
+    }
+    match (&model, shelf.store.size_of_all(name).map_err(wrong)?) {
+        (Some(model), _) => confirm(args, &format!("{name} ({})", shown(model.size())))?,
+        (None, 0) => {}
+        (None, left) => confirm(args, &format!("what is left of {name} ({})", shown(left)))?,
     }
     let lock = shelf.store.lock().map_err(wrong)?;
     let freed = shelf.store.remove(&lock, name).map_err(wrong)?;
@@ -49,15 +59,15 @@ pub(super) fn run(global: &Global, shelf: &Shelf, args: &RemoveArgs) -> anyhow::
     Ok(Exit::Ok)
 }
 
-fn confirm(args: &RemoveArgs, size: u64) -> anyhow::Result<()> {
+fn confirm(args: &RemoveArgs, what: &str) -> anyhow::Result<()> {
     if args.yes {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        let what = "nobody is at a terminal to confirm that the model is deleted";
+        let what = format!("nobody is at a terminal to confirm that {what} is deleted");
         return Err(Failure::usage(what, "add --yes if a script has to delete it").into());
     }
-    let _ = write!(std::io::stderr().lock(), "delete {} ({})? [y/N] ", args.name, shown(size));
+    let _ = write!(std::io::stderr().lock(), "delete {what}? [y/N] ");
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
