@@ -58,5 +58,44 @@ pub mod home {
         pub fn config_file(&self) -> std::path::PathBuf {
             self.0.join("config.toml")
         }
+
+        /// A file of the node's data.
+        pub fn data_file(&self, name: &str) -> std::path::PathBuf {
+            self.0.join(name)
+        }
+    }
+}
+
+/// The node's currencies, as far as settings know them.
+pub mod fiat {
+    use serde::{Deserialize, Serialize};
+
+    /// Three capital letters.
+    #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+    #[serde(try_from = "String", into = "String")]
+    pub struct Currency([u8; 3]);
+
+    impl Currency {
+        /// The euro.
+        pub const EUR: Self = Self(*b"EUR");
+    }
+
+    impl TryFrom<String> for Currency {
+        type Error = &'static str;
+
+        fn try_from(text: String) -> Result<Self, Self::Error> {
+            let letters: Result<[u8; 3], _> = text.as_bytes().try_into();
+            letters
+                .ok()
+                .filter(|all| all.iter().all(u8::is_ascii_uppercase))
+                .map(Self)
+                .ok_or("three capital letters")
+        }
+    }
+
+    impl From<Currency> for String {
+        fn from(currency: Currency) -> Self {
+            String::from_utf8_lossy(&currency.0).into_owned()
+        }
     }
 }
