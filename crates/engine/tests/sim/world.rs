@@ -839,7 +839,7 @@ fn new_node(rng: &mut Rng, index: usize, providers: usize, limit: Option<Msat>) 
 
 /// Every other price is half for what is written; whoever writes as much as it may pays `price`.
 fn by_tokens(price: Msat) -> PriceRule {
-    if price.get() % 2 == 0 {
+    if price.get().is_multiple_of(2) {
         return PriceRule::flat(price);
     }
     let written = (price.get() * USUAL_OUTPUT).div_ceil(1_000);
