@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every step, its time, and at the end what failed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
@@ -52,16 +52,23 @@ pub(crate) fn test(only: &[String]) -> anyhow::Result<()> {
         if let Err(error) = &outcome {
             println!("{name} FAILED: {error:#}");
         }
-        report.push((name, start.elapsed(), outcome.is_ok()));
+        // At once, so that a run which is broken off tells where its time went.
+        let line = row(name, start.elapsed(), outcome.is_ok());
+        println!("{line}");
+        report.push((line, outcome.is_ok()));
     }
     println!();
-    for (name, took, ok) in &report {
-        println!("{:<12} {:>6.1} s  {}", name, took.as_secs_f64(), if *ok { "ok" } else { "FAILED" });
+    for (line, _) in &report {
+        println!("{line}");
     }
-    let passed = report.iter().filter(|(.., ok)| *ok).count();
+    let passed = report.iter().filter(|(_, ok)| *ok).count();
     let failed = report.len() - passed;
     println!("steps: {passed} passed, {failed} failed");
     if failed > 0 { bail!("{failed} steps failed") } else { Ok(()) }
+}
+
+fn row(name: &str, took: Duration, ok: bool) -> String {
+    format!("{name:<12} {:>6.1} s  {}", took.as_secs_f64(), if ok { "ok" } else { "FAILED" })
 }
 
 /// The fuzz targets and the wallets beside the node are workspaces of their own.

@@ -53,6 +53,9 @@ pub enum GgufError {
         /// Bytes that it says it has, as far as it could be read.
         wanted: u64,
     },
+    /// It does not say what model it is; of one in parts only the first does.
+    #[error("it is damaged: it does not say of what architecture it is; fetch it again")]
+    Nameless,
     /// It says what cannot be.
     #[error("it is damaged: {0}; fetch it again")]
     Damaged(&'static str),
@@ -115,9 +118,7 @@ pub(crate) fn read(from: impl Read + Seek, length: u64) -> Result<Gguf, GgufErro
     let wanted = head.at.next_multiple_of(alignment).checked_add(ends);
     match wanted.ok_or(GgufError::Damaged("its sizes make no sense"))? {
         wanted if wanted > length => Err(GgufError::Cut { found: length, wanted }),
-        _ if found.architecture.is_empty() => {
-            Err(GgufError::Damaged("it does not say of what architecture it is"))
-        }
+        _ if found.architecture.is_empty() => Err(GgufError::Nameless),
         _ => Ok(found),
     }
 }

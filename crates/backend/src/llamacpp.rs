@@ -320,9 +320,7 @@ impl Program for LlamaServer {
 pub fn model_file(path: &Path) -> Result<Gguf, String> {
     match read_gguf(path) {
         // What the model is, its first part says for all.
-        Err(GgufError::Damaged(why)) if why.contains("architecture") && is_later_part(path) => {
-            Ok(Gguf::default())
-        }
+        Err(GgufError::Nameless) if part(path).is_some_and(|(_, at, ..)| at > 1) => Ok(Gguf::default()),
         read => read.map_err(|error| format!("{}: {error}", path.display())),
     }
 }
@@ -335,10 +333,6 @@ fn part(path: &Path) -> Option<(&str, u32, u32, &str)> {
     let number = |text: &str| text.parse().ok().filter(|_| text.len() == 5);
     let (at, of) = (number(at)?, number(of)?);
     (end.eq_ignore_ascii_case("gguf") && (1..=of).contains(&at)).then_some((called, at, of, end))
-}
-
-fn is_later_part(path: &Path) -> bool {
-    part(path).is_some_and(|(_, at, ..)| at > 1)
 }
 
 /// All files that the server loads when it is told to load this one, in the order of their names.

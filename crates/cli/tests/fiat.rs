@@ -3,28 +3,17 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod common;
+
 use std::{
     io::{BufRead, BufReader, Write},
     net::TcpListener,
     path::Path,
-    process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
+use common::{Market, run};
 use serde_json::Value;
-
-fn program(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_openagents"));
-    for name in ["OPENAGENTS_PASSPHRASE_FILE", "OPENAGENTS_KEYRING", "OPENAGENTS_FAILPOINT"] {
-        command.env_remove(name);
-    }
-    command.env("OPENAGENTS_HOME", home).stdin(Stdio::null());
-    command
-}
-
-fn run(home: &Path, arguments: &[&str]) -> Output {
-    program(home).args(arguments).output().unwrap()
-}
 
 fn told(home: &Path, arguments: &[&str]) -> String {
     let output = run(home, arguments);
@@ -50,32 +39,17 @@ fn price_server(body: &'static str) -> String {
     url
 }
 
-/// A market in one process whose node asks a server for prices, once that has answered.
-struct Market(Child);
-
-impl Market {
-    fn start(home: &Path, answer: &'static str) -> Self {
-        let url = price_server(answer);
-        let config = format!("[fiat]\ncurrency = \"CHF\"\nsource = \"{url}\"\npointer = \"/chf\"\n");
-        std::fs::write(home.join("config.toml"), config).unwrap();
-        let mut command = program(home);
-        command.args(["up", "--offline", "--listen", "127.0.0.1:0", "--json"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
-        let market = Self(child);
-        let began = Instant::now();
-        while doctor(home)["detail"].as_str().unwrap().contains("is being asked") {
-            assert!(began.elapsed() < Duration::from_secs(20), "the source was never asked");
-        }
-        market
+/// A market whose node asks a server for prices, once that has answered.
+fn market(home: &Path, answer: &'static str) -> Market {
+    let url = price_server(answer);
+    let config = format!("[fiat]\ncurrency = \"CHF\"\nsource = \"{url}\"\npointer = \"/chf\"\n");
+    std::fs::write(home.join("config.toml"), config).unwrap();
+    let market = Market::start(home);
+    let began = Instant::now();
+    while doctor(home)["detail"].as_str().unwrap().contains("is being asked") {
+        assert!(began.elapsed() < Duration::from_secs(20), "the source was never asked");
     }
-}
-
-impl Drop for Market {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    market
 }
 
 /// What `doctor` says of the source.
@@ -93,7 +67,7 @@ fn buy(home: &Path) {
 #[test]
 fn balance_and_history_tell_what_money_is_and_was_worth() {
     let home = tempfile::tempdir().unwrap();
-    let _market = Market::start(home.path(), "{\"chf\":\"50000\"}");
+    let _market = market(home.path(), "{\"chf\":\"50000\"}");
     assert_eq!(doctor(home.path())["detail"], "a bitcoin costs 50000.00 CHF, says 127.0.0.1");
     let balance = told(home.path(), &["wallet", "balance"]);
     assert!(balance.starts_with("1000000 sat, worth 500.00 CHF  "), "{balance}");
@@ -115,7 +89,7 @@ fn balance_and_history_tell_what_money_is_and_was_worth() {
 #[test]
 fn a_source_that_tells_no_price_is_named_and_leaves_values_out() {
     let home = tempfile::tempdir().unwrap();
-    let _market = Market::start(home.path(), "<html>Sorry</html>");
+    let _market = market(home.path(), "<html>Sorry</html>");
     let check = doctor(home.path());
     assert_eq!(check["status"], "warn", "{check}");
     let detail = check["detail"].as_str().unwrap();

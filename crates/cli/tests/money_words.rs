@@ -3,53 +3,19 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod common;
+
 use std::{
-    io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
+use common::{Market, program, run};
 use serde_json::Value;
 
 /// How long anything here may take before it counts as never.
 const PATIENCE: Duration = Duration::from_secs(40);
-
-fn program(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_openagents"));
-    for name in ["OPENAGENTS_PASSPHRASE_FILE", "OPENAGENTS_KEYRING", "OPENAGENTS_FAILPOINT"] {
-        command.env_remove(name);
-    }
-    command.env("OPENAGENTS_HOME", home).stdin(Stdio::null());
-    command
-}
-
-/// A market in one process, on a port of its own.
-struct Market(Child);
-
-impl Market {
-    fn start(home: &Path) -> Self {
-        let mut command = program(home);
-        command.args(["up", "--offline", "--listen", "127.0.0.1:0", "--json"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.contains("\"wallet\":\"regtest\""), "it says where its money is: {line}");
-        Self(child)
-    }
-
-    fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Market {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// An ask that collects offers for longer than the test needs.
 fn slow_ask(home: &Path, bid: &str) -> Child {
@@ -62,10 +28,6 @@ fn slow_ask(home: &Path, bid: &str) -> Child {
 fn json(output: &Output) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);
     serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or_else(|_| panic!("{output:?}"))
-}
-
-fn run(home: &Path, arguments: &[&str]) -> Output {
-    program(home).args(arguments).output().unwrap()
 }
 
 /// The name of the newest job, once there is one.

@@ -134,9 +134,11 @@ impl ProviderDesk {
             let price = rule.price(measure, &load, &self.config.tariff)?;
             if self.config.whole_sats { Msat::from_sat(price.to_sat_ceil()).ok() } else { Some(price) }
         };
-        let (least, most) = (price(0)?, price(tokens)?);
-        let meter = self.config.is_metered().then(|| Meter::new(least, most, tokens)).flatten();
-        Some((most, meter))
+        let most = price(tokens)?;
+        if rule.per_1000_output.is_zero() || !self.config.is_metered() {
+            return Some((most, None));
+        }
+        Some((most, Meter::new(price(0)?, most, tokens)))
     }
 
     /// Whether there is no room to wait. Free work takes no more than half of it, so that it cannot keep out what is paid.

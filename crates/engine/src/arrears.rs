@@ -66,9 +66,7 @@ impl ProviderDesk {
         let (customer, arrears) = (job.request.customer, job.arrears);
         let owed = self.debts.of(customer).min(arrears);
         self.asked_for_arrears.remove(&customer);
-        if !owed.is_zero() {
-            self.count_debt(now, id, Change::PaidLate, owed, out);
-        }
+        self.change(now, id, Change::PaidLate, owed, out);
         let excess = arrears.saturating_sub(owed).min(paid);
         if excess.is_zero() {
             return paid;

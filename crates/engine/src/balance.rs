@@ -120,12 +120,13 @@ impl Balances {
 }
 
 impl ProviderDesk {
-    /// Counts a row of the records.
+    /// Counts a row.
     pub(crate) fn recall_balance(&mut self, entry: &BalanceEntry) {
         let account = if entry.change.is_debt() { &mut self.debts } else { &mut self.balances };
         account.count(entry);
     }
 
+    /// Writes a row of a customer's balance or debt, unless it is about nothing.
     pub(crate) fn change(
         &mut self,
         now: Timestamp,
@@ -134,9 +135,10 @@ impl ProviderDesk {
         amount: Msat,
         out: &mut Actions,
     ) {
-        let Some(customer) = self.jobs.get(&job).map(|job| job.request.customer) else { return };
+        let customer = self.jobs.get(&job).map(|job| job.request.customer);
+        let Some(customer) = customer.filter(|_| !amount.is_zero()) else { return };
         let entry = BalanceEntry { at: now, customer, job, change, amount };
-        self.balances.count(&entry);
+        self.recall_balance(&entry);
         out.save(Record::Balance(entry));
     }
 

@@ -7,13 +7,11 @@
 
 use std::collections::HashMap;
 
-use openagents_types::{
-    ContentHash, CustomerKey, Draft, Invoice, JobId, MadeBy, Millis, Msat, Notice, Timestamp, Usage,
-};
+use openagents_types::{CustomerKey, Draft, Invoice, JobId, Millis, Msat, Notice, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Action, Actions, BalanceEntry, Change, Incoming, InvoiceFor, Job, Record,
+    Action, Actions, Change, Incoming, InvoiceFor, Job,
     admission::rank,
     job::{Funds, Outcome, State, Why},
     provider::ProviderDesk,
@@ -127,25 +125,12 @@ impl ProviderDesk {
         self.start_waiting(now, out);
     }
 
-    /// The work is done: its result goes out with the bill.
-    pub(crate) fn bill(
-        &mut self,
-        now: Timestamp,
-        id: JobId,
-        content: String,
-        usage: Usage,
-        out: &mut Actions,
-    ) {
-        let Some(Bill::Made(invoice)) = self.jobs.get(&id).and_then(|job| job.bill.clone()) else { return };
-        let result_sha256 = ContentHash::of(content.as_bytes());
-        let made_by = Some(MadeBy::from(&usage));
-        let unused = self.jobs.get(&id).map_or(Msat::ZERO, |job| job.unused(&usage));
-        let work = Some(Box::new(Work { usage, result_sha256, delivered_at: now }));
+    /// The work is done and its result is out, with the bill.
+    pub(crate) fn billed(&mut self, now: Timestamp, id: JobId, work: Work, out: &mut Actions) {
+        let Some(Bill::Made(invoice)) = self.jobs.get(&id).and_then(|job| job.bill.as_ref()) else { return };
         let (hash, amount) = (invoice.payment_hash, invoice.amount);
         let until = invoice.expires_at.after(self.config.late_window);
-        out.publish(id, Draft::Bill { content, invoice: *invoice, unused, made_by });
-        out.push(Action::Announce { job: id, draft: Draft::Notice(Notice::Success) });
-        self.move_to(now, id, State::Billed { hash, amount, until, work }, out);
+        self.move_to(now, id, State::Billed { hash, amount, until, work: Some(Box::new(work)) }, out);
     }
 
     pub(crate) fn while_billed(
@@ -166,7 +151,7 @@ impl ProviderDesk {
             }
             Incoming::Open | Incoming::Expired | Incoming::Unknown | Incoming::Cancelled if now >= until => {
                 let owed = self.jobs.get(&id).and_then(Job::owes).unwrap_or(price);
-                self.count_debt(now, id, Change::Unpaid, owed, out);
+                self.change(now, id, Change::Unpaid, owed, out);
                 let closed = State::Closed { outcome: Outcome::Unpaid { work }, hash: Some(hash) };
                 self.move_to(now, id, closed, out);
             }
@@ -198,7 +183,7 @@ impl ProviderDesk {
         let bill = job.and_then(|job| Some((job.bill.as_ref()?.amount(), job.owes()?)));
         let paid = match bill {
             Some((price, owed)) => {
-                self.count_debt(now, id, Change::PaidLate, owed, out);
+                self.change(now, id, Change::PaidLate, owed, out);
                 self.without_more_than(now, id, amount, price, out)
             }
             None => self.take_excess(now, id, amount, out),
@@ -221,20 +206,5 @@ impl ProviderDesk {
         }
         self.keep_excess(now, id, excess, out);
         price
-    }
-
-    pub(crate) fn count_debt(
-        &mut self,
-        now: Timestamp,
-        job: JobId,
-        change: Change,
-        amount: Msat,
-        out: &mut Actions,
-    ) {
-        let customer = self.jobs.get(&job).map(|job| job.request.customer);
-        let Some(customer) = customer.filter(|_| !amount.is_zero()) else { return };
-        let entry = BalanceEntry { at: now, customer, job, change, amount };
-        self.debts.count(&entry);
-        out.save(Record::Balance(entry));
     }
 }

@@ -19,6 +19,7 @@ impl Job {
             (State::Running { funds: Funds::Credit { .. }, .. }, Some(Bill::Made(invoice))) => {
                 Some(Draft::Bill { content, invoice: (**invoice).clone(), unused, made_by })
             }
+            (State::Running { funds: Funds::Credit { .. }, .. }, _) => None,
             (State::Running { funds, .. }, _) => {
                 Some(Draft::Result { content, price: funds.named(), unused, made_by })
             }
@@ -67,28 +68,21 @@ impl ProviderDesk {
             // This machine may have slept since the work began.
             return self.fail(now, id, Why::new("late", "the work was done too late to be paid for"), out);
         }
-        if let Funds::Credit { .. } = funds {
-            return self.bill(now, id, content, usage, out);
-        }
         let result_sha256 = ContentHash::of(content.as_bytes());
-        let made_by = Some(MadeBy::from(&usage));
-        let unused = self.jobs.get(&id).map_or(Msat::ZERO, |job| job.unused(&usage));
-        out.publish(id, Draft::Result { content, price: funds.named(), unused, made_by });
+        let Some(draft) = self.jobs.get(&id).and_then(|job| job.result(content, &usage)) else { return };
+        out.publish(id, draft);
         out.push(Action::Announce { job: id, draft: Draft::Notice(Notice::Success) });
-        if let Funds::Balance { amount } = funds {
-            // A receipt names a payment, and the one that this was paid with belongs to another job.
-            self.give_back_unused(now, id, &usage, out);
-            return self.settle(now, id, amount, None, out);
-        }
-        let work = Some(Box::new(Work { usage, result_sha256, delivered_at: now }));
+        let work = Work { usage, result_sha256, delivered_at: now };
         match funds {
             Funds::Held { hash, amount } => {
+                let work = Some(Box::new(work));
                 self.move_to(now, id, State::Delivered { hash, amount, work }, out);
                 out.push(self.settle_action(id, hash, amount));
             }
-            Funds::Free | Funds::Paid { .. } | Funds::Balance { .. } | Funds::Credit { .. } => {
-                self.settle(now, id, funds.amount(), work, out)
+            Funds::Free | Funds::Paid { .. } | Funds::Balance { .. } => {
+                self.settle(now, id, funds.amount(), Some(Box::new(work)), out);
             }
+            Funds::Credit { .. } => self.billed(now, id, work, out),
         }
     }
 

@@ -45,9 +45,7 @@ impl ProviderDesk {
     /// Keeps for the customer what the work has not used of its price. The work is delivered, and its price is ours.
     pub(crate) fn give_back_unused(&mut self, now: Timestamp, id: JobId, usage: &Usage, out: &mut Actions) {
         let unused = self.jobs.get(&id).map_or(Msat::ZERO, |job| job.unused(usage));
-        if !unused.is_zero() {
-            self.change(now, id, Change::Unused, unused, out);
-        }
+        self.change(now, id, Change::Unused, unused, out);
     }
 }
 

@@ -298,7 +298,9 @@ impl ProviderDesk {
     }
 
     fn receipt(&self, now: Timestamp, id: JobId, paid: Msat, work: Work) -> Option<Receipt> {
-        let job = self.jobs.get(&id).filter(|_| self.config.receipts.covers(paid))?;
+        // A receipt names a payment, and what a balance pays with belongs to another job.
+        let is_named = |job: &&Job| paid.is_zero() || job.state.hash().is_some();
+        let job = self.jobs.get(&id).filter(is_named).filter(|_| self.config.receipts.covers(paid))?;
         Some(Receipt {
             job: id,
             kind: job.request.kind,

@@ -114,7 +114,7 @@ impl Manifest {
         self.files.iter().map(|file| file.size).fold(0, u64::saturating_add)
     }
 
-    /// The hash that the model is known by: of one file its own, of several that of the list of their names and hashes.
+    /// The hash that the model is known by, and that a node takes of what it serves before each start: of one file its own, of several that of the list of their names and hashes.
     pub fn digest(&self) -> String {
         let parts = self.hashed();
         match parts.as_slice() {
@@ -124,11 +124,6 @@ impl Manifest {
                 format!("sha256:{}", digest::of_list(list))
             }
         }
-    }
-
-    /// The hash that a node takes of what it serves before each start: that of all files which are loaded.
-    pub fn pinned(&self) -> String {
-        self.digest()
     }
 
     /// The files that count for the hash: all that a server reads of them.

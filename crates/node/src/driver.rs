@@ -58,6 +58,9 @@ const BATCH: usize = 512;
 /// How many unconfirmed events are sent again at once, oldest first.
 const RESENT: u32 = 10_000;
 
+/// How many equal jobs one key may ask in one second; each is dated a second later than the one before.
+const MOST_OF_A_SECOND: u64 = 16;
+
 /// How many inputs may wait. Relays are slowed down beyond that.
 pub const INBOX: usize = 16_384;
 
@@ -545,11 +548,10 @@ impl Driver {
             return Err(AskRefused::DailyLimit { left: budget.left(now), limit: budget.per_day() });
         }
         let (key_ref, keys) = self.key_for(&order)?;
-        let refused = |error: &dyn std::error::Error| AskRefused::Request(error.to_string());
-        let request = say::request(&order.spec, &keys, now).map_err(|error| refused(&error))?;
+        let (request, at) = self.new_request(&order, &keys, now, pending)?;
         let id = JobId::from(request.id());
         let customer = say::customer_key(&keys);
-        let ask = Ask::new(id, customer, request.shared_json(), order.spec, order.options, now);
+        let ask = Ask::new(id, customer, request.shared_json(), order.spec, order.options, at);
         let ask = Ask { key_ref, from_balance: order.key_of.is_some() && !order.or_wallet, ..ask };
         self.keyring.add(keys.clone());
         self.ask_keys.insert(id, keys);
@@ -557,6 +559,31 @@ impl Driver {
         pending.requests.insert(id, request);
         self.input(now, Input::Ask(Box::new(ask)), pending);
         Ok(id)
+    }
+
+    /// An order's request, and the time that it is dated. A key that is used again may say the same in the same second,
+    /// which would be the same event, and so the same job: then it is dated a second later.
+    fn new_request(
+        &self,
+        order: &Order,
+        keys: &Keys,
+        now: Timestamp,
+        pending: &Pending,
+    ) -> Result<(Verified, Timestamp), AskRefused> {
+        let refused = |error: &dyn std::error::Error| AskRefused::Request(error.to_string());
+        for later in 0..MOST_OF_A_SECOND {
+            let at = now.after(Millis::from_secs(later));
+            let request = say::request(&order.spec, keys, at).map_err(|error| refused(&error))?;
+            let id = JobId::from(request.id());
+            let is_known = order.key_of.is_some()
+                && (self.engine.ask(id).is_some()
+                    || pending.knows_ask(id)
+                    || self.store.bought(id).map_err(|error| refused(&error))?.is_some());
+            if !is_known {
+                return Ok((request, at));
+            }
+        }
+        Err(AskRefused::Request("this key has asked for just that too often in this moment".into()))
     }
 
     /// The key that signs an order, and how it is found again.

@@ -36,6 +36,7 @@ pub(crate) const TERMS: &str = "terms";
 pub(crate) const CODE: &str = "code";
 /// Ours, in results: the name of what did the work.
 pub(crate) const BACKEND: &str = "backend";
+/// Ours, in results: what of the price was not used and is kept as a balance, in msat.
 pub(crate) const UNUSED: &str = "unused";
 /// Ours, in results: the model, its digest, its quantization.
 pub(crate) const MODEL: &str = "model";

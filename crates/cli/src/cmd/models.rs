@@ -67,9 +67,7 @@ impl Shelf {
         view["used_by"] = self.config.backend.users_of(&self.store, model).into();
         view
     }
-}
 
-impl Shelf {
     /// Refuses to put a model from elsewhere in the place of one that the settings use.
     fn may_replace(&self, name: Option<&ModelName>, source: &Source, force: bool) -> anyhow::Result<()> {
         let there = name.and_then(|name| self.store.find(name).ok().flatten());

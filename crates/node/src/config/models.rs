@@ -97,7 +97,7 @@ impl MlxServer {
 /// What the settings say, else what the store knows: the name that the model is sold under, and its hash.
 fn or_own(name: &str, sha256: &str, model: &Manifest) -> (String, String) {
     let or = |said: &str, own: String| if said.is_empty() { own } else { said.to_owned() };
-    (or(name, model.name.to_string()), or(sha256, model.pinned()))
+    (or(name, model.name.to_string()), or(sha256, model.digest()))
 }
 
 impl Config {

@@ -146,6 +146,10 @@ impl Pending {
     fn knows_job(&self, id: JobId) -> bool {
         self.batch.records.iter().any(|record| matches!(record, Record::Job(job) if job.id() == id))
     }
+
+    pub(super) fn knows_ask(&self, id: JobId) -> bool {
+        self.batch.records.iter().any(|record| matches!(record, Record::Ask(ask) if ask.id == id))
+    }
 }
 
 /// The price is what the invoice asks; an `amount` tag that says otherwise shows in the quote and
