@@ -9,6 +9,7 @@
 mod advance;
 mod budget;
 mod desk;
+mod dropped;
 mod elsewhere;
 mod giving_up;
 mod kept;
@@ -24,6 +25,7 @@ use openagents_types::{
 use serde::{Deserialize, Serialize};
 
 pub use advance::AdvanceLimit;
+pub use dropped::DroppedClaim;
 pub use kept::Kept;
 
 use crate::job::Step;
@@ -72,6 +74,9 @@ pub struct Ask {
     /// What providers say of a balance that they keep for us.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<Kept>,
+    /// Refund invoices of ours that nobody waits for any more and that can still be paid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<DroppedClaim>,
     /// Where it has stood, oldest first.
     pub steps: Vec<Step>,
 }
@@ -256,6 +261,7 @@ impl Ask {
             from_balance: false,
             paid_back_by: Vec::new(),
             kept: Vec::new(),
+            dropped: Vec::new(),
             steps: Vec::new(),
         }
     }
@@ -295,7 +301,13 @@ impl Ask {
 
     /// Whether nothing more is to be done.
     pub const fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Closed { .. }) && self.is_settled()
+        matches!(self.phase, Phase::Closed { .. }) && self.is_settled() && self.dropped.is_empty()
+    }
+
+    /// Whether its owner has something to wait for. One that is delivered and paid is kept at hand while a dropped
+    /// claim of it can still be paid; nobody waits for that.
+    pub fn is_open(&self) -> bool {
+        !self.is_over() && self.word() != "settled"
     }
 
     /// What providers have of our money and keep, without fees.

@@ -249,6 +249,11 @@ fn open_of_bought(ask: &Ask) -> Vec<(Name, Open)> {
             Money::Returned | Money::Settled { .. } => {}
         }
     }
+    for claim in &ask.dropped {
+        let of = Some((ask.id, Side::Bought));
+        let open = Open { of, amount: claim.amount, since: ask.changed_at, word: "no longer claimed" };
+        all.push(((claim.hash, true), open));
+    }
     all
 }
 

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal,
     advance::{Advanced, Early},
+    dropped::DroppedClaim,
     elsewhere::note_paid_back,
     kept::{note_kept, note_unused},
 };
@@ -392,8 +393,8 @@ impl CustomerDesk {
                     self.note_taken_early(provider, Early::Earned, out);
                 }
                 if let Reclaim::Claimed { claim } = &reclaim {
-                    self.claims.remove(&claim.payment_hash);
                     out.push(Action::LookUpIncoming(claim.payment_hash));
+                    ask.dropped.push(DroppedClaim::from(claim));
                 }
                 if !reclaim.is_back() {
                     *reclaim = Reclaim::No;
@@ -505,7 +506,8 @@ impl CustomerDesk {
             Phase::Abandoning => ask.spec.expires_at,
             Phase::Closed { .. } => Timestamp::NEVER,
         };
-        if ask.is_settled() { next } else { next.min(again) }
+        let next = if ask.is_settled() { next } else { next.min(again) };
+        next.min(self.dropped_wake(now, ask))
     }
 
     pub(crate) fn take(&mut self, id: JobId) -> Option<Ask> {
@@ -541,6 +543,9 @@ impl CustomerDesk {
             if let Money::Settled { reclaim: Reclaim::Claimed { claim }, .. } = &attempt.money {
                 self.claims.insert(claim.payment_hash, ask.id);
             }
+        }
+        for claim in &ask.dropped {
+            self.claims.insert(claim.hash, ask.id);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use openagents_types::{Feedback, refusal};
 
-use super::{Ask, CustomerDesk, Money, Reclaim};
+use super::{Ask, CustomerDesk, DroppedClaim, Money, Reclaim};
 
 impl Reclaim {
     /// Whether the money is with us again, or where we wanted it.
@@ -17,12 +17,12 @@ impl Reclaim {
 
 impl CustomerDesk {
     /// Stops claiming a payment that its provider says is paid back.
-    pub(crate) fn take_as_paid_back(&mut self, ask: &mut Ask, index: usize) {
+    pub(crate) fn take_as_paid_back(&self, ask: &mut Ask, index: usize) {
         if let Money::Settled { reclaim, .. } = &mut ask.attempts[index].money
             && !reclaim.is_back()
         {
             if let Reclaim::Claimed { claim } = &reclaim {
-                self.claims.remove(&claim.payment_hash);
+                ask.dropped.push(DroppedClaim::from(claim));
             }
             *reclaim = Reclaim::Elsewhere;
         }

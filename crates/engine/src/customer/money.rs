@@ -191,26 +191,7 @@ impl CustomerDesk {
             }
             return self.keep(now, ask, out);
         }
-        self.put(ask);
-    }
-
-    /// A refund that is no longer waited for has come all the same: its provider delivered, and then forgot that it
-    /// had. It is booked, because it is in the wallet.
-    pub(crate) fn dropped_refund_arrived(
-        &self,
-        now: Timestamp,
-        job: JobId,
-        hash: PaymentHash,
-        state: Incoming,
-        out: &mut Actions,
-    ) {
-        let Some(ask) = self.asks.get(&job) else { return };
-        if let (Incoming::Settled { amount }, false) =
-            (state, ask.attempts.iter().any(|attempt| attempt.hash() == hash))
-        {
-            let movement = Movement::RefundReceived;
-            out.save(Record::Entry(Entry { at: now, job, hash, movement, amount }));
-        }
+        self.dropped_refund_arrived(now, ask, hash, state, out);
     }
 
     /// Asks the wallet about every payment of a job that is not final.
@@ -227,6 +208,9 @@ impl CustomerDesk {
                 Money::Returned
                 | Money::Settled { reclaim: Reclaim::No | Reclaim::Done | Reclaim::Elsewhere, .. } => {}
             }
+        }
+        for claim in &ask.dropped {
+            out.push(Action::LookUpIncoming(claim.hash));
         }
     }
 }

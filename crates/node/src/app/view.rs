@@ -226,7 +226,7 @@ pub(super) fn bought(ask: &Ask) -> JobView {
         kind: ask.spec.kind,
         state: ask.word().into(),
         explanation: bought_explanation(ask),
-        open: !ask.is_over(),
+        open: ask.is_open(),
         customer: ask.customer.to_hex(),
         provider: provider.or(ask.spec.provider),
         bid_msat: Some(ask.spec.bid.get()),
@@ -379,9 +379,9 @@ fn money_sentence(ask: &Ask) -> String {
 
 /// Whether a word on a balance still holds: what came back to us after all is kept by nobody.
 fn is_kept(ask: &Ask, kept: &Kept) -> bool {
-    let mut paid = ask.attempts.iter().filter(|attempt| attempt.quote.provider == kept.provider);
-    !paid.clone().any(|attempt| attempt.money == Money::Returned)
-        || paid.any(|it| it.money != Money::Returned)
+    let paid = ask.attempts.iter().filter(|attempt| attempt.quote.provider == kept.provider);
+    let mut paid = paid.map(|attempt| attempt.money != Money::Returned).peekable();
+    paid.peek().is_none() || paid.any(|holds| holds)
 }
 
 fn kept_sentence(kept: &Kept) -> String {

@@ -29,8 +29,8 @@ pub(super) const BOUGHT: &str = "SELECT body FROM asks";
 pub(super) const SOLD_OPEN: &str = "open = 1 AND word NOT IN \
     ('settled', 'unpaid', 'refused', 'expired', 'cancelled', 'failed', 'refunded', 'credited')";
 
-/// Which bought jobs are open. One that has failed is, as long as a payment of it is on its way.
-pub(super) const BOUGHT_OPEN: &str = "open = 1";
+/// Which bought jobs are open for a person. One that has failed is, as long as a payment of it is on its way.
+pub(super) const BOUGHT_OPEN: &str = "open = 1 AND word <> 'settled'";
 
 /// How a job stands.
 #[derive(Serialize, Deserialize)]

@@ -188,6 +188,7 @@ pub(super) fn bought(n: u8, phase: Phase, monies: Vec<Money>) -> Ask {
         from_balance: false,
         paid_back_by: Vec::new(),
         kept: Vec::new(),
+        dropped: Vec::new(),
         steps: vec![],
     };
     ask.steps = steps(&["collecting", "paying", ask.word()]);
