@@ -153,9 +153,10 @@ fn torture_both() -> anyhow::Result<()> {
     torture::run(&TortureArgs::kills(50, 2, Rail::Bolt11))
 }
 
+/// Every weather, in other worlds than the tests have seen.
 fn simulator() -> anyhow::Result<()> {
-    let mut simulator = command("cargo test --quiet --workspace --test sim no_seed");
-    simulator.env("OPENAGENTS_SIM_SEEDS", "10000");
+    let mut simulator = command("cargo test --quiet --workspace --test sim");
+    simulator.env("OPENAGENTS_SIM_FIRST", "10000").env("OPENAGENTS_SIM_SEEDS", "5000");
     run(simulator)
 }
 

@@ -2,7 +2,7 @@
 
 use openagents_types::{Draft, Invoice, JobId, PaymentHash, Rail, Terms, Timestamp};
 
-use super::{Ask, AskOutcome, CustomerDesk, Money, Phase, Reclaim, advance::Early};
+use super::{Ask, AskOutcome, Attempt, CustomerDesk, Money, Phase, Reclaim, advance::Early};
 use crate::{
     Action, Actions, Direction, Entry, Incoming, InvoiceFor, Movement, Outgoing, PaymentRow, Record,
 };
@@ -216,7 +216,7 @@ impl CustomerDesk {
 }
 
 /// Whether an attempt that the wallet never heard of should be paid: it is the one we wait for, or
-/// the bill for a result we took.
+/// the bill for a result we took. Of two at one provider the later is: the same offer on its other rail.
 pub(super) fn wants_payment(ask: &Ask, index: usize) -> bool {
     if !ask.doubts.is_empty() {
         return false;
@@ -225,7 +225,8 @@ pub(super) fn wants_payment(ask: &Ask, index: usize) -> bool {
     match &ask.phase {
         Phase::Waiting => index + 1 == ask.attempts.len(),
         Phase::Closed { outcome: AskOutcome::Delivered } => {
-            delivered_by == Some(ask.attempts[index].quote.provider)
+            let by_it = |attempt: &Attempt| Some(attempt.quote.provider) == delivered_by;
+            ask.attempts.iter().rposition(by_it) == Some(index)
         }
         Phase::Collecting { .. } | Phase::Abandoning | Phase::Closed { .. } => false,
     }

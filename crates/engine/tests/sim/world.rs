@@ -533,9 +533,8 @@ impl World {
         });
         let live: Vec<_> = others.filter(|bill| self.bank.is_live(payer, bill)).collect();
         // A job that was paid on both rails and failed is paid back twice.
-        let came = |bill: &&Bill| {
-            bill.payee == payer && job(bill) == (id, false) && bill.stage == Stage::Settled
-        };
+        let came =
+            |bill: &&Bill| bill.payee == payer && job(bill) == (id, false) && bill.stage == Stage::Settled;
         let most = if is_refund { self.bank.bills.values().filter(came).count() } else { 1 };
         assert!(live.len() < most, "node {payer} pays {id} once too often: {hash}, {live:?}");
     }
