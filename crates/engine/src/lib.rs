@@ -220,10 +220,10 @@ impl Engine {
             self.customer.refund_arrived(now, hash, state, out);
         } else {
             let sold = self.provider.as_ref().is_some_and(|desk| desk.knows(hash));
-            if let (Some(job), false) = (self.recalled, sold) {
-                if let Some(ask) = self.customer.take(job) {
-                    self.customer.dropped_refund_arrived(now, ask, hash, state, out);
-                }
+            if let (Some(job), false) = (self.recalled, sold)
+                && let Some(ask) = self.customer.take(job)
+            {
+                self.customer.dropped_refund_arrived(now, ask, hash, state, out);
             }
             if let Some(desk) = &mut self.provider {
                 desk.incoming(now, hash, state, out);
