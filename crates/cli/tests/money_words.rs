@@ -54,6 +54,8 @@ fn an_ask_whose_node_dies_ends_as_pending_and_names_job_and_sum() {
     let mut market = Market::start(home.path());
     let ask = slow_ask(home.path(), "10");
     let id = newest_job(home.path());
+    // The node has written the job down; that it says so to the ask takes a moment more.
+    std::thread::sleep(Duration::from_secs(1));
     market.kill();
     let output = ask.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(7), "{output:?}");

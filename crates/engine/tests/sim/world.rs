@@ -24,7 +24,7 @@ use openagents_types::{
 };
 
 use crate::{
-    bank::{Bank, Bill, Stage, Wanted},
+    bank::{Bank, Stage, Wanted},
     node::Node,
     report::Report,
     rng::Rng,
@@ -514,29 +514,6 @@ impl World {
             });
         }
         Some(Input::Outgoing { hash, state: Outgoing::Pending })
-    }
-
-    /// Nothing is paid for a job while an earlier payment for it may have arrived, and nothing is paid back more often
-    /// than it came: whatever the node remembers.
-    fn assert_only_payment(&self, payer: usize, hash: PaymentHash) {
-        let job = |bill: &Bill| match bill.purpose {
-            InvoiceFor::Quote(job) => (job, false),
-            InvoiceFor::Refund { job, .. } => (job, true),
-        };
-        let (id, is_refund) = job(&self.bank.bills[&hash]);
-        // Whoever pays for somebody else's job by hand may do so again.
-        if !is_refund && self.owners.get(&id) != Some(&payer) {
-            return;
-        }
-        let others = self.bank.bills.values().filter(|bill| {
-            bill.payer == Some(payer) && job(bill) == (id, is_refund) && bill.invoice.payment_hash != hash
-        });
-        let live: Vec<_> = others.filter(|bill| self.bank.is_live(payer, bill)).collect();
-        // A job that was paid on both rails and failed is paid back twice.
-        let came =
-            |bill: &&Bill| bill.payee == payer && job(bill) == (id, false) && bill.stage == Stage::Settled;
-        let most = if is_refund { self.bank.bills.values().filter(came).count() } else { 1 };
-        assert!(live.len() < most, "node {payer} pays {id} once too often: {hash}, {live:?}");
     }
 
     fn word_on_incoming(&self, hash: PaymentHash) -> Input {

@@ -7,7 +7,7 @@ use openagents_engine::{
     customer::{AskOutcome, Money, Phase, Reclaim},
     job::{Outcome, State},
 };
-use openagents_types::{ContentHash, JobId, Msat};
+use openagents_types::{ContentHash, JobId, Msat, PaymentHash};
 
 use super::{FUNDS, World, provider_key};
 use crate::bank::{Bill, Stage};
@@ -211,6 +211,29 @@ impl World {
             let InvoiceFor::Refund { job, paid } = refund.purpose else { continue };
             assert_eq!(self.bank.bills[&paid].stage, Stage::Settled, "{job} was paid back and never paid");
         }
+    }
+
+    /// Nothing is paid for a job while an earlier payment for it may have arrived, and nothing is paid back more often
+    /// than it came: whatever the node remembers.
+    pub(super) fn assert_only_payment(&self, payer: usize, hash: PaymentHash) {
+        let job = |bill: &Bill| match bill.purpose {
+            InvoiceFor::Quote(job) => (job, false),
+            InvoiceFor::Refund { job, .. } => (job, true),
+        };
+        let (id, is_refund) = job(&self.bank.bills[&hash]);
+        // Whoever pays for somebody else's job by hand may do so again.
+        if !is_refund && self.owners.get(&id) != Some(&payer) {
+            return;
+        }
+        let others = self.bank.bills.values().filter(|bill| {
+            bill.payer == Some(payer) && job(bill) == (id, is_refund) && bill.invoice.payment_hash != hash
+        });
+        let live: Vec<_> = others.filter(|bill| self.bank.is_live(payer, bill)).collect();
+        // A job that was paid on both rails and failed is paid back twice.
+        let came =
+            |bill: &&Bill| bill.payee == payer && job(bill) == (id, false) && bill.stage == Stage::Settled;
+        let most = if is_refund { self.bank.bills.values().filter(came).count() } else { 1 };
+        assert!(live.len() < most, "node {payer} pays {id} once too often: {hash}, {live:?}");
     }
 
     /// No customer spent more than its day allows; a world ends on the day it began.
