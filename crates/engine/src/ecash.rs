@@ -106,7 +106,8 @@ impl Job {
     /// Every payment by which the job can be found.
     pub(crate) fn hashes(&self) -> impl Iterator<Item = PaymentHash> {
         let beside = self.beside().map(|beside| beside.hash);
-        [self.state.hash(), self.state.claim_hash(), self.ecash_hash(), beside].into_iter().flatten()
+        let named = [self.state.hash(), self.state.claim_hash(), self.ecash_hash(), beside];
+        named.into_iter().flatten().chain(self.payback.tried.iter().copied())
     }
 
     /// When a result is of no more use: at the customer's own deadline, when the ecash that pays it is no longer ours
@@ -316,7 +317,7 @@ impl ProviderDesk {
     /// From now on ecash pays the job; its invoice is left over.
     pub(crate) fn turn_to_ecash(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
         let until = now.after(self.config.quote_lifetime).after(self.config.late_window);
-        let terms = if self.config.escrow { Terms::Escrow } else { Terms::Prepaid };
+        let terms = if self.is_locking(id) { Terms::Escrow } else { Terms::Prepaid };
         self.amend(
             id,
             |job| {

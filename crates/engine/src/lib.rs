@@ -76,6 +76,8 @@ pub struct Engine {
     recalled: Option<openagents_types::JobId>,
     /// What waits until the wallet has said what it paid lately.
     reconciling: Option<Reconciling>,
+    /// The jobs about which it has not said anything in time, and when each began.
+    unanswered: Option<std::collections::BTreeMap<openagents_types::JobId, Timestamp>>,
 }
 
 impl Engine {
@@ -87,6 +89,7 @@ impl Engine {
             transfers: TransferDesk::default(),
             recalled: None,
             reconciling: None,
+            unanswered: None,
         }
     }
 

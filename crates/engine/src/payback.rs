@@ -28,6 +28,9 @@ pub struct Payback {
     pub invoice: Option<PaymentHash>,
     /// Why nothing is paid yet.
     pub trouble: Option<String>,
+    /// Invoices that the wallet says it did not pay, twice. One that settles after all is the refund.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<PaymentHash>,
     /// What of a locked payment is beyond the price, and becomes the customer's balance if it is taken.
     pub overpaid: Msat,
 }

@@ -130,8 +130,11 @@ impl ProviderDesk {
         let rank = rank(&job.request, price);
         if funds.amount() < price {
             let message = format!("{} arrived, the price is {price}; the payment goes back", funds.amount());
-            self.give_back(now, id, funds, Why::new("short", message), out);
-        } else if self.config.shift == Shift::Stopped {
+            return self.give_back(now, id, funds, Why::new("short", message), out);
+        }
+        // A customer claims the price, and knows of no more.
+        let funds = self.without_excess(now, id, funds, price, out);
+        if self.config.shift == Shift::Stopped {
             self.give_back(now, id, funds, stopped(), out);
         } else if self.is_too_late(now, id) {
             let message = "the payment came after the job's own deadline; it goes back";
@@ -140,8 +143,17 @@ impl ProviderDesk {
             let message = "what it was to pay of earlier bills was paid meanwhile; the payment goes back";
             self.give_back(now, id, funds, Why::new("paid-twice", message), out);
         } else {
-            let funds = self.without_excess(now, id, funds, price, out);
             self.enqueue(now, id, funds, rank, 0, out);
+        }
+    }
+
+    /// Whether the invoice of a job locks its payment: as the offer said, whatever the wallet can do by now.
+    pub(crate) fn is_locking(&self, id: JobId) -> bool {
+        match self.jobs.get(&id).map(|job| &job.state) {
+            Some(State::Offered { terms, .. }) => *terms == Terms::Escrow,
+            Some(State::Returning { .. }) => true,
+            Some(State::Lapsing { .. }) => false,
+            _ => self.config.escrow,
         }
     }
 
@@ -156,7 +168,7 @@ impl ProviderDesk {
         why: Why,
         out: &mut Actions,
     ) {
-        if self.config.escrow {
+        if self.is_locking(id) {
             self.move_to(now, id, State::Returning { hash, why }, out);
             out.push(Action::CancelHold(hash));
         } else {
@@ -180,7 +192,8 @@ impl ProviderDesk {
                 if why.code == EXPIRED {
                     self.money_came(now, id, Funds::Paid { hash, amount }, price, out);
                 } else {
-                    self.owe(now, id, hash, amount, why, out);
+                    let funds = self.without_excess(now, id, Funds::Paid { hash, amount }, price, out);
+                    self.owe(now, id, hash, funds.amount(), why, out);
                 }
             }
             Incoming::Open | Incoming::Expired | Incoming::Unknown | Incoming::Cancelled if now >= until => {

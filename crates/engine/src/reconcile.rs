@@ -87,6 +87,7 @@ impl Engine {
         let reconciling = Reconciling { open, held: BTreeSet::new(), asked: 1, again };
         out.push(Action::ReadSent { since: reconciling.since() });
         self.reconciling = Some(reconciling);
+        self.customer.awaits_word = true;
     }
 
     /// Asks once more if no answer came.
@@ -110,13 +111,19 @@ impl Engine {
 
     /// The wallet has said what it sent, and the driver has left out what the records name.
     pub(crate) fn reconcile(&mut self, now: Timestamp, sent: Sent, out: &mut Actions) {
-        let Some(Reconciling { open, held, .. }) = self.reconciling.take() else { return };
+        let waiting = self.reconciling.take().map(|it| (it.open, it.held));
+        let late = || self.unanswered.take().map(|open| (open, BTreeSet::new()));
+        let Some((open, held)) = waiting.or_else(late) else { return };
+        self.customer.awaits_word = false;
         // A wallet that never says leaves the jobs from before the start without a second choice. Refunds
         // go on all the same: held back for ever they would harm customers each time a provider restarts.
         let told = matches!(sent, Sent::Told(_));
         if let Sent::Told(sent) = sent {
             self.customer.unreconciled.clear();
             self.match_up(now, &open, sent, out);
+        } else {
+            // It may only be slow.
+            self.unanswered = Some(open.clone());
         }
         if let Some(desk) = &mut self.provider {
             desk.reconciled(now, told, out);
@@ -164,13 +171,10 @@ impl CustomerDesk {
     /// Whether a payment pays an offer that lies before us; then it is followed as our choice.
     fn recognise(&mut self, now: Timestamp, id: JobId, hash: PaymentHash, out: &mut Actions) -> bool {
         let Some(mut ask) = self.take(id) else { return false };
-        let paid = |quote: &Quote| quote.rails().find(|(_, name, _)| *name == hash).map(|(rail, ..)| rail);
-        let found = ask.quotes.iter().enumerate().find_map(|(index, quote)| Some((index, paid(quote)?)));
-        let Some((index, rail)) = found else {
+        let Some((quote, rail)) = ask.offer_of(hash) else {
             self.put(ask);
             return false;
         };
-        let quote = ask.quotes.swap_remove(index);
         self.own_up(now, &mut ask, quote, rail, out);
         self.keep(now, ask, out);
         true

@@ -117,13 +117,12 @@ impl ProviderDesk {
         if matches!(job.state, State::Closed { .. }) {
             return self.claim_credited(now, id, by, claim, out);
         }
-        let Job { state: State::RefundOwed { amount, .. }, request, doubts, .. } = job else { return };
-        let known = self.by_hash.contains_key(&claim.payment_hash);
-        if known
-            || request.customer != by
-            || claim.amount != *amount
-            || job.doubts_refund_to(claim.payment_hash)
-        {
+        let Job { state: State::RefundOwed { amount, .. }, request, doubts, payback, .. } = job else {
+            return;
+        };
+        let hash = claim.payment_hash;
+        let known = self.by_hash.contains_key(&hash) && !payback.tried.contains(&hash);
+        if known || request.customer != by || claim.amount != *amount || job.doubts_refund_to(hash) {
             return;
         }
         // Found in the wallet after a restart: this is where the refund went.
@@ -155,7 +154,7 @@ impl ProviderDesk {
             hash: claim.payment_hash,
             job: id,
             direction: Direction::Out,
-            amount: claim.amount,
+            amount,
             bolt11: claim.bolt11.clone(),
             at: now,
         }));
@@ -171,35 +170,30 @@ impl ProviderDesk {
         out: &mut Actions,
     ) {
         let Some(id) = self.job_for(claim_hash) else { return };
-        let Some(Job { state: State::Refunding { hash, amount, why, claim, doubted }, .. }) =
-            self.jobs.get(&id)
-        else {
-            return;
+        let Some(job) = self.jobs.get(&id) else { return };
+        let (hash, amount, why, claim, doubted) = match &job.state {
+            State::Refunding { hash, amount, why, claim, doubted } if claim.payment_hash == claim_hash => {
+                (*hash, *amount, why.clone(), claim.clone(), *doubted)
+            }
+            _ => return self.tried_outgoing(now, id, claim_hash, state, out),
         };
-        let (hash, amount, why, claim, doubted) = (*hash, *amount, why.clone(), claim.clone(), *doubted);
         match state {
+            Outgoing::Pending if doubted => {
+                let state = State::Refunding { hash, amount, why, claim, doubted: false };
+                self.move_to(now, id, state, out);
+            }
             Outgoing::Pending => {}
             Outgoing::Unknown if self.jobs.get(&id).is_some_and(|job| job.doubts_refund_to(claim_hash)) => {
                 self.move_to(now, id, State::RefundOwed { hash, amount, why }, out);
             }
             Outgoing::Unknown => out.push(Action::Pay { invoice: claim, max_fee: Msat::ZERO, first: false }),
-            Outgoing::Settled { .. } => {
-                out.save(Record::Entry(Entry {
-                    at: now,
-                    job: id,
-                    hash: claim_hash,
-                    movement: Movement::RefundPaid,
-                    amount,
-                }));
-                if let Some(notice) =
-                    self.jobs.get(&id).map(|job| job.refund_notice(hash, claim_hash, amount))
-                {
-                    out.publish(id, notice);
-                }
-                let closed = State::Closed { outcome: Outcome::Refunded { amount, why }, hash: Some(hash) };
-                self.move_to(now, id, closed, out);
-            }
+            Outgoing::Settled { .. } => self.refunded(now, id, (hash, claim_hash, amount), why, out),
             Outgoing::Failed { .. } if doubted => {
+                if let Some(job) = self.jobs.get_mut(&id)
+                    && !job.payback.tried.contains(&claim_hash)
+                {
+                    job.payback.tried.push(claim_hash);
+                }
                 self.move_to(now, id, State::RefundOwed { hash, amount, why }, out);
             }
             // A wallet that says "failed" and settles after all would have us pay twice.
@@ -208,5 +202,39 @@ impl ProviderDesk {
                 self.move_to(now, id, state, out);
             }
         }
+    }
+
+    /// The wallet's word on a refund that it had said, twice, not to have paid: if it did after all, that was the refund.
+    fn tried_outgoing(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        claim_hash: PaymentHash,
+        state: &Outgoing,
+        out: &mut Actions,
+    ) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let State::RefundOwed { hash, amount, why } = &job.state else { return };
+        if job.payback.tried.contains(&claim_hash) && matches!(state, Outgoing::Settled { .. }) {
+            self.refunded(now, id, (*hash, claim_hash, *amount), why.clone(), out);
+        }
+    }
+
+    /// A refund is paid: what came in, by which invoice it went back, and how much.
+    fn refunded(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        (hash, claim_hash, amount): (PaymentHash, PaymentHash, Msat),
+        why: Why,
+        out: &mut Actions,
+    ) {
+        let movement = Movement::RefundPaid;
+        out.save(Record::Entry(Entry { at: now, job: id, hash: claim_hash, movement, amount }));
+        if let Some(notice) = self.jobs.get(&id).map(|job| job.refund_notice(hash, claim_hash, amount)) {
+            out.publish(id, notice);
+        }
+        let closed = State::Closed { outcome: Outcome::Refunded { amount, why }, hash: Some(hash) };
+        self.move_to(now, id, closed, out);
     }
 }

@@ -417,7 +417,7 @@ Expired          unknown        expired -> expired     -
 CancelledUnpaid  open           lapsing -> lapsing     -
 CancelledUnpaid  exact          lapsing -> refund-owed earns 1000, owes 1000
 CancelledUnpaid  short          lapsing -> refund-owed earns 999, owes 999
-CancelledUnpaid  over           lapsing -> refund-owed earns 2000, owes 2000
+CancelledUnpaid  over           lapsing -> refund-owed earns 2000, owes 1000
 CancelledUnpaid  cancelled      lapsing -> lapsing     -
 CancelledUnpaid  expired        lapsing -> lapsing     -
 CancelledUnpaid  unknown        lapsing -> lapsing     -

@@ -110,6 +110,32 @@ fn the_address_is_paid_once_after_the_time_for_a_claim() {
 }
 
 #[test]
+fn a_refund_that_the_wallet_denied_twice_and_that_arrived_all_the_same_is_the_refund() {
+    let mut engine = debtor(Vec::new());
+    let claim = Input::RefundClaim { job: JOB, by: CUSTOMER, invoice: invoice(OWED) };
+    assert_eq!(pays(&engine.handle(NOW, claim)), 1);
+    let outgoing = |state| Input::Outgoing { hash: PREIMAGE.hash(), state };
+    let failed = || outgoing(Outgoing::Failed { reason: "no route".into() });
+    // A word that it is under way takes the first denial back.
+    for word in [failed(), outgoing(Outgoing::Pending), failed()] {
+        engine.handle(later(1), word);
+        assert_eq!(engine.job(JOB).unwrap().state.word(), "refunding");
+    }
+    engine.handle(later(2), failed());
+    assert_eq!(engine.job(JOB).unwrap().state.word(), "refund-owed");
+    let job = serde_json::to_string(engine.job(JOB).unwrap()).unwrap();
+    let job: Job = serde_json::from_str(&job).unwrap();
+    let (mut engine, _) = Engine::restore(later(3), config(), [Record::Job(Box::new(job))]);
+    engine.handle(later(3), Input::Sent(Sent::Told(Vec::new())));
+    let actions =
+        engine.handle(later(4), outgoing(Outgoing::Settled { preimage: PREIMAGE, fee: Msat::ZERO }));
+    let booked =
+        |action: &Action| matches!(action, Action::Save(Record::Entry(entry)) if entry.amount == OWED);
+    assert!(actions.iter().any(booked), "{actions:?}");
+    assert_eq!(engine.load(), (0, 0), "nothing is owed any more");
+}
+
+#[test]
 fn an_address_that_gives_no_fit_invoice_moves_nothing_and_is_asked_ever_more_rarely() {
     let mut engine = debtor(Vec::new());
     let (mut now, mut waits) = (later(60), Vec::new());

@@ -21,6 +21,8 @@ const PROVIDER: ProviderKey = ProviderKey::from_bytes([9; 32]);
 const SEED: [u8; 32] = [7; 32];
 const PRICE: Msat = Msat::new(1_000);
 const PLAIN: Preimage = Preimage::from_bytes([5; 32]);
+/// What pays the invoice beside ecash of the hash of `PLAIN`.
+const PLAIN_INVOICE: Preimage = Preimage::from_bytes([6; 32]);
 const MINT: &str = "https://mint.example";
 
 fn at(seconds: u64) -> Timestamp {
@@ -772,6 +774,35 @@ fn ecash_that_cannot_be_locked_is_replaced_by_the_invoice_if_that_may_be_paid() 
         buyer.outgoing(at(6), Outgoing::Unknown);
         assert_eq!(buyer.pays(), pays, "trusted with {trusted}");
         assert_eq!(buyer.ask().attempts.len(), if pays { 2 } else { 1 });
+    }
+}
+
+/// A copy of the records from before the invoice was paid instead of the ecash is put back.
+#[test]
+fn what_was_paid_on_the_other_rail_in_a_lost_history_is_found_and_nothing_is_paid_again() {
+    let invoice = PLAIN_INVOICE.hash();
+    let offer = quote(1, Terms::Prepaid, Some(ecash(at(1_890), MINT)));
+    let offer = Quote { invoice: Invoice { payment_hash: invoice, ..offer.invoice.clone() }, ..offer };
+    for told in [true, false] {
+        let mut buyer = Buyer::new();
+        buyer.choose(std::slice::from_ref(&offer));
+        let record = Record::Ask(Box::new(buyer.ask().clone()));
+        (buyer.engine, _) = Engine::restore(at(20), buying(), [record]);
+        let sent = SentPayment { hash: invoice, amount: PRICE, at: at(8) };
+        let word = if told { Sent::Told(vec![sent]) } else { Sent::Withheld };
+        buyer.hear(at(21), Input::Sent(word));
+        let settled = Outgoing::Settled { preimage: PLAIN_INVOICE, fee: Msat::ZERO };
+        for _ in 0..2 {
+            buyer.hear(at(22), Input::Outgoing { hash: invoice, state: settled.clone() });
+        }
+        for seconds in [23, 30] {
+            buyer.outgoing(at(seconds), Outgoing::Unknown);
+            assert!(!buyer.pays() && buyer.locks().is_none(), "{:?}", buyer.done);
+        }
+        assert_eq!(buyer.entries, [(Movement::Spent, PRICE)]);
+        let money: Vec<_> = buyer.ask().attempts.iter().map(|attempt| attempt.money.clone()).collect();
+        assert!(matches!(money[..], [Money::Returned, Money::Settled { .. }]), "{money:?}");
+        assert_eq!(buyer.ask().word(), "paying", "its result is waited for");
     }
 }
 

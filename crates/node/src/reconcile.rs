@@ -116,7 +116,7 @@ impl Reconciliation<'_> {
         let mut open: BTreeMap<Name, Open> = transfers.iter().map(open_by_hand).collect();
         let mut page = Page { limit: JOBS, open: true, after: None };
         loop {
-            let jobs = self.reader.jobs(page)?;
+            let jobs = self.reader.jobs_in_hand(page)?;
             jobs.iter().for_each(|job| open.extend(open_of_sold(job)));
             match jobs.last() {
                 Some(job) => page.after = Some(job.id()),
@@ -125,7 +125,7 @@ impl Reconciliation<'_> {
         }
         page.after = None;
         loop {
-            let asks = self.reader.asks(page)?;
+            let asks = self.reader.asks_in_hand(page)?;
             asks.iter().for_each(|ask| open.extend(open_of_bought(ask)));
             match asks.last() {
                 Some(ask) => page.after = Some(ask.id),

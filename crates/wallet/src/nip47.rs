@@ -288,7 +288,10 @@ impl<T: Speaks> Wallet for T {
     }
 
     async fn lookup_outgoing(&self, hash: PaymentHash) -> Result<Outgoing, WalletError> {
-        self.outgoing(hash).await
+        // While it is being sent, a wallet that does not know it may not have read the request yet.
+        let is_sending = lock(&self.desk().sending).contains(&hash);
+        let known = self.outgoing(hash).await?;
+        Ok(if is_sending && known == Outgoing::Unknown { Outgoing::Pending } else { known })
     }
 
     async fn history(&self, filter: HistoryFilter) -> Result<Vec<Transaction>, WalletError> {

@@ -33,6 +33,8 @@ pub(crate) struct CustomerDesk {
     offered: HashMap<PaymentHash, usize>,
     /// Jobs from before the start, until the wallet has said what it paid lately.
     pub(crate) unreconciled: BTreeSet<JobId>,
+    /// Whether that word may come any moment: payments are held back for it.
+    pub(crate) awaits_word: bool,
     standings: HashMap<ProviderKey, Standing>,
     /// What providers have in advance for the jobs on the desk.
     pub(crate) advanced: Advanced,
@@ -49,6 +51,7 @@ impl CustomerDesk {
             schedule: Schedule::default(),
             offered: HashMap::new(),
             unreconciled: BTreeSet::new(),
+            awaits_word: false,
             standings: HashMap::new(),
             advanced: Advanced::default(),
             receipts: Waiting::default(),
@@ -323,7 +326,11 @@ impl CustomerDesk {
         if ask.spec.provider.is_some_and(|wanted| wanted != result.provider) {
             return false;
         }
-        let Some(invoice) = invoice else { return result.amount.is_none_or(|amount| amount.is_zero()) };
+        let Some(invoice) = invoice else {
+            // What was paid in a history that these records have lost may have been for this.
+            let is_paid = |amount| !ask.doubts.is_empty() && amount <= ask.spec.bid;
+            return result.amount.is_none_or(|amount| amount.is_zero() || is_paid(amount));
+        };
         let quote = Quote {
             job: ask.id,
             provider: result.provider,
@@ -339,7 +346,8 @@ impl CustomerDesk {
             self.note_refusal(ask, refusal);
             return false;
         }
-        if self.may_be_paid(ask) {
+        // Held back, its payment does no harm; refused, the work would be lost.
+        if !ask.doubts.is_empty() || self.may_be_paid(ask) && !self.awaits_word {
             return false;
         }
         self.begin(now, ask, quote, out);
@@ -387,14 +395,14 @@ impl CustomerDesk {
     /// either delivered or refunded. One that has forgotten its delivery may, or has, and then that is booked.
     fn drop_claims(&mut self, ask: &mut Ask, provider: ProviderKey, out: &mut Actions) {
         for attempt in ask.attempts.iter_mut().filter(|attempt| attempt.quote.provider == provider) {
-            let is_locked = attempt.terms() == Terms::Escrow;
+            let (is_locked, paid) = (attempt.terms() == Terms::Escrow, attempt.hash());
             if let Money::Settled { reclaim, .. } = &mut attempt.money {
                 if is_locked && *reclaim != Reclaim::No {
                     self.note_taken_early(provider, Early::Earned, out);
                 }
                 if let Reclaim::Claimed { claim } = &reclaim {
                     out.push(Action::LookUpIncoming(claim.payment_hash));
-                    ask.dropped.push(DroppedClaim::from(claim));
+                    ask.dropped.push(DroppedClaim::new(paid, claim));
                 }
                 if !reclaim.is_back() {
                     *reclaim = Reclaim::No;
@@ -480,7 +488,7 @@ impl CustomerDesk {
         if self.fall_back(now, ask, out) {
             return;
         }
-        if ask.spec.provider.is_some() {
+        if ask.spec.provider.is_some() && ask.doubts.is_empty() {
             let message = String::from("the provider did not deliver; the payment came back");
             return self.close(now, ask, AskOutcome::Failed { message }, out);
         }

@@ -1,36 +1,47 @@
-//! Claims of a refund that nobody waits for any more: their provider delivered after all, or has paid back elsewhere.
-//! It will hardly pay them, but one that has forgotten what it did may, until the invoice has expired. What comes is
-//! booked, because it is in the wallet.
+//! Claims of a refund that nobody waits for any more: their provider delivered after all, has paid back elsewhere, or was
+//! sent a newer one because this had expired. It may pay them all the same, because it has forgotten what it did or
+//! because the payment was slow. What comes is booked, because it is in the wallet.
 
-use openagents_types::{Invoice, Msat, PaymentHash, Timestamp};
+use openagents_types::{Invoice, Millis, Msat, PaymentHash, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Ask, CustomerDesk};
+use super::{Ask, CustomerDesk, Money, Reclaim};
 use crate::{Actions, Entry, Incoming, Movement, Record};
+
+/// How long after an invoice has expired a payment of it may still arrive, if it was begun before.
+const LATE: Millis = Millis::from_secs(600);
 
 /// A refund invoice of ours that nobody waits for any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DroppedClaim {
-    /// Its payment.
+    /// The payment that it was to pay back.
+    pub paid: PaymentHash,
+    /// Its own payment.
     pub hash: PaymentHash,
     /// What it asks for.
     pub amount: Msat,
-    /// When it can be paid no more.
+    /// When no payment of it can arrive any more.
     pub until: Timestamp,
 }
 
-impl From<&Invoice> for DroppedClaim {
-    fn from(claim: &Invoice) -> Self {
-        Self { hash: claim.payment_hash, amount: claim.amount, until: claim.expires_at }
+impl DroppedClaim {
+    /// The claim of what was paid, once it is not waited for.
+    pub(crate) fn new(paid: PaymentHash, claim: &Invoice) -> Self {
+        let until = claim.expires_at.after(LATE);
+        Self { paid, hash: claim.payment_hash, amount: claim.amount, until }
     }
 }
 
 impl CustomerDesk {
-    /// When the wallet is asked about the dropped claims of a job: once they have expired. What comes before, it says
-    /// by itself, and a restart asks as well.
+    /// When the wallet is asked about the dropped claims of a job: once they have expired, and once slow payments have
+    /// arrived as well. What comes before, it says by itself, and a restart asks as well.
     pub(crate) fn dropped_wake(&self, now: Timestamp, ask: &Ask) -> Timestamp {
         let again = now.after(self.config.recheck);
-        ask.dropped.iter().map(|claim| claim.until).min().map_or(Timestamp::NEVER, |until| until.max(again))
+        let next = |claim: &DroppedClaim| {
+            let expired = claim.until.before(LATE);
+            if now < expired { expired } else { claim.until.max(again) }
+        };
+        ask.dropped.iter().map(next).min().unwrap_or(Timestamp::NEVER)
     }
 
     /// The wallet's word on a claim that the job does not wait for. It is booked even if it comes after all patience.
@@ -48,12 +59,27 @@ impl CustomerDesk {
             let movement = Movement::RefundReceived;
             out.save(Record::Entry(Entry { at: now, job: ask.id, hash, movement, amount }));
         }
-        let is_last = |claim: &DroppedClaim| match state {
-            Incoming::Settled { .. } | Incoming::Expired | Incoming::Cancelled => true,
-            Incoming::Open | Incoming::Unknown | Incoming::Held { .. } => now >= claim.until,
-        };
-        let before = ask.dropped.len();
-        ask.dropped.retain(|claim| claim.hash != hash || !is_last(claim));
-        if ask.dropped.len() < before { self.keep(now, ask, out) } else { self.put(ask) }
+        let is_paid = matches!(state, Incoming::Settled { .. });
+        let Some(at) = ask.dropped.iter().position(|claim| claim.hash == hash) else { return self.put(ask) };
+        if !is_paid && now < ask.dropped[at].until {
+            return self.put(ask);
+        }
+        let DroppedClaim { paid, .. } = ask.dropped.swap_remove(at);
+        if is_paid {
+            self.is_back(&mut ask, paid);
+        }
+        self.keep(now, ask, out);
+    }
+
+    /// A payment came back by a claim that had been replaced: the newer one is waited for no more.
+    fn is_back(&mut self, ask: &mut Ask, paid: PaymentHash) {
+        let Some(attempt) = ask.attempts.iter_mut().find(|attempt| attempt.hash() == paid) else { return };
+        let Money::Settled { reclaim, .. } = &mut attempt.money else { return };
+        match reclaim {
+            Reclaim::Claimed { claim } => ask.dropped.push(DroppedClaim::new(paid, claim)),
+            Reclaim::Due => {}
+            Reclaim::No | Reclaim::Done | Reclaim::Elsewhere => return,
+        }
+        *reclaim = Reclaim::Done;
     }
 }

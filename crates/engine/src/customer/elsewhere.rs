@@ -18,11 +18,12 @@ impl Reclaim {
 impl CustomerDesk {
     /// Stops claiming a payment that its provider says is paid back.
     pub(crate) fn take_as_paid_back(&self, ask: &mut Ask, index: usize) {
+        let paid = ask.attempts[index].hash();
         if let Money::Settled { reclaim, .. } = &mut ask.attempts[index].money
             && !reclaim.is_back()
         {
             if let Reclaim::Claimed { claim } = &reclaim {
-                ask.dropped.push(DroppedClaim::from(claim));
+                ask.dropped.push(DroppedClaim::new(paid, claim));
             }
             *reclaim = Reclaim::Elsewhere;
         }

@@ -2,7 +2,7 @@
 
 use openagents_types::{Draft, Invoice, JobId, PaymentHash, Rail, Terms, Timestamp};
 
-use super::{Ask, AskOutcome, Attempt, CustomerDesk, Money, Phase, Reclaim, advance::Early};
+use super::{Ask, AskOutcome, Attempt, CustomerDesk, DroppedClaim, Money, Phase, Reclaim, advance::Early};
 use crate::{
     Action, Actions, Direction, Entry, Incoming, InvoiceFor, Movement, Outgoing, PaymentRow, Record,
 };
@@ -18,7 +18,10 @@ impl CustomerDesk {
     ) {
         let Some(mut ask) = self.payments.get(&hash).copied().and_then(|id| self.take(id)) else { return };
         let Some(index) = ask.attempts.iter().position(|attempt| attempt.hash() == hash) else {
-            return self.put(ask);
+            return match state {
+                Outgoing::Pending | Outgoing::Settled { .. } => self.paid_on_other_rail(now, ask, hash, out),
+                Outgoing::Failed { .. } | Outgoing::Unknown => self.put(ask),
+            };
         };
         let money = ask.attempts[index].money.clone();
         match (state, money) {
@@ -45,11 +48,13 @@ impl CustomerDesk {
                 out.push(ask.attempts[index].payment(ask.options.max_fee, false));
                 return self.put(ask);
             }
-            (Outgoing::Unknown, Money::Pending)
-            | (Outgoing::Unknown | Outgoing::Failed { .. }, Money::Doubtful) => {
+            (Outgoing::Unknown | Outgoing::Failed { .. }, Money::Doubtful) => {
                 ask.attempts[index].money = Money::Returned;
             }
-            (Outgoing::Failed { .. }, Money::Pending) => ask.attempts[index].money = Money::Doubtful,
+            // A wallet that does not know it may not have read yet that it is to pay.
+            (Outgoing::Unknown | Outgoing::Failed { .. }, Money::Pending) => {
+                ask.attempts[index].money = Money::Doubtful;
+            }
             (
                 Outgoing::Pending | Outgoing::Unknown | Outgoing::Failed { .. },
                 Money::Settled { .. } | Money::Returned,
@@ -182,8 +187,12 @@ impl CustomerDesk {
                     out.save(Record::Entry(Entry { at: now, job: id, hash, movement, amount }));
                     *reclaim = Reclaim::Done;
                 }
-                // The provider did not pay in time. Ours to ask again, with a new invoice.
+                // The provider did not pay in time. Ours to ask again, with a new invoice; a slow payment of the old one
+                // may still come.
                 Incoming::Expired | Incoming::Cancelled => {
+                    if let Reclaim::Claimed { claim } = &reclaim {
+                        ask.dropped.push(DroppedClaim::new(paid, claim));
+                    }
                     *reclaim = Reclaim::Due;
                     out.push(self.claim_invoice(id, paid, amount));
                 }

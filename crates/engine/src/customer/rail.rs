@@ -113,6 +113,23 @@ impl CustomerDesk {
         true
     }
 
+    /// The wallet has paid an offer in hand on its other rail: before these records were restored it fell back to that.
+    pub(crate) fn paid_on_other_rail(
+        &mut self,
+        now: Timestamp,
+        mut ask: Ask,
+        hash: PaymentHash,
+        out: &mut Actions,
+    ) {
+        match ask.offer_of(hash) {
+            Some((quote, rail)) => {
+                self.own_up(now, &mut ask, quote, rail, out);
+                self.keep(now, ask, out);
+            }
+            None => self.put(ask),
+        }
+    }
+
     /// Takes an offer, and has it paid.
     pub(crate) fn begin(&mut self, now: Timestamp, ask: &mut Ask, quote: Quote, out: &mut Actions) {
         let rail = self.rail_for(now, &quote);
@@ -120,6 +137,17 @@ impl CustomerDesk {
         if let Some(attempt) = ask.current() {
             out.push(attempt.payment(ask.options.max_fee, true));
         }
+    }
+}
+
+impl Ask {
+    /// The offer that a payment pays, of those that lie before us or were taken on another rail; and which way it does.
+    pub(crate) fn offer_of(&self, hash: PaymentHash) -> Option<(Quote, Rail)> {
+        let taken = self.attempts.iter().map(|attempt| &attempt.quote);
+        self.quotes.iter().chain(taken).find_map(|quote| {
+            let (rail, ..) = quote.rails().find(|(_, name, _)| *name == hash)?;
+            Some((quote.clone(), rail))
+        })
     }
 }
 

@@ -54,7 +54,7 @@ pub struct BookedPayment {
 pub struct Page {
     /// At most this many.
     pub limit: u32,
-    /// Only those that are not over.
+    /// Only those that somebody waits for.
     pub open: bool,
     /// Only those older than this one; none if it is unknown.
     pub after: Option<JobId>,
@@ -98,6 +98,24 @@ impl Reader {
     /// The database cannot be read.
     pub fn asks(&self, page: Page) -> Result<Vec<Ask>, StoreError> {
         self.list(rows::BOUGHT, rows::BOUGHT_OPEN, ("asks", "asked_at"), page, rows::bought)
+    }
+
+    /// Jobs we sold that the engine has in hand: open ones, and those for which another payment may still come.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn jobs_in_hand(&self, page: Page) -> Result<Vec<Job>, StoreError> {
+        let page = Page { open: true, ..page };
+        self.list(rows::SOLD, rows::IN_HAND, ("jobs", "received_at"), page, rows::sold)
+    }
+
+    /// The same of jobs we bought.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn asks_in_hand(&self, page: Page) -> Result<Vec<Ask>, StoreError> {
+        let page = Page { open: true, ..page };
+        self.list(rows::BOUGHT, rows::IN_HAND, ("asks", "asked_at"), page, rows::bought)
     }
 
     fn list<T>(

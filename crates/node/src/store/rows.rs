@@ -24,6 +24,9 @@ pub(super) const SOLD: &str =
 /// Selects rows for [`bought`].
 pub(super) const BOUGHT: &str = "SELECT body FROM asks";
 
+/// Which jobs the engine has in hand.
+pub(super) const IN_HAND: &str = "open = 1";
+
 /// Which sold jobs are open for a person. One that has ended is still kept at hand while another payment for it may
 /// come; nobody waits for that.
 pub(super) const SOLD_OPEN: &str = "open = 1 AND word NOT IN \

@@ -2,9 +2,9 @@
 //! after every step.
 
 use openagents_engine::{Input, InvoiceFor, Record};
-use openagents_types::{JobId, Millis, Msat};
+use openagents_types::{JobId, JobResult, Millis, Msat, Timestamp};
 
-use super::{CREDIT, World, steady_key};
+use super::{CALM_FROM, CREDIT, World, steady_key};
 use crate::bank::Wanted;
 
 impl World {
@@ -36,6 +36,12 @@ impl World {
             let had = i64::try_from(open).unwrap() + disk.debt(customer);
             assert!(had <= i64::try_from(CREDIT.get()).unwrap(), "provider {node} gave {had} on credit");
         }
+    }
+
+    /// Whether the result of a job does not reach its customer, however often it is sent.
+    pub(super) fn is_lost(&self, result: &JobResult) -> bool {
+        let in_storm = result.created_at < Timestamp::from_millis(CALM_FROM);
+        in_storm && result.job.as_bytes()[3].is_multiple_of(16)
     }
 
     pub(super) fn is_away(&self, job: JobId) -> bool {

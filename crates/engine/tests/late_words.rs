@@ -1,0 +1,179 @@
+//! What a customer's wallet says late: what it sent, once nobody waits for that any more, and that a refund came by a
+//! claim which had expired.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
+use openagents_engine::{
+    Action, Ask, AskOptions, Config, CustomerConfig, Engine, Incoming, Input, InvoiceFor, Movement, Outgoing,
+    Record, Sent,
+    customer::{Money, Reclaim},
+};
+use openagents_types::{
+    CustomerKey, EventId, Invoice, JobId, JobInput, JobKind, JobResult, JobSpec, Millis, Msat, Network,
+    PaymentHash, Preimage, ProviderKey, Quote, Terms, Timestamp,
+};
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const JOB: JobId = JobId::from_bytes([1; 32]);
+const PROVIDER: ProviderKey = ProviderKey::from_bytes([3; 32]);
+const PAID: Preimage = Preimage::from_bytes([4; 32]);
+const PRICE: Msat = Msat::new(1_000);
+
+fn at(seconds: u64) -> Timestamp {
+    NOW.after(Millis::from_secs(seconds))
+}
+
+fn config() -> Config {
+    Config { provider: None, customer: CustomerConfig::new(Network::Regtest) }
+}
+
+fn invoice(hash: PaymentHash, expires_at: Timestamp) -> Invoice {
+    let bolt11 = format!("lnbcrt{hash}");
+    Invoice { bolt11, payment_hash: hash, amount: PRICE, expires_at, network: Network::Regtest }
+}
+
+fn quote() -> Quote {
+    Quote {
+        job: JOB,
+        provider: PROVIDER,
+        event: EventId::from_bytes([5; 32]),
+        price: PRICE,
+        invoice: invoice(PAID.hash(), at(600)),
+        expires_at: at(600),
+        eta: None,
+        terms: Terms::Prepaid,
+        ecash: None,
+    }
+}
+
+fn billed() -> Input {
+    let bill = invoice(PAID.hash(), at(600));
+    let result = JobResult {
+        job: JOB,
+        provider: PROVIDER,
+        event: EventId::from_bytes([6; 32]),
+        kind: JobKind::SUMMARIZATION.result(),
+        content: "done".into(),
+        amount: Some(PRICE),
+        made_by: None,
+        unused: Msat::ZERO,
+        bolt11: Some(bill.bolt11.clone()),
+        created_at: at(11),
+    };
+    Input::Result { result, invoice: Some(bill) }
+}
+
+/// A customer's half with one job.
+struct Buyer {
+    engine: Engine,
+    done: Vec<Action>,
+    ask: Ask,
+    entries: Vec<(Movement, PaymentHash)>,
+}
+
+impl Buyer {
+    fn asking() -> Self {
+        let mut spec = JobSpec::new(JobKind::SUMMARIZATION, Msat::new(2_000), at(500));
+        spec.inputs = vec![JobInput::text("a text")];
+        let options = AskOptions { window: Millis(100), patience: None, max_fee: Msat::ZERO };
+        let ask = Ask::new(JOB, CustomerKey::from_bytes([2; 32]), "".into(), spec, options, NOW);
+        let engine = Engine::new(config());
+        let mut buyer = Self { engine, done: Vec::new(), ask: ask.clone(), entries: Vec::new() };
+        buyer.hear(NOW, Input::Ask(Box::new(ask)));
+        buyer
+    }
+
+    fn hear(&mut self, now: Timestamp, input: Input) {
+        let actions = self.engine.handle(now, input);
+        self.note(actions);
+    }
+
+    fn note(&mut self, actions: Vec<Action>) {
+        for action in &actions {
+            match action {
+                Action::Save(Record::Ask(ask)) => self.ask = ask.as_ref().clone(),
+                Action::Save(Record::Entry(entry)) => self.entries.push((entry.movement, entry.hash)),
+                _ => {}
+            }
+        }
+        self.done = actions;
+    }
+
+    fn restart(&mut self, now: Timestamp) {
+        let record = Record::Ask(Box::new(self.ask.clone()));
+        let (engine, actions) = Engine::restore(now, config(), [record]);
+        self.engine = engine;
+        self.note(actions);
+    }
+
+    fn pays(&self) -> bool {
+        self.done.iter().any(|action| matches!(action, Action::Pay { .. }))
+    }
+}
+
+#[test]
+fn a_wallet_that_says_late_what_it_sent_is_believed_and_the_choice_is_made_then() {
+    let mut buyer = Buyer::asking();
+    buyer.hear(NOW, Input::Quote(quote()));
+    buyer.restart(at(10));
+    for seconds in 11..60 {
+        buyer.hear(at(seconds), Input::Tick);
+        assert!(!buyer.pays(), "it may have been paid before the start");
+    }
+    buyer.hear(at(60), Input::Sent(Sent::Told(Vec::new())));
+    assert!(buyer.pays(), "{:?}", buyer.done);
+    buyer.hear(at(61), Input::Sent(Sent::Told(Vec::new())));
+    assert!(buyer.done.is_empty(), "it is told once: {:?}", buyer.done);
+}
+
+#[test]
+fn work_that_is_billed_at_a_start_is_taken_and_paid_once_the_wallet_has_spoken() {
+    let mut buyer = Buyer::asking();
+    buyer.restart(at(10));
+    buyer.hear(at(11), billed());
+    assert_eq!(buyer.ask.word(), "delivered");
+    assert!(!buyer.pays(), "the wallet may have paid it");
+    buyer.hear(at(12), Input::Sent(Sent::Told(Vec::new())));
+    let (hash, state) = (PAID.hash(), Outgoing::Unknown);
+    assert!(buyer.done.contains(&Action::LookUpOutgoing(hash)), "{:?}", buyer.done);
+    buyer.hear(at(13), Input::Outgoing { hash, state });
+    assert!(buyer.pays(), "{:?}", buyer.done);
+}
+
+/// A provider begins to pay a claim just before it expires, and the payment takes its time.
+#[test]
+fn a_refund_that_comes_by_a_claim_which_had_expired_ends_the_wait_for_the_newer_one() {
+    let mut buyer = Buyer::asking();
+    buyer.hear(NOW, Input::Quote(quote()));
+    buyer.hear(at(1), Input::Tick);
+    let settled = Outgoing::Settled { preimage: PAID, fee: Msat::ZERO };
+    buyer.hear(at(2), Input::Outgoing { hash: PAID.hash(), state: settled });
+    buyer.hear(at(501), Input::Tick);
+    assert_eq!(buyer.ask.word(), "failed");
+    let claims = [7, 8].map(|n| invoice(PaymentHash::from_bytes([n; 32]), at(501 + u64::from(n) * 1_000)));
+    for (n, claim) in claims.iter().enumerate() {
+        let outcome = Ok(claim.clone());
+        let invoice_for = InvoiceFor::Refund { job: JOB, paid: PAID.hash() };
+        buyer.hear(at(502), Input::Invoiced { invoice_for, outcome });
+        if n == 0 {
+            let expired = Input::Incoming { hash: claim.payment_hash, state: Incoming::Expired };
+            buyer.hear(at(7_502), expired);
+        }
+    }
+    buyer.restart(at(7_510));
+    let hash = claims[0].payment_hash;
+    assert!(buyer.done.contains(&Action::LookUpIncoming(hash)), "{:?}", buyer.done);
+    buyer.hear(at(7_511), Input::Incoming { hash, state: Incoming::Settled { amount: PRICE } });
+    assert_eq!(buyer.entries, [(Movement::Spent, PAID.hash()), (Movement::RefundReceived, hash)]);
+    let money = &buyer.ask.attempts[0].money;
+    assert!(matches!(money, Money::Settled { reclaim: Reclaim::Done, .. }), "{money:?}");
+    assert_eq!(
+        (buyer.ask.paid(), buyer.engine.load().1),
+        (Msat::ZERO, 1),
+        "the newer claim may be paid as well"
+    );
+    let newer = claims[1].payment_hash;
+    buyer.hear(at(9_102), Input::Tick);
+    assert!(buyer.done.contains(&Action::LookUpIncoming(newer)), "{:?}", buyer.done);
+    buyer.hear(at(9_103), Input::Incoming { hash: newer, state: Incoming::Expired });
+    assert_eq!(buyer.engine.load().1, 0);
+}
