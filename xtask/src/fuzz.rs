@@ -44,7 +44,7 @@ pub(crate) struct FuzzArgs {
 impl FuzzArgs {
     /// What the test command runs: the same inputs on every machine, so that what is found is found everywhere.
     pub(crate) const fn brief() -> Self {
-        Self { target: Vec::new(), seconds: 60, runs: Some(20_000), jobs: 2, pure: true, seed: Some(1) }
+        Self { target: Vec::new(), seconds: 20, runs: Some(20_000), jobs: 2, pure: true, seed: Some(1) }
     }
 
     /// Where a target puts what it finds.

@@ -6,15 +6,20 @@ use crate::shell::{command, prepared, run, target_of};
 
 /// Builds `openagents-ldk`; where it is.
 fn build() -> anyhow::Result<PathBuf> {
-    let target = target_of("ldk");
-    for verb in ["build", "clippy"] {
-        let flags = if verb == "clippy" { " -- -Dwarnings" } else { "" };
-        let mut cargo =
-            command(&format!("cargo {verb} --quiet --locked --manifest-path wallets/ldk/Cargo.toml{flags}"));
-        cargo.env("CARGO_TARGET_DIR", &target);
-        run(cargo)?;
-    }
-    Ok(target.join("debug/openagents-ldk"))
+    cargo("build", "")?;
+    Ok(target_of("ldk").join("debug/openagents-ldk"))
+}
+
+/// The same check as for everything else; it looks at all of the library's dependencies once more.
+pub(crate) fn clippy() -> anyhow::Result<()> {
+    cargo("clippy", " -- -Dwarnings")
+}
+
+fn cargo(verb: &str, flags: &str) -> anyhow::Result<()> {
+    let mut cargo =
+        command(&format!("cargo {verb} --quiet --locked --manifest-path wallets/ldk/Cargo.toml{flags}"));
+    cargo.env("CARGO_TARGET_DIR", target_of("ldk"));
+    run(cargo)
 }
 
 /// Runs the tests of real Lightning.

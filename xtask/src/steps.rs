@@ -33,12 +33,20 @@ const STEPS: &[Step] = &[
     }),
     ("failpoints", torture::sweep),
     ("ldk", ldk::test),
-    ("release", shell::build_release),
-    ("demo", demo),
+    ("demo", || demo("debug")),
 ];
 
-/// Steps that run only when they are named, because what they need is fetched from where not every machine gets.
-const ASIDE: &[Step] = &[("cashu", cashu::test), ("spark", spark::test)];
+/// Steps that run only when they are named: what some need is fetched from where not every machine gets, and others
+/// build everything once more to learn little.
+const ASIDE: &[Step] = &[
+    ("cashu", cashu::test),
+    ("spark", spark::test),
+    ("ldk-clippy", ldk::clippy),
+    ("release", || {
+        shell::build_release()?;
+        demo("release")
+    }),
+];
 
 /// Runs all steps, or those named. Goes on after a failure, so that one run shows everything.
 pub(crate) fn test(only: &[String]) -> anyhow::Result<()> {
@@ -161,9 +169,9 @@ fn simulator() -> anyhow::Result<()> {
 }
 
 /// The demo as a program sees it: one object at the end that says that all is well.
-fn demo() -> anyhow::Result<()> {
+fn demo(profile: &str) -> anyhow::Result<()> {
     let output =
-        std::process::Command::new(program("release", "openagents")).args(["demo", "--json"]).output()?;
+        std::process::Command::new(program(profile, "openagents")).args(["demo", "--json"]).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap_or_default())?;
     println!("{last}");

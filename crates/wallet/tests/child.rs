@@ -154,6 +154,19 @@ async fn a_program_that_hangs_leaves_everything_unknown() {
 }
 
 #[tokio::test]
+async fn a_payment_that_the_wallet_has_not_read_yet_is_under_way() {
+    let mut kept = Kept::with(Fault::Unread).await;
+    kept.wallet.set_patience(Patience { call: Duration::from_secs(5), pay: Duration::from_secs(1) });
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        kept.wallet.lookup_outgoing(hash()).await
+    };
+    let (paid, known) = tokio::join!(kept.pay(true), meanwhile);
+    assert_eq!((paid, known), (Ok(Outgoing::Pending), Ok(Outgoing::Pending)));
+    assert_eq!(kept.outgoing().await, Outgoing::Unknown, "nobody is sending it any more");
+}
+
+#[tokio::test]
 async fn a_crash_in_the_middle_of_a_payment_is_asked_about_and_pays_once() {
     let kept = Kept::with(Fault::Crash).await;
     assert_eq!(kept.pay(true).await, Ok(Outgoing::Pending), "it may have been sent");

@@ -22,6 +22,8 @@ pub(crate) enum Fault {
     Noise,
     /// It answers a payment when nobody waits any more.
     Late,
+    /// It does not get to read what it is to pay, and answers everything else.
+    Unread,
     /// It answers nothing.
     Hang,
     /// It dies in its first run once it has sent a payment.
@@ -157,7 +159,7 @@ impl Fake {
 
     fn hear(&self, request: &Value) {
         let method = request["method"].as_str().unwrap();
-        if self.fault == Fault::Hang {
+        if self.fault == Fault::Hang || self.fault == Fault::Unread && method == "pay_invoice" {
             return;
         }
         if self.fault == Fault::Noise {
