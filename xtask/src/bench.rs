@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use anyhow::Context as _;
 
-use crate::shell;
+use openagents_xtask::shell;
 
 /// The bench, to do this with the program.
 fn built(what: &str) -> anyhow::Result<Command> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::shell::{command, prepared, run, target_of};
+use openagents_xtask::shell::{command, prepared, run, target_of};
 
 /// Builds, looks through and tests a workspace.
 fn build(manifest: &str, protoc: Option<&str>) -> anyhow::Result<()> {

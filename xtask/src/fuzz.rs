@@ -15,7 +15,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde_json::Value;
 
-use crate::shell::{command, program, root, run as run_command, works};
+use openagents_xtask::shell::{command, program, root, run as run_command, works};
 
 /// What to fuzz, and how long.
 #[derive(Clone, Debug, Args)]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::shell::{command, prepared, run, target_of};
+use openagents_xtask::shell::{command, prepared, run, target_of};
 
 /// Builds `openagents-ldk`; where it is.
 fn build() -> anyhow::Result<PathBuf> {

@@ -7,14 +7,12 @@ mod cashu;
 mod fuzz;
 mod ldk;
 mod needs;
-mod registry;
-mod shell;
 mod spark;
 mod steps;
 mod tidy;
-mod torture;
 
 use clap::{Parser, Subcommand};
+use openagents_xtask::shell;
 
 /// The project's own tasks.
 #[derive(Debug, Parser)]
@@ -35,11 +33,8 @@ enum Task {
     /// Check the rules that no compiler checks
     Tidy,
     /// Write the catalogue of job kinds as a file for programs and as pages for people
-    Registry {
-        /// Write nothing; fail if something is not current
-        #[arg(long)]
-        check: bool,
-    },
+    #[command(disable_help_flag = true)]
+    Registry(Passed),
     /// Measure the node against a floor
     Bench {
         /// Print one JSON object
@@ -62,9 +57,25 @@ enum Task {
         turns: usize,
     },
     /// Kill real processes with payments in flight, and count every satoshi
-    Torture(torture::TortureArgs),
+    #[command(disable_help_flag = true)]
+    Torture(Passed),
     /// Feed every decoder what its coverage grows by, and look for what breaks it
     Fuzz(fuzz::FuzzArgs),
+}
+
+/// What is passed on, `--help` as well.
+#[derive(Debug, clap::Args)]
+struct Passed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+impl Passed {
+    fn to(&self, task: &str) -> anyhow::Result<()> {
+        let mut all = vec![task.to_owned()];
+        all.extend(self.arguments.iter().cloned());
+        shell::market(&all)
+    }
 }
 
 fn main() -> anyhow::Result<()> {
@@ -72,10 +83,10 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Test { only } => steps::test(&only),
         Task::Tidy => tidy::run(),
-        Task::Registry { check } => registry::run(check),
+        Task::Registry(passed) => passed.to("registry"),
         Task::Bench { json, quick, only } => bench::run(json, quick, &only),
         Task::BenchStream { json, turns } => bench::stream(json, turns),
-        Task::Torture(arguments) => torture::run(&arguments),
+        Task::Torture(passed) => passed.to("torture"),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 
-use crate::shell::{command, in_ci, run, works};
+use openagents_xtask::shell::{command, in_ci, run, works};
 
 /// One need.
 struct Need {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::shell::{command, prepared, run};
+use openagents_xtask::shell::{command, prepared, run};
 
 /// Runs the tests that need the SDK, and those of the wallet's program that do not.
 pub(crate) fn test() -> anyhow::Result<()> {

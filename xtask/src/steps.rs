@@ -3,14 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use openagents_xtask::shell::{self, command, market, prepared, program, run, works};
 
 use crate::{
     cashu,
     fuzz::{self, FuzzArgs},
-    ldk, needs, registry,
-    shell::{self, command, prepared, program, run, works},
-    spark, tidy,
-    torture::{self, Rail, TortureArgs},
+    ldk, needs, spark, tidy,
 };
 
 /// One step: its name, and what it does.
@@ -20,18 +18,16 @@ const STEPS: &[Step] = &[
     ("needs", needs::install),
     ("fmt", fmt),
     ("tidy", tidy::run),
-    ("registry", || registry::run(true)),
     ("clippy", || run(command("cargo clippy --workspace --all-targets --quiet -- -Dwarnings"))),
     ("deny", deny),
     ("targets", targets),
     ("tests", tests),
+    ("registry", || market(&["registry", "--check"])),
     ("simulator", simulator),
     ("fuzz", || fuzz::run(&FuzzArgs::brief())),
     ("torture", torture_both),
-    ("backups", || {
-        torture::run(&TortureArgs { stale_backups: Some(40), ..TortureArgs::kills(0, 1, Rail::Hold) })
-    }),
-    ("failpoints", torture::sweep),
+    ("backups", || market(&["torture", "--debug", "--stale-backups", "40", "--seed", "1"])),
+    ("failpoints", || market(&["failpoints"])),
     ("ldk", ldk::test),
     ("demo", || demo("debug")),
 ];
@@ -157,8 +153,8 @@ fn tests() -> anyhow::Result<()> {
 
 /// Kills on either rail.
 fn torture_both() -> anyhow::Result<()> {
-    torture::run(&TortureArgs::kills(150, 1, Rail::Hold))?;
-    torture::run(&TortureArgs::kills(50, 2, Rail::Bolt11))
+    market(&["torture", "--debug", "--kills", "150", "--seed", "1"])?;
+    market(&["torture", "--debug", "--kills", "50", "--seed", "2", "--rail", "bolt11"])
 }
 
 /// Every weather, in other worlds than the tests have seen.

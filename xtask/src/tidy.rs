@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::shell::root;
+use openagents_xtask::shell::root;
 
 /// What each crate may depend on among ours. Arrows point down only; siblings never see each other.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -47,7 +47,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "models",
         ],
     ),
-    ("xtask", &["types", "protocol", "registry", "api", "relay", "wallet"]),
+    ("xtask", &[]),
+    ("xtask-market", &["types", "protocol", "registry", "api", "relay", "wallet", "xtask"]),
 ];
 
 /// What the pure crates must never see, at any depth.

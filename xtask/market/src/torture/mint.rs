@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-use crate::shell::target_of;
+use openagents_xtask::shell::target_of;
 
 /// A mint at a port of its own.
 pub(super) struct Mint {

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, bail};
 use openagents_registry::{KindSchema, VERSION, all, common, to_json};
 
-use crate::shell::root;
+use openagents_xtask::shell::root;
 
 /// Where all of it is written. Whatever else is in there is not ours and is refused.
 const FOLDER: &str = "docs/job-kinds";
@@ -109,7 +109,7 @@ fn readme() -> String {
         .replace("{version}", VERSION)
         .replace("{table}", &rows.join("\n"))
         .replace("{never}", &never.join("\n"))
-        .replace("{changes}", include_str!("../../crates/registry/CHANGELOG.md").trim_end())
+        .replace("{changes}", include_str!("../../../crates/registry/CHANGELOG.md").trim_end())
 }
 
 #[cfg(test)]

@@ -16,12 +16,11 @@ use openagents_api::{AskBody, Client, JobView, Listing, Side};
 use openagents_types::{JobInput, JobKind, Param};
 use serde_json::Value;
 
-pub(crate) use self::node::Rail;
 use self::{
-    node::{Node, Role, World},
+    node::{Node, Rail, Role, World},
     witness::Witness,
 };
-use crate::shell;
+use openagents_xtask::shell;
 
 /// How hard to be.
 #[derive(Clone, Debug, Args)]
@@ -47,11 +46,6 @@ pub(crate) struct TortureArgs {
 }
 
 impl TortureArgs {
-    /// So many kills of the debug build.
-    pub(crate) const fn kills(kills: u32, seed: u64, rail: Rail) -> Self {
-        Self { kills, seed, rail, chaos: None, debug: true, stale_backups: None }
-    }
-
     fn profile(&self) -> &'static str {
         if self.debug { "debug" } else { "release" }
     }

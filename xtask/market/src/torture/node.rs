@@ -13,7 +13,7 @@ use openagents_api::{Client, ReceiveBody, TestWalletBody};
 use serde_json::Value;
 
 use super::mint::Mint;
-use crate::shell::program;
+use openagents_xtask::shell::program;
 
 /// What every wallet starts with.
 pub(super) const FUNDS_MSAT: i64 = 1_000_000_000;
