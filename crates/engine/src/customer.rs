@@ -174,6 +174,11 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// An offer that is taken now.
+    pub(crate) const fn new(quote: Quote, rail: Rail, now: Timestamp) -> Self {
+        Self { quote, since: now, money: Money::Pending, rail, handed_over: false }
+    }
+
     /// What its payment is called.
     pub fn hash(&self) -> PaymentHash {
         match (self.rail, &self.quote.ecash) {
@@ -301,7 +306,17 @@ impl Ask {
 
     /// Whether nothing more is to be done.
     pub const fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Closed { .. }) && self.is_settled() && self.dropped.is_empty()
+        matches!(self.phase, Phase::Closed { .. })
+            && self.is_settled()
+            && self.dropped.is_empty()
+            && !self.looks_for_payment()
+    }
+
+    /// Whether it was delivered, as it seems for a payment that these records have lost: the offer may still come
+    /// that says which.
+    pub const fn looks_for_payment(&self) -> bool {
+        let is_delivered = matches!(self.phase, Phase::Closed { outcome: AskOutcome::Delivered });
+        is_delivered && self.attempts.is_empty() && !self.doubts.is_empty()
     }
 
     /// Whether its owner has something to wait for. One that is delivered and paid is kept at hand while a dropped

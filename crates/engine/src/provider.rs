@@ -167,6 +167,9 @@ impl ProviderDesk {
             }
             State::Refunding { claim, .. } => out.push(Action::LookUpOutgoing(claim.payment_hash)),
             State::RefundOwed { .. } => {
+                for hash in &job.payback.tried {
+                    out.push(Action::LookUpOutgoing(*hash));
+                }
                 self.ask_address(now, id, out);
                 self.credit(now, id, out);
             }
@@ -220,6 +223,7 @@ impl ProviderDesk {
     /// When a job has to be looked at although nothing was heard.
     fn wake(&self, now: Timestamp, job: &Job) -> Timestamp {
         let again = now.after(self.config.recheck);
+        let slow = now.after(Millis(self.config.late_window.0 / 5).max(self.config.recheck));
         let next = match &job.state {
             State::Resolving => {
                 // A word is due once: when its time has come, only the end is waited for.
@@ -237,8 +241,11 @@ impl ProviderDesk {
                 }
             }
             State::Lapsing { until, .. } | State::Billed { until, .. } => {
-                let slow = Millis(self.config.late_window.0 / 5).max(self.config.recheck);
-                if now < *until { now.after(slow).min(*until) } else { again }
+                if now < *until {
+                    slow.min(*until)
+                } else {
+                    again
+                }
             }
             State::Queued { .. } => job.deadline(),
             State::Running { since, announced: false, .. } => {
@@ -246,7 +253,10 @@ impl ProviderDesk {
             }
             State::Running { since, .. } => since.after(self.run_limit(job.id(), *since)),
             State::Delivered { .. } | State::Returning { .. } | State::Refunding { .. } => again,
-            State::RefundOwed { .. } => self.asks_address_at(job).min(self.credits_at(job)),
+            State::RefundOwed { .. } => {
+                let asks_again = if job.payback.tried.is_empty() { Timestamp::NEVER } else { slow };
+                self.asks_address_at(job).min(self.credits_at(job)).min(asks_again)
+            }
             State::Closed { .. } => Timestamp::NEVER,
         };
         next.min(self.wake_for_beside(now, job))

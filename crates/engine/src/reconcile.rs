@@ -114,7 +114,6 @@ impl Engine {
         let waiting = self.reconciling.take().map(|it| (it.open, it.held));
         let late = || self.unanswered.take().map(|open| (open, BTreeSet::new()));
         let Some((open, held)) = waiting.or_else(late) else { return };
-        self.customer.awaits_word = false;
         // A wallet that never says leaves the jobs from before the start without a second choice. Refunds
         // go on all the same: held back for ever they would harm customers each time a provider restarts.
         let told = matches!(sent, Sent::Told(_));
@@ -132,6 +131,7 @@ impl Engine {
         for hash in held {
             out.push(Action::LookUpOutgoing(hash));
         }
+        self.customer.look_at_early_bills(now, out);
         self.customer.choose_again(now, open.keys().copied(), out);
     }
 
@@ -189,11 +189,15 @@ impl CustomerDesk {
         rail: Rail,
         out: &mut Actions,
     ) {
-        self.commit(now, ask, quote, rail, out);
-        if let Some(hash) = ask.current().map(Attempt::hash) {
-            ask.doubts.retain(|doubt| *doubt != hash);
-            out.push(Action::LookUpOutgoing(hash));
+        let attempt = Attempt::new(quote, rail, now);
+        let hash = attempt.hash();
+        ask.doubts.retain(|doubt| *doubt != hash);
+        out.push(Action::LookUpOutgoing(hash));
+        // Taken since the start, and not written down yet where the driver looks.
+        if ask.attempts.iter().any(|attempt| attempt.hash() == hash) {
+            return;
         }
+        self.commit(now, ask, attempt, out);
         if !matches!(ask.phase, Phase::Closed { .. }) {
             ask.phase = Phase::Waiting;
         }

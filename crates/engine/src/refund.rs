@@ -184,17 +184,12 @@ impl ProviderDesk {
             }
             Outgoing::Pending => {}
             Outgoing::Unknown if self.jobs.get(&id).is_some_and(|job| job.doubts_refund_to(claim_hash)) => {
-                self.move_to(now, id, State::RefundOwed { hash, amount, why }, out);
+                self.not_refunded_by(now, id, claim_hash, State::RefundOwed { hash, amount, why }, out);
             }
             Outgoing::Unknown => out.push(Action::Pay { invoice: claim, max_fee: Msat::ZERO, first: false }),
             Outgoing::Settled { .. } => self.refunded(now, id, (hash, claim_hash, amount), why, out),
             Outgoing::Failed { .. } if doubted => {
-                if let Some(job) = self.jobs.get_mut(&id)
-                    && !job.payback.tried.contains(&claim_hash)
-                {
-                    job.payback.tried.push(claim_hash);
-                }
-                self.move_to(now, id, State::RefundOwed { hash, amount, why }, out);
+                self.not_refunded_by(now, id, claim_hash, State::RefundOwed { hash, amount, why }, out);
             }
             // A wallet that says "failed" and settles after all would have us pay twice.
             Outgoing::Failed { .. } => {
@@ -204,7 +199,25 @@ impl ProviderDesk {
         }
     }
 
-    /// The wallet's word on a refund that it had said, twice, not to have paid: if it did after all, that was the refund.
+    /// A refund is owed again, because the wallet denies what it was paid by. It is asked about that for as long.
+    fn not_refunded_by(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        claim_hash: PaymentHash,
+        owed: State,
+        out: &mut Actions,
+    ) {
+        if let Some(job) = self.jobs.get_mut(&id)
+            && !job.payback.tried.contains(&claim_hash)
+        {
+            job.payback.tried.push(claim_hash);
+        }
+        self.move_to(now, id, owed, out);
+    }
+
+    /// The wallet's word on a refund that it had denied: what it paid after all is booked, and was the refund if that is
+    /// still owed.
     fn tried_outgoing(
         &mut self,
         now: Timestamp,
@@ -213,10 +226,31 @@ impl ProviderDesk {
         state: &Outgoing,
         out: &mut Actions,
     ) {
-        let Some(job) = self.jobs.get(&id) else { return };
-        let State::RefundOwed { hash, amount, why } = &job.state else { return };
-        if job.payback.tried.contains(&claim_hash) && matches!(state, Outgoing::Settled { .. }) {
-            self.refunded(now, id, (*hash, claim_hash, *amount), why.clone(), out);
+        let Some(job) = self.jobs.get(&id).filter(|job| job.payback.tried.contains(&claim_hash)) else {
+            return;
+        };
+        if !matches!(state, Outgoing::Settled { .. }) {
+            return;
+        }
+        match &job.state {
+            State::RefundOwed { hash, amount, why } => {
+                self.refunded(now, id, (*hash, claim_hash, *amount), why.clone(), out);
+            }
+            State::Refunding { amount, .. }
+            | State::Closed {
+                outcome: Outcome::Refunded { amount, .. } | Outcome::Credited { amount, .. },
+                ..
+            } => {
+                let movement = Movement::RefundPaid;
+                out.save(Record::Entry(Entry {
+                    at: now,
+                    job: id,
+                    hash: claim_hash,
+                    movement,
+                    amount: *amount,
+                }));
+            }
+            _ => {}
         }
     }
 

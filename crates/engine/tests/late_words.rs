@@ -4,7 +4,7 @@
 
 use openagents_engine::{
     Action, Ask, AskOptions, Config, CustomerConfig, Engine, Incoming, Input, InvoiceFor, Movement, Outgoing,
-    Record, Sent,
+    Record, Sent, SentPayment,
     customer::{Money, Reclaim},
 };
 use openagents_types::{
@@ -130,13 +130,60 @@ fn work_that_is_billed_at_a_start_is_taken_and_paid_once_the_wallet_has_spoken()
     let mut buyer = Buyer::asking();
     buyer.restart(at(10));
     buyer.hear(at(11), billed());
-    assert_eq!(buyer.ask.word(), "delivered");
     assert!(!buyer.pays(), "the wallet may have paid it");
     buyer.hear(at(12), Input::Sent(Sent::Told(Vec::new())));
-    let (hash, state) = (PAID.hash(), Outgoing::Unknown);
-    assert!(buyer.done.contains(&Action::LookUpOutgoing(hash)), "{:?}", buyer.done);
-    buyer.hear(at(13), Input::Outgoing { hash, state });
+    assert_eq!(buyer.ask.word(), "delivered");
     assert!(buyer.pays(), "{:?}", buyer.done);
+    // A wallet that never says leaves it unpaid, and refused: it may have paid another.
+    let mut buyer = Buyer::asking();
+    buyer.restart(at(10));
+    buyer.hear(at(11), billed());
+    buyer.hear(at(12), Input::Sent(Sent::Withheld));
+    buyer.hear(at(13), Input::Tick);
+    assert!(!buyer.pays() && buyer.ask.attempts.is_empty(), "{:?}", buyer.ask);
+}
+
+/// A copy of the records from before the bill was paid is put back.
+#[test]
+fn work_whose_bill_the_wallet_has_paid_is_taken_and_booked_whichever_word_comes_first() {
+    let sent = || Input::Sent(Sent::Told(vec![SentPayment { hash: PAID.hash(), amount: PRICE, at: at(5) }]));
+    for words in [[sent(), billed()], [billed(), sent()]] {
+        let mut buyer = Buyer::asking();
+        buyer.restart(at(10));
+        for word in words {
+            buyer.hear(at(11), word);
+            assert!(!buyer.pays(), "{:?}", buyer.done);
+        }
+        let settled = Outgoing::Settled { preimage: PAID, fee: Msat::ZERO };
+        buyer.hear(at(12), Input::Outgoing { hash: PAID.hash(), state: settled });
+        assert_eq!((buyer.ask.word(), buyer.ask.attempts.len(), buyer.engine.load().1), ("settled", 1, 0));
+        assert_eq!(buyer.entries, [(Movement::Spent, PAID.hash())]);
+    }
+}
+
+/// The offer that was paid in a lost history comes after the result.
+#[test]
+fn work_that_was_paid_in_a_lost_history_is_taken_and_its_payment_is_found_with_the_offer() {
+    let sent = vec![SentPayment { hash: PAID.hash(), amount: PRICE, at: at(5) }];
+    let Input::Result { result, .. } = billed() else { unreachable!() };
+    let result = Input::Result { result: JobResult { bolt11: None, ..result }, invoice: None };
+    for comes in [true, false] {
+        let mut buyer = Buyer::asking();
+        buyer.restart(at(10));
+        buyer.hear(at(11), Input::Sent(Sent::Told(sent.clone())));
+        buyer.hear(at(12), result.clone());
+        assert_eq!((buyer.ask.word(), buyer.engine.load().1), ("settled", 1));
+        if comes {
+            buyer.hear(at(13), Input::Quote(quote()));
+            let settled = Outgoing::Settled { preimage: PAID, fee: Msat::ZERO };
+            buyer.hear(at(14), Input::Outgoing { hash: PAID.hash(), state: settled });
+            assert_eq!(buyer.entries, [(Movement::Spent, PAID.hash())]);
+        } else {
+            buyer.hear(at(500), Input::Tick);
+            assert!(buyer.entries.is_empty());
+        }
+        assert_eq!((buyer.ask.word(), buyer.engine.load().1), ("settled", 0));
+    }
 }
 
 /// A provider begins to pay a claim just before it expires, and the payment takes its time.

@@ -126,7 +126,11 @@ fn a_refund_that_the_wallet_denied_twice_and_that_arrived_all_the_same_is_the_re
     let job = serde_json::to_string(engine.job(JOB).unwrap()).unwrap();
     let job: Job = serde_json::from_str(&job).unwrap();
     let (mut engine, _) = Engine::restore(later(3), config(), [Record::Job(Box::new(job))]);
-    engine.handle(later(3), Input::Sent(Sent::Told(Vec::new())));
+    let actions = engine.handle(later(3), Input::Sent(Sent::Told(Vec::new())));
+    assert!(
+        actions.contains(&Action::LookUpOutgoing(PREIMAGE.hash())),
+        "it is asked about again: {actions:?}"
+    );
     let actions =
         engine.handle(later(4), outgoing(Outgoing::Settled { preimage: PREIMAGE, fee: Msat::ZERO }));
     let booked =

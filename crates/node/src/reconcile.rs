@@ -228,6 +228,9 @@ fn open_of_sold(job: &Job) -> Vec<(Name, Open)> {
     if let openagents_engine::job::State::Refunding { claim, .. } = &job.state {
         all.push(((claim.payment_hash, false), open(claim.amount, job.state.word())));
     }
+    if let openagents_engine::job::State::RefundOwed { amount, .. } = &job.state {
+        all.extend(job.payback.tried.iter().map(|hash| ((*hash, false), open(*amount, "denied"))));
+    }
     all
 }
 

@@ -21,6 +21,9 @@ use crate::{
     receipt::Waiting, schedule::Schedule,
 };
 
+/// How much billed work waits for the wallet's word after a start, which takes seconds.
+const EARLY_BILLS: usize = 64;
+
 /// All jobs a customer has in hand. Those that are over leave memory; the store keeps them.
 #[derive(Debug)]
 pub(crate) struct CustomerDesk {
@@ -33,8 +36,10 @@ pub(crate) struct CustomerDesk {
     offered: HashMap<PaymentHash, usize>,
     /// Jobs from before the start, until the wallet has said what it paid lately.
     pub(crate) unreconciled: BTreeSet<JobId>,
-    /// Whether that word may come any moment: payments are held back for it.
+    /// Whether that word may come any moment.
     pub(crate) awaits_word: bool,
+    /// Work that was billed meanwhile.
+    billed_early: Vec<(JobResult, Invoice)>,
     standings: HashMap<ProviderKey, Standing>,
     /// What providers have in advance for the jobs on the desk.
     pub(crate) advanced: Advanced,
@@ -52,6 +57,7 @@ impl CustomerDesk {
             offered: HashMap::new(),
             unreconciled: BTreeSet::new(),
             awaits_word: false,
+            billed_early: Vec::new(),
             standings: HashMap::new(),
             advanced: Advanced::default(),
             receipts: Waiting::default(),
@@ -178,15 +184,7 @@ impl CustomerDesk {
         }
     }
 
-    pub(crate) fn commit(
-        &mut self,
-        now: Timestamp,
-        ask: &mut Ask,
-        quote: Quote,
-        rail: Rail,
-        out: &mut Actions,
-    ) {
-        let attempt = Attempt { quote, since: now, money: Money::Pending, rail, handed_over: false };
+    pub(crate) fn commit(&mut self, now: Timestamp, ask: &mut Ask, attempt: Attempt, out: &mut Actions) {
         self.count_one(now, attempt.hash(), attempt.quote.price, ask.options.max_fee);
         out.save(Record::Payment(PaymentRow {
             hash: attempt.hash(),
@@ -287,6 +285,14 @@ impl CustomerDesk {
         if result.kind != ask.spec.kind.result() || ask.delivery.is_some() {
             return self.put(ask);
         }
+        // Whether it may be paid is known once the wallet has said what it sent before the start.
+        let is_early = self.awaits_word && self.unreconciled.contains(&ask.id);
+        if let (true, Some(invoice), Phase::Collecting { .. }) = (is_early, &invoice, &ask.phase) {
+            if self.billed_early.len() < EARLY_BILLS {
+                self.billed_early.push((result.clone(), invoice.clone()));
+            }
+            return self.put(ask);
+        }
         let (fault, refusals) = (unpromised(&ask.spec, &result.content), ask.refusals.len());
         let takes = match &ask.phase {
             Phase::Collecting { .. } if fault.is_some() => false,
@@ -310,6 +316,14 @@ impl CustomerDesk {
             self.keep(now, ask, out);
         } else {
             self.put(ask);
+        }
+    }
+
+    /// Looks at the work that was billed before the wallet had spoken.
+    pub(crate) fn look_at_early_bills(&mut self, now: Timestamp, out: &mut Actions) {
+        self.awaits_word = false;
+        for (result, invoice) in std::mem::take(&mut self.billed_early) {
+            self.result(now, &result, Some(invoice), out);
         }
     }
 
@@ -342,12 +356,15 @@ impl CustomerDesk {
             terms: Terms::Prepaid,
             ecash: None,
         };
+        if ask.doubts.contains(&quote.invoice.payment_hash) {
+            self.own_up(now, ask, quote, Rail::Bolt11, out);
+            return true;
+        }
         if let Some(refusal) = self.objection(now, ask, &quote) {
             self.note_refusal(ask, refusal);
             return false;
         }
-        // Held back, its payment does no harm; refused, the work would be lost.
-        if !ask.doubts.is_empty() || self.may_be_paid(ask) && !self.awaits_word {
+        if self.may_be_paid(ask) {
             return false;
         }
         self.begin(now, ask, quote, out);
@@ -453,6 +470,9 @@ impl CustomerDesk {
         if now >= ask.spec.expires_at && !matches!(ask.phase, Phase::Closed { .. }) {
             self.run_out(now, &mut ask, out);
         }
+        if now >= ask.spec.expires_at && ask.looks_for_payment() {
+            ask.doubts.clear();
+        }
         self.ask_wallet(&ask, out);
         if ask == before {
             self.put(ask);
@@ -512,6 +532,7 @@ impl CustomerDesk {
                 patience.unwrap_or(Timestamp::NEVER).min(ask.spec.expires_at)
             }
             Phase::Abandoning => ask.spec.expires_at,
+            Phase::Closed { .. } if ask.looks_for_payment() => ask.spec.expires_at.max(again),
             Phase::Closed { .. } => Timestamp::NEVER,
         };
         let next = if ask.is_settled() { next } else { next.min(again) };

@@ -14,8 +14,9 @@ const LATE: Millis = Millis::from_secs(600);
 /// A refund invoice of ours that nobody waits for any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DroppedClaim {
-    /// The payment that it was to pay back.
-    pub paid: PaymentHash,
+    /// The payment that it was to pay back, if that was noted.
+    #[serde(default)]
+    pub paid: Option<PaymentHash>,
     /// Its own payment.
     pub hash: PaymentHash,
     /// What it asks for.
@@ -28,7 +29,7 @@ impl DroppedClaim {
     /// The claim of what was paid, once it is not waited for.
     pub(crate) fn new(paid: PaymentHash, claim: &Invoice) -> Self {
         let until = claim.expires_at.after(LATE);
-        Self { paid, hash: claim.payment_hash, amount: claim.amount, until }
+        Self { paid: Some(paid), hash: claim.payment_hash, amount: claim.amount, until }
     }
 }
 
@@ -65,7 +66,7 @@ impl CustomerDesk {
             return self.put(ask);
         }
         let DroppedClaim { paid, .. } = ask.dropped.swap_remove(at);
-        if is_paid {
+        if let (true, Some(paid)) = (is_paid, paid) {
             self.is_back(&mut ask, paid);
         }
         self.keep(now, ask, out);

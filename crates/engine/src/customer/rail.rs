@@ -133,7 +133,7 @@ impl CustomerDesk {
     /// Takes an offer, and has it paid.
     pub(crate) fn begin(&mut self, now: Timestamp, ask: &mut Ask, quote: Quote, out: &mut Actions) {
         let rail = self.rail_for(now, &quote);
-        self.commit(now, ask, quote, rail, out);
+        self.commit(now, ask, Attempt::new(quote, rail, now), out);
         if let Some(attempt) = ask.current() {
             out.push(attempt.payment(ask.options.max_fee, true));
         }
