@@ -134,6 +134,12 @@ impl Terminal {
         }
     }
 
+    /// Types what must not be shown. A prompt is there a moment before the terminal shows nothing more; a person is slower.
+    fn type_secret(&mut self, line: &str) {
+        std::thread::sleep(Duration::from_millis(300));
+        self.type_line(line);
+    }
+
     fn type_line(&mut self, line: &str) {
         self.keys.write_all(format!("{line}\n").as_bytes()).unwrap();
         self.keys.flush().unwrap();
@@ -205,12 +211,12 @@ fn words_are_hidden_when_nobody_comes_back_and_a_passphrase_is_asked_for_again()
     assert_eq!(home.status()["storage"], "passphrase");
     let mut terminal = Terminal::run(&home, "show --lock-after 1");
     terminal.until("the passphrase of this home");
-    terminal.type_line("correct horse");
+    terminal.type_secret("correct horse");
     terminal.until("Enter shows the first word");
     terminal.until("Locked. Enter unlocks");
     terminal.type_line("");
     terminal.until("the passphrase of this home");
-    terminal.type_line("battery staple");
+    terminal.type_secret("battery staple");
     let shown = terminal.ends(4);
     assert!(first_screen(&shown).contains("the mainnet seed cannot be unlocked"), "{shown}");
     assert!(!shown.contains("battery") && !shown.contains("horse"), "{shown}");
@@ -551,7 +557,7 @@ fn a_passphrase_is_typed_twice_and_asked_for_before_the_quiz() {
     let home = Home::new();
     let mut terminal = Terminal::run(&home, "create --passphrase");
     terminal.until("the passphrase that belongs to the words (not shown): ");
-    terminal.type_line("blue ocean");
+    terminal.type_secret("blue ocean");
     terminal.until("the same once more (not shown): ");
     terminal.type_line("blue 0cean");
     assert!(terminal.ends(2).contains("the two are not the same"));
