@@ -559,14 +559,14 @@ fn a_passphrase_is_typed_twice_and_asked_for_before_the_quiz() {
     terminal.until("the passphrase that belongs to the words (not shown): ");
     terminal.type_secret("blue ocean");
     terminal.until("the same once more (not shown): ");
-    terminal.type_line("blue 0cean");
+    terminal.type_secret("blue 0cean");
     assert!(terminal.ends(2).contains("the two are not the same"));
     assert!(home.status().is_null(), "nothing is made");
 
     let mut terminal = Terminal::run(&home, "create --passphrase");
     for question in ["that belongs to the words (not shown): ", "once more (not shown): "] {
         terminal.until(question);
-        terminal.type_line("blue ocean");
+        terminal.type_secret("blue ocean");
     }
     let shown = terminal.ends(0);
     assert!(
@@ -578,10 +578,10 @@ fn a_passphrase_is_typed_twice_and_asked_for_before_the_quiz() {
     let words: Vec<String> = home.words().split(' ').map(str::to_owned).collect();
     let mut terminal = Terminal::run(&home, "verify");
     terminal.until("belongs to the words (not shown): ");
-    terminal.type_line("blue Ocean");
+    terminal.type_secret("blue Ocean");
     terminal.until("this is not the passphrase");
     terminal.until("belongs to the words (not shown): ");
-    terminal.type_line("blue ocean");
+    terminal.type_secret("blue ocean");
     for _ in 0..4 {
         terminal.until("word ");
         let position: usize = terminal.until(": ").parse().unwrap();
