@@ -300,7 +300,8 @@ impl Bank {
             };
         }
         match bill.stage {
-            Stage::Open if bill.arrives.is_none() && bill.invoice.expires_at <= now => Incoming::Expired,
+            // Also of one for which a payment is under way.
+            Stage::Open if bill.invoice.expires_at <= now => Incoming::Expired,
             Stage::Open => Incoming::Open,
             Stage::Held => Incoming::Held { amount },
             Stage::Settled => Incoming::Settled { amount },

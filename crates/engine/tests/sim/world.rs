@@ -648,9 +648,11 @@ impl World {
                 let payment = EcashPayment { job, by: customer, hash: *hash, token };
                 Word::Ecash { to: *provider, payment }
             }
-            Draft::Result { content, unused, .. } => self.result(node, job, content, (*unused, None)),
+            Draft::Result { content, price, unused, .. } => {
+                self.result(node, job, content, (*price, *unused, None))
+            }
             Draft::Bill { content, invoice, unused, .. } => {
-                self.result(node, job, content, (*unused, Some(invoice.payment_hash)))
+                self.result(node, job, content, (invoice.amount, *unused, Some(invoice.payment_hash)))
             }
             Draft::Cancel { provider, .. } => {
                 Word::Cancel(Cancel { job, by: customer, providers: provider.iter().copied().collect() })
@@ -681,7 +683,7 @@ impl World {
         node: usize,
         job: JobId,
         content: &str,
-        (unused, bill): (Msat, Option<PaymentHash>),
+        (price, unused, bill): (Msat, Msat, Option<PaymentHash>),
     ) -> Word {
         let times = self.finished.entry((node, job)).or_default();
         *times += 1;
@@ -692,7 +694,7 @@ impl World {
             event: EventId::from_bytes(self.rng.bytes()),
             kind: self.requests[&job].kind.result(),
             content: content.to_owned(),
-            amount: None,
+            amount: Some(price),
             made_by: None,
             unused,
             bolt11: bill.map(PaymentHash::to_hex),
