@@ -42,7 +42,8 @@ pub(crate) struct FuzzArgs {
 }
 
 impl FuzzArgs {
-    /// What the test command runs: the same inputs on every machine, so that what is found is found everywhere.
+    /// What the test command runs: the same inputs on every machine, so that what is found is found everywhere; a slow
+    /// one tries the first of them.
     pub(crate) const fn brief() -> Self {
         Self { target: Vec::new(), seconds: 20, runs: Some(20_000), jobs: 2, pure: true, seed: Some(1) }
     }

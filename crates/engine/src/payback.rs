@@ -28,7 +28,7 @@ pub struct Payback {
     pub invoice: Option<PaymentHash>,
     /// Why nothing is paid yet.
     pub trouble: Option<String>,
-    /// Invoices that the wallet says it did not pay, twice. One that settles after all is the refund.
+    /// Invoices that the wallet denies having paid. One that settles after all is the refund.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<PaymentHash>,
     /// What of a locked payment is beyond the price, and becomes the customer's balance if it is taken.

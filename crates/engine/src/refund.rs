@@ -241,14 +241,7 @@ impl ProviderDesk {
                 outcome: Outcome::Refunded { amount, .. } | Outcome::Credited { amount, .. },
                 ..
             } => {
-                let movement = Movement::RefundPaid;
-                out.save(Record::Entry(Entry {
-                    at: now,
-                    job: id,
-                    hash: claim_hash,
-                    movement,
-                    amount: *amount,
-                }));
+                book_refund(now, id, claim_hash, *amount, out);
             }
             _ => {}
         }
@@ -263,12 +256,15 @@ impl ProviderDesk {
         why: Why,
         out: &mut Actions,
     ) {
-        let movement = Movement::RefundPaid;
-        out.save(Record::Entry(Entry { at: now, job: id, hash: claim_hash, movement, amount }));
+        book_refund(now, id, claim_hash, amount, out);
         if let Some(notice) = self.jobs.get(&id).map(|job| job.refund_notice(hash, claim_hash, amount)) {
             out.publish(id, notice);
         }
         let closed = State::Closed { outcome: Outcome::Refunded { amount, why }, hash: Some(hash) };
         self.move_to(now, id, closed, out);
     }
+}
+
+fn book_refund(now: Timestamp, job: JobId, hash: PaymentHash, amount: Msat, out: &mut Actions) {
+    out.save(Record::Entry(Entry { at: now, job, hash, movement: Movement::RefundPaid, amount }));
 }

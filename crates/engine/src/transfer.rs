@@ -16,7 +16,7 @@ use crate::{
 
 /// How long after its invoice has expired a payment may still be on its way to us, or its order on its way to the
 /// wallet.
-const LATE: Millis = Millis::from_secs(600);
+pub(crate) const LATE: Millis = Millis::from_secs(600);
 
 /// The older a payment, the rarer it is asked about: each time after a tenth of its age.
 const RARER: u64 = 10;

@@ -77,10 +77,9 @@ pub(crate) fn run(arguments: &TortureArgs) -> anyhow::Result<()> {
     if let Some(jobs) = arguments.chaos {
         return chaos(jobs, arguments.debug);
     }
-    if arguments.debug {
-        shell::build_debug()?
-    } else {
-        shell::build_release()?
+    // The debug build came with this program.
+    if !arguments.debug {
+        shell::build_release()?;
     }
     let runtime = tokio::runtime::Runtime::new()?;
     match arguments.stale_backups {
@@ -278,7 +277,6 @@ fn balance(audit: &Value, label: &str) -> anyhow::Result<i64> {
 
 /// Dies at every failpoint in turn, in a provider and in a customer, and goes on.
 pub(crate) fn sweep() -> anyhow::Result<()> {
-    shell::build_debug()?;
     tokio::runtime::Runtime::new()?.block_on(sweep_all())
 }
 

@@ -12,7 +12,6 @@ use sha2::{Digest, Sha256};
 use super::{
     Ask, AskOutcome, Attempt, Delivery, Money, Phase, Reclaim, Refusal,
     advance::{Advanced, Early},
-    dropped::DroppedClaim,
     elsewhere::note_paid_back,
     kept::{note_kept, note_unused},
 };
@@ -412,14 +411,14 @@ impl CustomerDesk {
     /// either delivered or refunded. One that has forgotten its delivery may, or has, and then that is booked.
     fn drop_claims(&mut self, ask: &mut Ask, provider: ProviderKey, out: &mut Actions) {
         for attempt in ask.attempts.iter_mut().filter(|attempt| attempt.quote.provider == provider) {
-            let (is_locked, paid) = (attempt.terms() == Terms::Escrow, attempt.hash());
+            let (is_locked, claim) = (attempt.terms() == Terms::Escrow, attempt.dropped_claim());
             if let Money::Settled { reclaim, .. } = &mut attempt.money {
                 if is_locked && *reclaim != Reclaim::No {
                     self.note_taken_early(provider, Early::Earned, out);
                 }
-                if let Reclaim::Claimed { claim } = &reclaim {
-                    out.push(Action::LookUpIncoming(claim.payment_hash));
-                    ask.dropped.push(DroppedClaim::new(paid, claim));
+                if let Some(claim) = claim {
+                    out.push(Action::LookUpIncoming(claim.hash));
+                    ask.dropped.push(claim);
                 }
                 if !reclaim.is_back() {
                     *reclaim = Reclaim::No;

@@ -2,14 +2,11 @@
 //! sent a newer one because this had expired. It may pay them all the same, because it has forgotten what it did or
 //! because the payment was slow. What comes is booked, because it is in the wallet.
 
-use openagents_types::{Invoice, Millis, Msat, PaymentHash, Timestamp};
+use openagents_types::{Msat, PaymentHash, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Ask, CustomerDesk, Money, Reclaim};
-use crate::{Actions, Entry, Incoming, Movement, Record};
-
-/// How long after an invoice has expired a payment of it may still arrive, if it was begun before.
-const LATE: Millis = Millis::from_secs(600);
+use super::{Ask, Attempt, CustomerDesk, Money, Reclaim};
+use crate::{Actions, Entry, Incoming, Movement, Record, transfer::LATE};
 
 /// A refund invoice of ours that nobody waits for any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,11 +22,12 @@ pub struct DroppedClaim {
     pub until: Timestamp,
 }
 
-impl DroppedClaim {
-    /// The claim of what was paid, once it is not waited for.
-    pub(crate) fn new(paid: PaymentHash, claim: &Invoice) -> Self {
+impl Attempt {
+    /// Its claim, if one is waited for, as it is once that is no longer so.
+    pub(crate) fn dropped_claim(&self) -> Option<DroppedClaim> {
+        let Money::Settled { reclaim: Reclaim::Claimed { claim }, .. } = &self.money else { return None };
         let until = claim.expires_at.after(LATE);
-        Self { paid: Some(paid), hash: claim.payment_hash, amount: claim.amount, until }
+        Some(DroppedClaim { paid: Some(self.hash()), hash: claim.payment_hash, amount: claim.amount, until })
     }
 }
 
@@ -67,20 +65,22 @@ impl CustomerDesk {
         }
         let DroppedClaim { paid, .. } = ask.dropped.swap_remove(at);
         if let (true, Some(paid)) = (is_paid, paid) {
-            self.is_back(&mut ask, paid);
+            ask.note_back(paid);
         }
         self.keep(now, ask, out);
     }
+}
 
+impl Ask {
     /// A payment came back by a claim that had been replaced: the newer one is waited for no more.
-    fn is_back(&mut self, ask: &mut Ask, paid: PaymentHash) {
-        let Some(attempt) = ask.attempts.iter_mut().find(|attempt| attempt.hash() == paid) else { return };
-        let Money::Settled { reclaim, .. } = &mut attempt.money else { return };
-        match reclaim {
-            Reclaim::Claimed { claim } => ask.dropped.push(DroppedClaim::new(paid, claim)),
-            Reclaim::Due => {}
-            Reclaim::No | Reclaim::Done | Reclaim::Elsewhere => return,
+    fn note_back(&mut self, paid: PaymentHash) {
+        let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.hash() == paid) else { return };
+        let claim = attempt.dropped_claim();
+        if let Money::Settled { reclaim: reclaim @ (Reclaim::Due | Reclaim::Claimed { .. }), .. } =
+            &mut attempt.money
+        {
+            *reclaim = Reclaim::Done;
+            self.dropped.extend(claim);
         }
-        *reclaim = Reclaim::Done;
     }
 }

@@ -3,7 +3,7 @@
 
 use openagents_types::{Feedback, refusal};
 
-use super::{Ask, CustomerDesk, DroppedClaim, Money, Reclaim};
+use super::{Ask, Money, Reclaim};
 
 impl Reclaim {
     /// Whether the money is with us again, or where we wanted it.
@@ -15,17 +15,16 @@ impl Reclaim {
     }
 }
 
-impl CustomerDesk {
+impl Ask {
     /// Stops claiming a payment that its provider says is paid back.
-    pub(crate) fn take_as_paid_back(&self, ask: &mut Ask, index: usize) {
-        let paid = ask.attempts[index].hash();
-        if let Money::Settled { reclaim, .. } = &mut ask.attempts[index].money
+    pub(crate) fn take_as_paid_back(&mut self, index: usize) {
+        let attempt = &mut self.attempts[index];
+        let claim = attempt.dropped_claim();
+        if let Money::Settled { reclaim, .. } = &mut attempt.money
             && !reclaim.is_back()
         {
-            if let Reclaim::Claimed { claim } = &reclaim {
-                ask.dropped.push(DroppedClaim::new(paid, claim));
-            }
             *reclaim = Reclaim::Elsewhere;
+            self.dropped.extend(claim);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use openagents_types::{Draft, Invoice, JobId, PaymentHash, Rail, Terms, Timestamp};
 
-use super::{Ask, AskOutcome, Attempt, CustomerDesk, DroppedClaim, Money, Phase, Reclaim, advance::Early};
+use super::{Ask, AskOutcome, Attempt, CustomerDesk, Money, Phase, Reclaim, advance::Early};
 use crate::{
     Action, Actions, Direction, Entry, Incoming, InvoiceFor, Movement, Outgoing, PaymentRow, Record,
 };
@@ -97,7 +97,7 @@ impl CustomerDesk {
             // Who took what it was to hold has a theft to its name, and no word of its own clears that.
             let says_so = ask.paid_back_by.contains(&provider);
             if abandoned && says_so && ask.attempts[index].terms() == Terms::Prepaid {
-                self.take_as_paid_back(ask, index);
+                ask.take_as_paid_back(index);
             } else if abandoned && is_unclaimed(&ask.attempts[index].money) {
                 if ask.attempts[index].terms() == Terms::Escrow {
                     self.note_taken_early(provider, Early::Taken, out);
@@ -177,6 +177,7 @@ impl CustomerDesk {
         let id = ask.id;
         for attempt in &mut ask.attempts {
             let (paid, amount) = (attempt.hash(), attempt.quote.price);
+            let dropped = attempt.dropped_claim();
             let Money::Settled { reclaim, .. } = &mut attempt.money else { continue };
             if !matches!(reclaim, Reclaim::Claimed { claim } if claim.payment_hash == hash) {
                 continue;
@@ -190,10 +191,8 @@ impl CustomerDesk {
                 // The provider did not pay in time. Ours to ask again, with a new invoice; a slow payment of the old one
                 // may still come.
                 Incoming::Expired | Incoming::Cancelled => {
-                    if let Reclaim::Claimed { claim } = &reclaim {
-                        ask.dropped.push(DroppedClaim::new(paid, claim));
-                    }
                     *reclaim = Reclaim::Due;
+                    ask.dropped.extend(dropped);
                     out.push(self.claim_invoice(id, paid, amount));
                 }
                 Incoming::Open | Incoming::Held { .. } | Incoming::Unknown => {}
