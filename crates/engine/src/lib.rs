@@ -13,7 +13,7 @@
 //! The provider's half: [`admission`] decides what may come in, [`bidding`] what it costs,
 //! [`payment`] what money that arrived means and [`ecash`] what it means on an offer's second rail and [`beside`] if both are paid, [`queue`] who is next, [`delivery`] what happens to
 //! the work and [`refund`] how money goes back, [`payback`] where to if nobody claims it, [`balance`] what is kept for a customer's next jobs, [`credit`] what it pays after the work, [`arrears`] how it pays that late; [`job`] has the states. [`reconcile`] is what comes first
-//! after a start, [`stray`] what comes a while later; [`shift`] is the
+//! after a start, [`stray`] what comes a while later, [`earlier`] what a wallet may still do that was told to by the run before; [`shift`] is the
 //! operator's word, [`resources`] what the machine allows. The customer's half is [`customer`], with [`choice`] between offers. [`receipt`] has what both say
 //! afterwards. [`transfer`] is what the node's owner pays and is paid by hand, outside of any job.
 
@@ -30,6 +30,7 @@ mod config;
 pub mod credit;
 pub mod customer;
 pub mod delivery;
+pub mod earlier;
 pub mod ecash;
 mod input;
 pub mod job;
@@ -74,6 +75,8 @@ pub struct Engine {
     transfers: TransferDesk,
     /// The job that the next payment is about, if it had left memory.
     recalled: Option<openagents_types::JobId>,
+    /// What an earlier run may have ordered.
+    earlier: earlier::EarlierOrders,
     /// What waits until the wallet has said what it paid lately.
     reconciling: Option<Reconciling>,
     /// The jobs about which it has not said anything in time, and when each began.
@@ -88,6 +91,7 @@ impl Engine {
             customer: CustomerDesk::new(config.customer),
             transfers: TransferDesk::default(),
             recalled: None,
+            earlier: earlier::EarlierOrders::default(),
             reconciling: None,
             unanswered: None,
         }
@@ -122,6 +126,7 @@ impl Engine {
                 Record::Payment(_) | Record::Entry(_) | Record::Content { .. } | Record::Receipt(_) => {}
             }
         }
+        engine.note_earlier_orders(now);
         engine.begin_reconciling(now, &mut out);
         if let Some(desk) = &mut engine.provider {
             desk.restate(now, &mut out);
@@ -236,12 +241,13 @@ impl Engine {
     }
 
     fn outgoing(&mut self, now: Timestamp, hash: PaymentHash, state: &Outgoing, out: &mut Actions) {
+        let word = self.earlier.word(now, hash, state);
         if self.transfers.knows(hash) {
-            self.transfer_sent(now, hash, state, out);
+            self.transfer_sent(now, hash, word, out);
         } else if self.customer.pays(hash) {
-            self.customer.outgoing(now, hash, state, out);
+            self.customer.outgoing(now, hash, word, out);
         } else if let Some(desk) = &mut self.provider {
-            desk.refund_outgoing(now, hash, state, out);
+            desk.refund_outgoing(now, hash, word, out);
         }
         self.dismiss();
     }

@@ -4,6 +4,7 @@ use openagents_types::{Cancel, CustomerKey, Draft, Invoice, JobId, Msat, Notice,
 
 use crate::{
     Action, Actions, Direction, Entry, Job, Movement, Outgoing, PaymentRow, Record,
+    earlier::Word,
     job::{CANCELLED, EXPIRED, Funds, Outcome, State, Why},
     payback::{Payback, UNCERTAIN},
     payment::may_cancel,
@@ -166,7 +167,7 @@ impl ProviderDesk {
         &mut self,
         now: Timestamp,
         claim_hash: PaymentHash,
-        state: &Outgoing,
+        Word { state, is_early }: Word<'_>,
         out: &mut Actions,
     ) {
         let Some(id) = self.job_for(claim_hash) else { return };
@@ -183,6 +184,7 @@ impl ProviderDesk {
                 self.move_to(now, id, state, out);
             }
             Outgoing::Pending => {}
+            Outgoing::Failed { .. } if is_early => {}
             Outgoing::Unknown if self.jobs.get(&id).is_some_and(|job| job.doubts_refund_to(claim_hash)) => {
                 self.not_refunded_by(now, id, claim_hash, State::RefundOwed { hash, amount, why }, out);
             }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Action, Actions, Direction, Engine, Entry, Incoming, Movement, Outgoing, PaymentRow, Record,
-    customer::CustomerDesk, schedule::Schedule,
+    customer::CustomerDesk, earlier::Word, schedule::Schedule,
 };
 
 /// How long after its invoice has expired a payment may still be on its way to us, or its order on its way to the
@@ -163,6 +163,10 @@ impl TransferDesk {
         self.open.contains_key(&hash)
     }
 
+    pub(crate) fn open(&self) -> impl Iterator<Item = &Transfer> {
+        self.open.values()
+    }
+
     pub(crate) fn next_wake(&self) -> Option<Timestamp> {
         self.schedule.next()
     }
@@ -254,7 +258,7 @@ impl Engine {
         &mut self,
         now: Timestamp,
         hash: PaymentHash,
-        word: &Outgoing,
+        Word { state: word, is_early }: Word<'_>,
         out: &mut Actions,
     ) {
         let Some(mut transfer) = self.transfers.open.get(&hash).cloned() else { return };
@@ -282,6 +286,7 @@ impl Engine {
             (Outgoing::Unknown, TransferState::Pending) => {
                 TransferState::Returned { reason: "it was never sent, and its invoice has expired".into() }
             }
+            (Outgoing::Unknown | Outgoing::Failed { .. }, _) if is_early => return,
             (Outgoing::Failed { reason }, TransferState::Pending) => {
                 TransferState::Doubtful { reason: reason.clone() }
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use openagents_engine::{
     Action, AdvanceLimit, Ask, AskOptions, Config, CustomerConfig, Engine, Input, Outgoing, Record, Standing,
+    earlier::ORDER_LIFE,
 };
 use openagents_types::{
     CustomerKey, EventId, Invoice, JobId, JobKind, JobResult, JobSpec, Millis, Msat, Network, Preimage,
@@ -151,11 +152,16 @@ fn what_came_back_or_was_restored_is_counted_right() {
     let (mut engine, _) = Engine::restore(NOW, Config { provider: None, customer }, last);
     engine.handle(NOW, Input::Sent(openagents_engine::Sent::Told(Vec::new())));
     assert!(!pays(&mut engine, 2, 900, Terms::Prepaid), "900 are on their way");
-    for _ in 0..2 {
-        let state = Outgoing::Failed { reason: "no route".into() };
-        engine.handle(NOW, Input::Outgoing { hash: preimage(1).hash(), state });
-    }
-    assert!(pays(&mut engine, 3, 900, Terms::Prepaid), "they came back");
+    let fails_twice = |engine: &mut Engine, now| {
+        for _ in 0..2 {
+            let state = Outgoing::Failed { reason: "no route".into() };
+            engine.handle(now, Input::Outgoing { hash: preimage(1).hash(), state });
+        }
+    };
+    fails_twice(&mut engine, NOW);
+    assert!(!pays(&mut engine, 3, 900, Terms::Prepaid), "the order may not have been read yet");
+    fails_twice(&mut engine, NOW.after(ORDER_LIFE));
+    assert!(pays(&mut engine, 4, 900, Terms::Prepaid), "they came back");
 }
 
 #[test]

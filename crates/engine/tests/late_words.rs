@@ -143,6 +143,29 @@ fn work_that_is_billed_at_a_start_is_taken_and_paid_once_the_wallet_has_spoken()
     assert!(!buyer.pays() && buyer.ask.attempts.is_empty(), "{:?}", buyer.ask);
 }
 
+/// The run before has ordered the payment, and its wallet has not read that yet. Its owner calls the job off meanwhile.
+#[test]
+fn a_payment_that_the_run_before_has_ordered_is_out_until_that_order_has_ended() {
+    for word in [Outgoing::Unknown, Outgoing::Failed { reason: "no route".into() }] {
+        let mut buyer = Buyer::asking();
+        buyer.hear(NOW, Input::Quote(quote()));
+        buyer.hear(at(1), Input::Tick);
+        assert!(buyer.pays());
+        buyer.restart(at(2));
+        buyer.hear(at(3), Input::Withdraw { job: JOB, reason: "changed my mind".into() });
+        let denied = || Input::Outgoing { hash: PAID.hash(), state: word.clone() };
+        for seconds in [4, 9, 30, 66] {
+            buyer.hear(at(seconds), denied());
+            assert_eq!((&buyer.ask.attempts[0].money, buyer.pays()), (&Money::Pending, false));
+        }
+        let mut late = buyer;
+        for seconds in [67, 72] {
+            late.hear(at(seconds), denied());
+        }
+        assert_eq!((&late.ask.attempts[0].money, late.ask.word()), (&Money::Returned, "cancelled"));
+    }
+}
+
 /// A copy of the records from before the bill was paid is put back.
 #[test]
 fn work_whose_bill_the_wallet_has_paid_is_taken_and_booked_whichever_word_comes_first() {

@@ -140,6 +140,22 @@ fn a_refund_that_the_wallet_denied_twice_and_that_arrived_all_the_same_is_the_re
 }
 
 #[test]
+fn a_refund_that_the_run_before_has_ordered_is_not_owed_again_before_that_order_has_ended() {
+    let mut engine = debtor(Vec::new());
+    let claim = Input::RefundClaim { job: JOB, by: CUSTOMER, invoice: invoice(OWED) };
+    assert_eq!(pays(&engine.handle(NOW, claim)), 1);
+    let record = Record::Job(Box::new(engine.job(JOB).unwrap().clone()));
+    let (mut engine, _) = Engine::restore(later(1), config(), [record]);
+    let failed = || Outgoing::Failed { reason: "no route".into() };
+    for (seconds, word) in
+        [(2, "refunding"), (7, "refunding"), (65, "refunding"), (66, "refunding"), (71, "refund-owed")]
+    {
+        engine.handle(later(seconds), Input::Outgoing { hash: PREIMAGE.hash(), state: failed() });
+        assert_eq!(engine.job(JOB).unwrap().state.word(), word, "after {seconds} s");
+    }
+}
+
+#[test]
 fn an_address_that_gives_no_fit_invoice_moves_nothing_and_is_asked_ever_more_rarely() {
     let mut engine = debtor(Vec::new());
     let (mut now, mut waits) = (later(60), Vec::new());

@@ -458,6 +458,12 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn an_order_to_pay_ends_before_the_next_run_believes_that_it_was_never_carried_out() {
+        let expires = openagents_wallet::nwc::Patience::default().pay + Duration::from_secs(1);
+        assert!(expires < Duration::from_millis(openagents_engine::earlier::ORDER_LIFE.0));
+    }
+
     /// A wallet that takes every question and answers none.
     #[derive(Default)]
     struct Silent(AtomicUsize);

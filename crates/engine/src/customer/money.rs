@@ -5,6 +5,7 @@ use openagents_types::{Draft, Invoice, JobId, PaymentHash, Rail, Terms, Timestam
 use super::{Ask, AskOutcome, Attempt, CustomerDesk, Money, Phase, Reclaim, advance::Early};
 use crate::{
     Action, Actions, Direction, Entry, Incoming, InvoiceFor, Movement, Outgoing, PaymentRow, Record,
+    earlier::Word,
 };
 
 impl CustomerDesk {
@@ -13,7 +14,7 @@ impl CustomerDesk {
         &mut self,
         now: Timestamp,
         hash: PaymentHash,
-        state: &Outgoing,
+        Word { state, is_early }: Word<'_>,
         out: &mut Actions,
     ) {
         let Some(mut ask) = self.payments.get(&hash).copied().and_then(|id| self.take(id)) else { return };
@@ -46,6 +47,9 @@ impl CustomerDesk {
             // unless the job has ended meanwhile; then it never needs to be.
             (Outgoing::Unknown, Money::Pending) if wants_payment(&ask, index) => {
                 out.push(ask.attempts[index].payment(ask.options.max_fee, false));
+                return self.put(ask);
+            }
+            (Outgoing::Unknown | Outgoing::Failed { .. }, Money::Pending | Money::Doubtful) if is_early => {
                 return self.put(ask);
             }
             (Outgoing::Unknown | Outgoing::Failed { .. }, Money::Doubtful) => {

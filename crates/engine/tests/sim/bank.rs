@@ -45,6 +45,8 @@ pub(crate) struct Bill {
 #[derive(Clone, Debug)]
 pub(crate) struct Lock {
     locktime: Timestamp,
+    /// Whether the payee was given the token; until then it is only the payer's own money, locked.
+    pub(crate) handed_over: bool,
     /// Whether the payee's wallet holds the token.
     pub(crate) accepted: bool,
     /// Whether the payee's wallet was told to leave it alone.
@@ -130,7 +132,8 @@ impl Bank {
     ) -> Option<EcashAsk> {
         let invoice = self.make(rng, now, payee, wanted);
         let bill = self.bills.get_mut(&invoice.payment_hash)?;
-        let locked = Lock { locktime, accepted: false, left_alone: false, released: false };
+        let locked =
+            Lock { locktime, handed_over: false, accepted: false, left_alone: false, released: false };
         let locktime = bill.ecash.get_or_insert(locked).locktime;
         Some(EcashAsk {
             request: format!("creqA{}", invoice.payment_hash),
@@ -208,6 +211,13 @@ impl Bank {
             Stage::Open | Stage::Held | Stage::Cancelled => return Err("it is spent"),
         }
         Ok(())
+    }
+
+    /// A token is given to its payee.
+    pub(crate) fn hand_over(&mut self, hash: PaymentHash) {
+        if let Some(lock) = self.bills.get_mut(&hash).and_then(|bill| bill.ecash.as_mut()) {
+            lock.handed_over = true;
+        }
     }
 
     /// Takes a payment up. It arrives `delay` later.

@@ -34,6 +34,21 @@ const KEPT_RAILS: &[u64] = &[10_748];
 /// The same, of worlds with balances.
 const KEPT_BALANCES: &[u64] = &[11_248];
 
+/// The same, of worlds where orders are read late.
+const KEPT_LATE: &[u64] = &[10_199];
+
+/// The weathers in which wallets also read orders late.
+const LATE: &[Weather] = &[
+    Weather::Storm,
+    Weather::Rails,
+    Weather::Shifts,
+    Weather::ByHand,
+    Weather::BalancesOnRails,
+    Weather::BillsOnRails,
+    Weather::Backups,
+    Weather::OldRails,
+];
+
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
@@ -182,6 +197,22 @@ fn in_fair_weather_ecash_delivers_every_affordable_job() {
         sum.add(&report);
     }
     assert!(sum.by_ecash > 50 && sum.by_ecash < sum.paid, "{sum:?}");
+}
+
+#[test]
+fn no_order_that_is_read_late_moves_money_twice() {
+    let first = number("OPENAGENTS_SIM_FIRST", 1);
+    let mut sum = Report::default();
+    let seeds = first..first + number("OPENAGENTS_SIM_SEEDS", 800) / 4;
+    for seed in KEPT_LATE.iter().copied().chain(seeds) {
+        for weather in LATE {
+            let outcome =
+                std::panic::catch_unwind(|| World::new(seed, *weather).with_late_orders(seed).run());
+            let report = outcome.unwrap_or_else(|_| panic!("seed {seed}: late orders, {weather:?} weather"));
+            sum.add(&report);
+        }
+    }
+    assert!(sum.late_orders > 1_000 && sum.delivered > 100 && sum.refunds > 20, "{sum:?}");
 }
 
 #[test]

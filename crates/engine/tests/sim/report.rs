@@ -47,6 +47,8 @@ pub(crate) struct Report {
     pub(crate) billed: u64,
     pub(crate) unpaid: u64,
     pub(crate) paid_late: u64,
+    /// Orders that a wallet read late.
+    pub(crate) late_orders: u64,
 }
 
 impl Report {
@@ -85,5 +87,6 @@ impl Report {
         self.billed += other.billed;
         self.unpaid += other.unpaid;
         self.paid_late += other.paid_late;
+        self.late_orders += other.late_orders;
     }
 }

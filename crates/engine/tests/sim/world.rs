@@ -1,7 +1,9 @@
 //! Nodes, relay, bank and clock, and the laws that hold after every step.
 
 mod kept;
+mod late;
 mod laws;
+mod notice;
 mod rails;
 
 use std::{
@@ -20,7 +22,7 @@ use openagents_engine::{
 use openagents_types::{
     Cancel, ContentHash, CustomerKey, Draft, EcashPayment, EcashRelease, EcashToken, Encryption, EventId,
     Feedback, JobId, JobInput, JobKind, JobRequest, JobResult, JobSpec, Millis, Msat, Network, Notice,
-    PaymentHash, ProviderKey, Quote, Receipt, ReleasedEcash, Status, Terms, Timestamp, Usage, refusal,
+    PaymentHash, ProviderKey, Quote, Receipt, ReleasedEcash, Timestamp, Usage,
 };
 
 use crate::{
@@ -84,6 +86,19 @@ enum Event {
     Start {
         node: usize,
     },
+    /// A wallet reads late what it was told.
+    Order {
+        node: usize,
+        life: u32,
+        action: Box<Action>,
+    },
+    /// A wallet's answer comes.
+    Answer {
+        node: usize,
+        life: u32,
+        question: String,
+        input: Box<Input>,
+    },
     /// An operator speaks.
     Shift {
         node: usize,
@@ -112,6 +127,8 @@ pub(crate) struct World {
     /// Receipts that were said as they are, by job and provider. A provider whose records are older than a receipt
     /// says another.
     receipts: HashMap<(JobId, ProviderKey), Vec<(EventId, Receipt)>>,
+    /// Orders on their way, where wallets read some of them late.
+    late: Option<late::Late>,
     report: Report,
 }
 
@@ -154,6 +171,7 @@ impl World {
             flipped: HashMap::new(),
             wakes: vec![None; nodes.len()],
             receipts: HashMap::new(),
+            late: None,
             nodes,
             rng,
             report: Report::default(),
@@ -246,6 +264,8 @@ impl World {
             }
             Event::Deliver { node, word } => self.deliver(node, word),
             Event::Say { node, word } => self.say(node, *word),
+            Event::Order { node, life, action } => self.read_order(node, life, *action),
+            Event::Answer { node, life, question, input } => self.answered(node, life, question, *input),
             Event::Shift { node, shift } => {
                 // Written down before it is said, so that it also holds after a crash.
                 if let Some(provider) = &mut self.nodes[node].config.provider {
@@ -364,12 +384,15 @@ impl World {
         self.nodes[node].engine = None;
         self.nodes[node].life += 1;
         let copies = self.nodes[node].backups();
-        if copies > 0 && self.rng.chance(60) {
+        let restores = copies > 0 && self.rng.chance(60);
+        if restores {
             self.report.restores += 1;
             let which = self.rng.between(0, copies as u64 - 1) as usize;
             self.nodes[node].restore_backup(which);
         }
-        let delay = self.rng.between(10, 20_000);
+        // Whoever puts a backup back waits until no order of a lost history can be carried out any more.
+        let wait = if restores && self.late.is_some() { late::PAYMENT } else { 0 };
+        let delay = wait + self.rng.between(10, 20_000);
         self.at(delay, Event::Start { node });
     }
 
@@ -421,13 +444,17 @@ impl World {
             self.report.timeouts += 1;
             return;
         }
+        if self.is_late(node, &action) {
+            return;
+        }
         let heard = !self.trouble(10);
         if !heard {
             self.report.timeouts += 1;
         }
+        let question = late::question(&action);
         let answer = self.wallet_does(node, action);
         if let (Some(input), true) = (answer, heard) {
-            self.answer(node, delay, input);
+            self.answer_late(node, delay, question, input);
         }
     }
 
@@ -457,7 +484,7 @@ impl World {
                 Some(self.word_on_incoming(hash))
             }
             Action::LookUpIncoming(hash) => Some(self.word_on_incoming(hash)),
-            Action::LookUpOutgoing(hash) => Some(self.word_on_outgoing(node, hash)),
+            Action::LookUpOutgoing(hash) => Some(self.looked_up(node, hash)),
             Action::ReadSent { since } => Some(Input::Sent(Sent::Told(self.bank.sent(node, since)))),
             Action::ReadHeld { .. } => Some(Input::Held(self.bank.held(node))),
             Action::Pay { invoice, first, .. } => self.pay(node, invoice.payment_hash, first),
@@ -640,6 +667,8 @@ impl World {
                 Word::Release(ReleasedEcash { job, provider, hash, release })
             }
             Draft::Ecash { provider, hash, token } => {
+                self.bank.hand_over(*hash);
+                self.assert_only_payment(node, *hash);
                 if self.trouble(8) {
                     self.pay_the_other_way(*provider, job);
                 }
@@ -664,7 +693,7 @@ impl World {
                 if let Notice::RefundOwed { amount, .. } = notice {
                     self.claim_by_hand(node, job, *amount);
                 }
-                Word::Feedback(feedback(job, provider, event, notice, self.time()))
+                Word::Feedback(notice::feedback(job, provider, event, notice, self.time()))
             }
             Draft::Partial { .. } => return,
             Draft::Receipt(receipt) => return self.say_receipt(node, event, receipt),
@@ -835,50 +864,6 @@ fn by_tokens(price: Msat) -> PriceRule {
     }
     let written = (price.get() * USUAL_OUTPUT).div_ceil(1_000);
     PriceRule { per_1000_output: price, ..PriceRule::flat(Msat::new(price.get() - written)) }
-}
-
-fn feedback(job: JobId, provider: ProviderKey, event: EventId, notice: &Notice, now: Timestamp) -> Feedback {
-    let (status, code, message, amount) = match notice {
-        Notice::Processing { message } => (Status::Processing, None, message.clone(), None),
-        Notice::Success => (Status::Success, None, String::new(), None),
-        Notice::Refused { code, message, minimum } => {
-            (Status::Error, Some(code.clone()), message.clone(), *minimum)
-        }
-        Notice::RefundOwed { amount, message, .. } => {
-            (Status::Error, Some("refund-owed".into()), message.clone(), Some(*amount))
-        }
-        Notice::Credited { amount, .. } => {
-            (Status::Error, Some(refusal::CREDITED.into()), String::new(), Some(*amount))
-        }
-        Notice::Overpaid { amount } => {
-            (Status::Processing, Some(refusal::CREDITED.into()), String::new(), Some(*amount))
-        }
-        Notice::FromBalance { amount, .. } => {
-            (Status::Processing, Some(refusal::FROM_BALANCE.into()), String::new(), Some(*amount))
-        }
-        Notice::RefundedTo { amount, .. } => {
-            (Status::Error, Some(refusal::REFUNDED_TO.into()), String::new(), Some(*amount))
-        }
-        Notice::Refunded { amount, .. } => {
-            (Status::Error, Some("refunded".into()), String::new(), Some(*amount))
-        }
-    };
-    Feedback {
-        job,
-        provider,
-        event,
-        status,
-        message,
-        content: String::new(),
-        amount,
-        bolt11: None,
-        expires_at: None,
-        eta: None,
-        terms: Terms::Prepaid,
-        ecash: None,
-        code,
-        created_at: now,
-    }
 }
 
 /// The key of a customer that signs all its jobs with one.

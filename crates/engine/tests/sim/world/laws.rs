@@ -228,7 +228,8 @@ impl World {
         let others = self.bank.bills.values().filter(|bill| {
             bill.payer == Some(payer) && job(bill) == (id, is_refund) && bill.invoice.payment_hash != hash
         });
-        let live: Vec<_> = others.filter(|bill| self.bank.is_live(payer, bill)).collect();
+        let is_given = |bill: &&Bill| bill.ecash.as_ref().is_none_or(|lock| lock.handed_over);
+        let live: Vec<_> = others.filter(is_given).filter(|bill| self.bank.is_live(payer, bill)).collect();
         // A job that was paid on both rails and failed is paid back twice.
         let came =
             |bill: &&Bill| bill.payee == payer && job(bill) == (id, false) && bill.stage == Stage::Settled;
