@@ -35,6 +35,9 @@ pub(crate) struct StreamArguments {
     /// A GGUF file for it.
     #[arg(long)]
     model: PathBuf,
+    /// How long each answer is, in tokens.
+    #[arg(long, default_value_t = 500)]
+    tokens: u32,
     /// How often each way is measured.
     #[arg(long, default_value_t = 40)]
     turns: usize,
@@ -44,8 +47,6 @@ pub(crate) struct StreamArguments {
 }
 
 const PROMPT: &str = "Say something about lighthouses.";
-/// How much is written: about a second of the test's small model.
-const TOKENS: u32 = 500;
 /// How long the server and the node may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -66,14 +67,15 @@ struct Way {
 }
 
 pub(crate) async fn run(arguments: StreamArguments) -> anyhow::Result<()> {
-    let server = Server::start(&arguments.server, &arguments.model).await?;
+    let server = Server::start(&arguments.server, &arguments.model, arguments.tokens).await?;
     let home = tempfile::tempdir()?;
     let settings = format!("[[backend.llamacpp]]\nurl = \"http://{}\"\n", server.address);
     std::fs::write(home.path().join("config.toml"), settings)?;
     let flags = ["up", "--offline", "--listen", "127.0.0.1:0", "--json", "--free"];
     let node = Process::start(&arguments.program, &flags, Some(home.path()))?;
     let up: Value = serde_json::from_str(&node.first_line).context("`up --json` prints one object")?;
-    let mut customer = Customer::connect(up["relay"].as_str().context("it names its relay")?).await?;
+    let mut customer =
+        Customer::connect(up["relay"].as_str().context("it names its relay")?, arguments.tokens).await?;
     customer.until_served().await?;
     let (mut direct, mut market) = (Vec::new(), Vec::new());
     for turn in 0..arguments.turns {
@@ -85,17 +87,19 @@ pub(crate) async fn run(arguments: StreamArguments) -> anyhow::Result<()> {
         direct.push(one);
         market.push(other);
     }
-    report(&Way::of(&direct), &Way::of(&market), arguments.json)
+    report(&arguments, &Way::of(&direct, arguments.tokens), &Way::of(&market, arguments.tokens))
 }
 
-fn report(direct: &Way, market: &Way, json: bool) -> anyhow::Result<()> {
+fn report(arguments: &StreamArguments, direct: &Way, market: &Way) -> anyhow::Result<()> {
+    let model = arguments.model.file_stem().unwrap_or_default().to_string_lossy();
     let added = market.first_ms_p50 - direct.first_ms_p50;
     let share = market.tokens_per_second_p50 / direct.tokens_per_second_p50;
-    if json {
-        let all = json!({ "direct": direct, "market": market, "added_first_ms": added, "share": share });
+    if arguments.json {
+        let all = json!({ "model": model, "tokens": arguments.tokens, "direct": direct, "market": market, "added_first_ms": added, "share": share });
         println!("{all}");
         return Ok(());
     }
+    println!("{} tokens of the model `{model}`", arguments.tokens);
     println!("way      first words, p50 ms   tokens/s, p50");
     for (name, way) in [("direct", direct), ("market", market)] {
         println!("{name:<8} {:>19.2} {:>15.0}", way.first_ms_p50, way.tokens_per_second_p50);
@@ -107,12 +111,12 @@ fn report(direct: &Way, market: &Way, json: bool) -> anyhow::Result<()> {
 }
 
 impl Way {
-    fn of(answers: &[Answer]) -> Self {
+    fn of(answers: &[Answer], tokens: u32) -> Self {
         let median = |mut all: Vec<f64>| {
             all.sort_unstable_by(f64::total_cmp);
             all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
         };
-        let rate = |answer: &Answer| f64::from(TOKENS - 1) / answer.rest.as_secs_f64();
+        let rate = |answer: &Answer| f64::from(tokens.saturating_sub(1)) / answer.rest.as_secs_f64();
         Self {
             first_ms_p50: median(answers.iter().map(|answer| answer.first.as_secs_f64() * 1_000.0).collect()),
             tokens_per_second_p50: median(answers.iter().map(rate).collect()),
@@ -124,16 +128,17 @@ impl Way {
 struct Server {
     child: Child,
     address: SocketAddr,
+    tokens: u32,
 }
 
 impl Server {
-    async fn start(program: &Path, model: &Path) -> anyhow::Result<Self> {
+    async fn start(program: &Path, model: &Path, tokens: u32) -> anyhow::Result<Self> {
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = Command::new(program);
         command.arg("--model").arg(model).args(["--host", "127.0.0.1", "--ctx-size", "4096"]);
         command.args(["--parallel", "1", "--port", &address.port().to_string()]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let server = Self { child, address };
+        let server = Self { child, address, tokens };
         let begun = Instant::now();
         while server.answer().await.is_err() {
             ensure!(begun.elapsed() < PATIENCE, "{} does not serve", program.display());
@@ -146,7 +151,7 @@ impl Server {
     async fn answer(&self) -> anyhow::Result<Answer> {
         let body = json!({
             "messages": [{ "role": "user", "content": PROMPT }],
-            "stream": true, "max_tokens": TOKENS, "temperature": 0.0,
+            "stream": true, "max_tokens": self.tokens, "temperature": 0.0,
         })
         .to_string();
         let stream = TcpStream::connect(self.address).await?;
@@ -193,17 +198,18 @@ struct Customer {
     keys: Keys,
     writer: socket::Writer,
     reader: socket::Reader,
+    tokens: u32,
     asked: u32,
 }
 
 impl Customer {
-    async fn connect(relay: &str) -> anyhow::Result<Self> {
+    async fn connect(relay: &str, tokens: u32) -> anyhow::Result<Self> {
         let keys = Keys::generate();
         let (mut writer, mut reader) = socket::connect(relay).await?;
         let req = format!("[\"REQ\",\"mine\",{{\"kinds\":[6050,7000],\"#p\":[\"{}\"]}}]", keys.public_key());
         writer.send([req]).await?;
         while !reader.next().await?.starts_with("[\"EOSE\"") {}
-        Ok(Self { keys, writer, reader, asked: 0 })
+        Ok(Self { keys, writer, reader, tokens, asked: 0 })
     }
 
     /// Buys until it gets an answer: the node looks for its servers for a moment.
@@ -220,7 +226,7 @@ impl Customer {
         self.asked += 1;
         let tags = vec![
             tag(["i", PROMPT, "text"]),
-            tag(["param", "max_tokens", &TOKENS.to_string()]),
+            tag(["param", "max_tokens", &self.tokens.to_string()]),
             tag(["param", "temperature", "0"]),
             // No two requests are the same event.
             tag(["number", &self.asked.to_string()]),

@@ -34,13 +34,20 @@ pub(crate) fn run(json: bool, quick: bool, only: &[String]) -> anyhow::Result<()
 pub(crate) fn stream(json: bool, turns: usize) -> anyhow::Result<()> {
     let server =
         shell::prepared("sh tools/setup_llama_server.sh")?.context("llama-server cannot be fetched here")?;
-    let python = shell::prepared("sh tools/setup_llama.sh")?.context("its models cannot be made here")?;
-    let model =
-        Path::new(&python).ancestors().nth(3).context("it lies in a folder of its own")?.join("noise.gguf");
-    let mut bench = built("stream")?;
-    bench.arg("--server").arg(server).arg("--model").arg(model).arg("--turns").arg(turns.to_string());
-    if json {
-        bench.arg("--json");
+    let middle =
+        shell::prepared("sh tools/setup_middle_model.sh")?.context("its models cannot be made here")?;
+    let tiny = Path::new(&middle).with_file_name("noise.gguf");
+    // The tiny one shows what is added, the other what share that is of an answer.
+    for (model, tokens, turns) in
+        [(tiny.as_path(), "500", turns), (Path::new(&middle), "200", turns.div_ceil(2))]
+    {
+        let mut bench = built("stream")?;
+        bench.arg("--server").arg(&server).arg("--model").arg(model);
+        bench.args(["--tokens", tokens, "--turns", &turns.to_string()]);
+        if json {
+            bench.arg("--json");
+        }
+        shell::run(bench)?;
     }
-    shell::run(bench)
+    Ok(())
 }

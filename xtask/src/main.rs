@@ -49,10 +49,10 @@ enum Task {
     },
     /// Measure what the market adds to a model server's stream
     BenchStream {
-        /// Print one JSON object
+        /// Print a JSON object for each model
         #[arg(long)]
         json: bool,
-        /// How often each way is measured
+        /// How often each way is measured with the tiny model; half as often with the other
         #[arg(long, default_value_t = 40)]
         turns: usize,
     },
