@@ -273,8 +273,8 @@ struct Best<'a> {
     /// What each part is.
     scopes: Vec<Scope>,
     found: Vec<Finding>,
-    /// Rules that are not to be doubted, whatever else the job says: those that hold for material too, and those whose
-    /// own sentence does not read honest.
+    /// Rules that are not to be doubted, whatever else the job says: those that hit material, and those whose own
+    /// sentence does not read honest.
     firm: Vec<&'static str>,
     /// The worst score of the views.
     scored: Option<Scored>,
@@ -317,7 +317,8 @@ impl Best<'_> {
                 Finding { category: rule.category, rule: rule.name, confidence: rule.confidence, place };
             let sentence = || rules.sentence(view, hits, at);
             let doubts = |sentence: Features| self.weights.score(&sentence).doubts(rule.confidence);
-            if rule.scope == Scope::Any || !sentence().is_some_and(doubts) {
+            let is_material = self.scopes.get(part_at(at)) != Some(&Scope::Asks);
+            if is_material || !sentence().is_some_and(doubts) {
                 self.firm.push(rule.name);
             }
             match known {
