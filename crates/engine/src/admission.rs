@@ -49,6 +49,7 @@ impl ProviderDesk {
             steps: Vec::new(),
             doubts: Vec::new(),
             ecash: None,
+            zaps: Vec::new(),
             payback: Payback::default(),
             bill: None,
             arrears: Msat::ZERO,
@@ -269,6 +270,7 @@ impl ProviderDesk {
         self.explain_arrears(id, invoice.amount, out);
         out.publish(id, Draft::Quote { invoice: invoice.clone(), expires_at, eta, terms, ecash });
         self.move_to(now, id, State::Offered { invoice, terms, expires_at }, out);
+        self.price_zaps(id, out);
     }
 }
 

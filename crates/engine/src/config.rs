@@ -46,6 +46,8 @@ pub struct ProviderConfig {
     pub escrow: bool,
     /// How long ecash stays locked for us after a quote's end; `None` if the wallet takes none.
     pub ecash_lock: Option<Millis>,
+    /// Whether a zap of a job counts as its payment.
+    pub zaps: bool,
     /// Jobs that run at once.
     pub slots: usize,
     /// Jobs that may wait for a slot; beyond that new ones are refused as overloaded.
@@ -101,6 +103,7 @@ impl ProviderConfig {
             host: Host::default(),
             escrow: true,
             ecash_lock: None,
+            zaps: false,
             slots: 2,
             queue_limit: 1_000,
             offer_limit: 20_000,

@@ -70,6 +70,23 @@ pub(crate) struct Billed {
 }
 
 impl Job {
+    /// Whether its bill, if it has one, is yet to be paid. One that is over counts as a debt, or was paid: such a job may
+    /// still be at hand for what it was zapped with besides.
+    fn may_be_billed(&self) -> bool {
+        match &self.state {
+            State::Resolving
+            | State::Invoicing { .. }
+            | State::Offered { .. }
+            | State::Lapsing { .. }
+            | State::Queued { .. }
+            | State::Running { .. }
+            | State::Delivered { .. }
+            | State::Billed { .. }
+            | State::Returning { .. } => true,
+            State::RefundOwed { .. } | State::Refunding { .. } | State::Closed { .. } => false,
+        }
+    }
+
     /// What its customer owes of its bill once that is over: what the work used of it.
     pub(crate) fn owes(&self) -> Option<Msat> {
         let work = match &self.state {
@@ -87,7 +104,7 @@ impl ProviderDesk {
     /// What a customer has had and not paid, begun work included.
     fn unpaid(&self, customer: CustomerKey) -> Msat {
         let of = self.jobs.values().filter(|job| job.request.customer == customer);
-        of.filter_map(|job| job.bill.as_ref()).map(Bill::amount).sum()
+        of.filter(|job| job.may_be_billed()).filter_map(|job| job.bill.as_ref()).map(Bill::amount).sum()
     }
 
     /// Takes a job up whose customer pays afterwards, if it has room for that below its limit.

@@ -11,13 +11,14 @@
 //! by [`EcashAsk::deadline`] is not begun.
 
 use openagents_types::{
-    Draft, EcashAsk, EcashPayment, EcashRelease, EcashToken, JobId, LOCK_MARGIN, Millis, Msat, Notice,
-    PaymentHash, Terms, Timestamp,
+    Draft, EcashAsk, EcashPayment, EcashRelease, EcashToken, JobId, LOCK_MARGIN, Msat, Notice, PaymentHash,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Action, Actions, Direction, Incoming, Job, PaymentRow, Record,
+    beside::Beside,
     credit::Bill,
     job::{EXPIRED, Funds, Outcome, State, Why},
     provider::{ProviderDesk, refusal},
@@ -38,76 +39,10 @@ pub struct EcashOffer {
     pub beside: Option<Beside>,
 }
 
-/// A payment beside the one that a job runs on: the invoice of a job which ecash pays, or ecash that the wallet took
-/// although the invoice was paid.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Beside {
-    /// Its payment.
-    pub hash: PaymentHash,
-    /// Whether it can be voided: only a hold invoice can.
-    pub terms: Terms,
-    /// When no payment can arrive any more.
-    pub until: Timestamp,
-    /// Where it stands.
-    pub state: BesideState,
-}
-
-/// Where such an invoice stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "is")]
-pub enum BesideState {
-    /// Unpaid, as far as we know.
-    Open,
-    /// The wallet has voided it, or it can be paid no more.
-    Over,
-    /// It was paid as well, and goes back once the job is over.
-    Paid {
-        /// How much.
-        amount: Msat,
-    },
-    /// It is going back; this is how the job itself had ended.
-    GoingBack {
-        /// How.
-        outcome: Outcome,
-        /// The payment that the job ended with.
-        hash: Option<PaymentHash>,
-    },
-    /// It went back.
-    PaidBack,
-    /// Nobody claimed it, and it became the customer's balance.
-    Credited {
-        /// How much.
-        amount: Msat,
-        /// Why it was owed.
-        why: Why,
-    },
-}
-
 impl Job {
     /// The ecash that may pay or pays the job.
     pub fn ecash_hash(&self) -> Option<PaymentHash> {
         self.ecash.as_ref().map(|ecash| ecash.ask.hash)
-    }
-
-    /// The left-over invoice, while a payment of it may still arrive.
-    pub(crate) fn watches(&self) -> Option<&Beside> {
-        self.beside().filter(|beside| beside.state == BesideState::Open)
-    }
-
-    /// Whether nothing more is to be done, and nothing more can come.
-    pub fn is_over(&self) -> bool {
-        self.state.is_closed() && self.watches().is_none()
-    }
-
-    pub(crate) fn beside(&self) -> Option<&Beside> {
-        self.ecash.as_ref()?.beside.as_ref()
-    }
-
-    /// Every payment by which the job can be found.
-    pub(crate) fn hashes(&self) -> impl Iterator<Item = PaymentHash> {
-        let beside = self.beside().map(|beside| beside.hash);
-        let named = [self.state.hash(), self.state.claim_hash(), self.ecash_hash(), beside];
-        named.into_iter().flatten().chain(self.payback.tried.iter().copied())
     }
 
     /// When a result is of no more use: at the customer's own deadline, when the ecash that pays it is no longer ours
@@ -316,116 +251,22 @@ impl ProviderDesk {
 
     /// From now on ecash pays the job; its invoice is left over.
     pub(crate) fn turn_to_ecash(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
-        let until = now.after(self.config.quote_lifetime).after(self.config.late_window);
-        let terms = if self.is_locking(id) { Terms::Escrow } else { Terms::Prepaid };
+        let left_over = self.left_over(now, id);
         self.amend(
             id,
             |job| {
                 note_token(job, None);
-                let hash = job.state.hash();
-                if let (Some(hash), Some(ecash)) = (hash, &mut job.ecash) {
-                    ecash.beside = Some(Beside { hash, terms, until, state: BesideState::Open });
+                if let Some(ecash) = &mut job.ecash {
+                    ecash.beside = left_over.or(ecash.beside.take());
                 }
             },
             out,
         );
-    }
-
-    /// Has the left-over invoice of a job voided, or asks whether it was paid.
-    pub(crate) fn watch_beside(&self, id: JobId, out: &mut Actions) {
-        if let Some(beside) = self.jobs.get(&id).and_then(Job::watches) {
-            out.push(match beside.terms {
-                Terms::Escrow => Action::CancelHold(beside.hash),
-                Terms::Prepaid => Action::LookUpIncoming(beside.hash),
-            });
-        }
-    }
-
-    /// When the left-over invoice of a job is looked at again.
-    pub(crate) fn wake_for_beside(&self, now: Timestamp, job: &Job) -> Timestamp {
-        let again = now.after(self.config.recheck);
-        match job.watches() {
-            None => Timestamp::NEVER,
-            Some(Beside { terms: Terms::Prepaid, until, .. }) if now < *until => {
-                let slow = Millis(self.config.late_window.0 / 5).max(self.config.recheck);
-                now.after(slow).min(*until)
-            }
-            Some(_) => again,
-        }
-    }
-
-    /// Takes the wallet's word on the left-over invoice of a job that ecash pays.
-    fn beside_moved(
-        &mut self,
-        now: Timestamp,
-        id: JobId,
-        beside: &Beside,
-        state: Incoming,
-        out: &mut Actions,
-    ) {
-        let hash = beside.hash;
-        match (state, &beside.state) {
-            (Incoming::Held { .. }, _) => out.push(Action::CancelHold(hash)),
-            (Incoming::Settled { amount }, BesideState::Open | BesideState::Over) => {
-                self.paid_beside(now, id, hash, amount, out);
-            }
-            (Incoming::Cancelled | Incoming::Expired | Incoming::Unknown, BesideState::Open)
-                if beside.terms == Terms::Escrow =>
-            {
-                self.end_watch(now, id, out);
-            }
-            (
-                Incoming::Open | Incoming::Cancelled | Incoming::Expired | Incoming::Unknown,
-                BesideState::Open,
-            ) if now >= beside.until => {
-                self.end_watch(now, id, out);
-            }
-            _ => {}
-        }
-    }
-
-    /// No payment of a left-over invoice can arrive any more.
-    fn end_watch(&mut self, now: Timestamp, id: JobId, out: &mut Actions) {
-        self.amend(id, |job| note_beside(job, BesideState::Over), out);
-        self.reschedule(now, id);
-        if self.jobs.get(&id).is_some_and(Job::is_over) {
-            self.forget(id);
-        }
-    }
-
-    /// Whether a payment is not the one that the job runs on, and then what it means.
-    pub(crate) fn on_another_rail(
-        &mut self,
-        now: Timestamp,
-        id: JobId,
-        hash: PaymentHash,
-        state: Incoming,
-        out: &mut Actions,
-    ) -> bool {
-        let Some(job) = self.jobs.get(&id) else { return false };
-        if job.state.hash() == Some(hash) {
-            return false;
-        }
-        if let Some(beside) = job.beside().filter(|beside| beside.hash == hash).cloned() {
-            self.beside_moved(now, id, &beside, state, out);
-            return true;
-        }
-        let is_ecash = job.ecash_hash() == Some(hash);
-        if is_ecash {
-            self.ecash_moved(now, id, state, out);
-        }
-        is_ecash
     }
 }
 
 fn note_token(job: &mut Job, token: Option<EcashToken>) {
     if let Some(ecash) = &mut job.ecash {
         ecash.token = token;
-    }
-}
-
-pub(crate) fn note_beside(job: &mut Job, state: BesideState) {
-    if let Some(beside) = job.ecash.as_mut().and_then(|ecash| ecash.beside.as_mut()) {
-        beside.state = state;
     }
 }

@@ -7,6 +7,7 @@ use openagents_types::{
 
 use crate::{
     Ask, HeldPayment, Host, InvoiceFor, Offer, Record, Sent, Shift, Transfer, job::Why, receipt::Received,
+    zap::Zapped,
 };
 
 /// Something that happened.
@@ -25,6 +26,8 @@ pub enum Input {
         /// Where the refund is to be paid.
         invoice: Invoice,
     },
+    /// To the provider: a receipt says that a job was zapped. It has passed every check, and no record names its payment.
+    Zapped(Zapped),
     /// To the provider: the wallet made a request for ecash, or cannot.
     EcashRequested {
         /// The job.

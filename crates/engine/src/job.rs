@@ -16,7 +16,7 @@ use std::{borrow::Cow, sync::Arc};
 use openagents_types::{Invoice, JobId, JobRequest, Msat, PaymentHash, Terms, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{credit::Bill, ecash::EcashOffer, metering::Meter, payback::Payback, receipt::Work};
+use crate::{credit::Bill, ecash::EcashOffer, metering::Meter, payback::Payback, receipt::Work, zap::Zap};
 
 /// A job as its provider knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub struct Job {
     /// The ecash that it may be paid with, where the wallet takes any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ecash: Option<Box<EcashOffer>>,
+    /// What it was zapped with, as receipts tell it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zaps: Vec<Zap>,
     /// How far its money is on its way to the address that the request names.
     #[serde(default, skip_serializing_if = "Payback::is_unused")]
     pub payback: Payback,

@@ -11,7 +11,7 @@
 //!    asks again by itself when [`Engine::next_wake`] comes.
 //!
 //! The provider's half: [`admission`] decides what may come in, [`bidding`] what it costs,
-//! [`payment`] what money that arrived means and [`ecash`] what it means on an offer's second rail and [`beside`] if both are paid, [`queue`] who is next, [`delivery`] what happens to
+//! [`payment`] what money that arrived means and [`ecash`] what it means on an offer's second rail, [`zap`] what it means if the job was zapped, and [`beside`] if it is paid twice, [`queue`] who is next, [`delivery`] what happens to
 //! the work and [`refund`] how money goes back, [`payback`] where to if nobody claims it, [`balance`] what is kept for a customer's next jobs, [`credit`] what it pays after the work, [`arrears`] how it pays that late; [`job`] has the states. [`reconcile`] is what comes first
 //! after a start, [`stray`] what comes a while later, [`earlier`] what a wallet may still do that was told to by the run before; [`shift`] is the
 //! operator's word, [`resources`] what the machine allows. The customer's half is [`customer`], with [`choice`] between offers. [`receipt`] has what both say
@@ -48,6 +48,7 @@ mod schedule;
 pub mod shift;
 pub mod stray;
 pub mod transfer;
+pub mod zap;
 
 use openagents_types::{DayBudget, PaymentHash, Timestamp};
 
@@ -64,6 +65,7 @@ pub use resources::Host;
 pub use shift::Shift;
 pub use stray::HeldPayment;
 pub use transfer::{Transfer, TransferRefused, TransferState};
+pub use zap::Zapped;
 
 use crate::{customer::CustomerDesk, provider::ProviderDesk, reconcile::Reconciling, transfer::TransferDesk};
 
@@ -81,6 +83,10 @@ pub struct Engine {
     reconciling: Option<Reconciling>,
     /// The jobs about which it has not said anything in time, and when each began.
     unanswered: Option<std::collections::BTreeMap<openagents_types::JobId, Timestamp>>,
+    /// When this process went on from its records; what was paid before may be in records that are lost.
+    began: Timestamp,
+    /// What the wallet has sent before and no record names, for zaps that are told later.
+    unnamed: Vec<SentPayment>,
 }
 
 impl Engine {
@@ -94,6 +100,8 @@ impl Engine {
             earlier: earlier::EarlierOrders::default(),
             reconciling: None,
             unanswered: None,
+            began: Timestamp::from_secs(0),
+            unnamed: Vec::new(),
         }
     }
 
@@ -127,6 +135,7 @@ impl Engine {
             }
         }
         engine.note_earlier_orders(now);
+        engine.began = now;
         engine.begin_reconciling(now, &mut out);
         if let Some(desk) = &mut engine.provider {
             desk.restate(now, &mut out);
@@ -171,6 +180,7 @@ impl Engine {
             }
             Input::Recall(record) => self.recall(*record),
             Input::Sent(sent) => self.reconcile(now, sent, out),
+            Input::Zapped(zapped) => self.zapped(now, zapped, out),
             Input::Tick => {
                 self.go_on_reconciling(now, out);
                 if let Some(desk) = &mut self.provider {
@@ -236,6 +246,18 @@ impl Engine {
             if let Some(desk) = &mut self.provider {
                 desk.incoming(now, hash, state, out);
             }
+        }
+        self.dismiss();
+    }
+
+    /// A payment serves one job: a receipt that names one which is known moves nothing.
+    fn zapped(&mut self, now: Timestamp, zapped: Zapped, out: &mut Actions) {
+        let (job, at) = (zapped.job, zapped.at);
+        if !self.knows(zapped.hash)
+            && let Some(desk) = &mut self.provider
+            && desk.zapped(now, zapped, out)
+        {
+            self.doubt_zap(now, job, at, out);
         }
         self.dismiss();
     }

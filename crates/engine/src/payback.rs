@@ -31,11 +31,21 @@ pub struct Payback {
     /// Invoices that the wallet denies having paid. One that settles after all is the refund.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<PaymentHash>,
+    /// Invoices that refunds of this job were paid to: what was paid beside is owed after, and a claim that is heard again
+    /// is not one for that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub paid_to: Vec<PaymentHash>,
     /// What of a locked payment is beyond the price, and becomes the customer's balance if it is taken.
     pub overpaid: Msat,
 }
 
 impl Payback {
+    /// The same job owes once more, or for the first time.
+    pub(crate) fn anew(&self, now: Timestamp, trouble: Option<String>) -> Self {
+        let (paid_to, overpaid) = (self.paid_to.clone(), self.overpaid);
+        Self { since: Some(now), trouble, paid_to, overpaid, ..Self::default() }
+    }
+
     /// Whether nothing was ever owed.
     pub fn is_unused(&self) -> bool {
         *self == Self::default()

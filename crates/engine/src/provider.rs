@@ -223,7 +223,7 @@ impl ProviderDesk {
     /// When a job has to be looked at although nothing was heard.
     fn wake(&self, now: Timestamp, job: &Job) -> Timestamp {
         let again = now.after(self.config.recheck);
-        let slow = now.after(Millis(self.config.late_window.0 / 5).max(self.config.recheck));
+        let slow = now.after(self.slowly());
         let next = match &job.state {
             State::Resolving => {
                 // A word is due once: when its time has come, only the end is waited for.
@@ -260,6 +260,11 @@ impl ProviderDesk {
             State::Closed { .. } => Timestamp::NEVER,
         };
         next.min(self.wake_for_beside(now, job))
+    }
+
+    /// How often the wallet is asked about what may come and need not.
+    pub(crate) fn slowly(&self) -> Millis {
+        Millis(self.config.late_window.0 / 5).max(self.config.recheck)
     }
 
     pub(crate) fn reschedule(&mut self, now: Timestamp, id: JobId) {

@@ -21,6 +21,9 @@ use crate::{
 /// How far the wallet's clock may be behind ours.
 const CLOCK_SLACK: Millis = Millis::from_secs(60);
 
+/// How far back a wallet is asked for refunds of zaps that are not told yet.
+const ZAP_REACH: Millis = Millis::from_secs(86_400);
+
 /// How often the wallet is asked before it counts as one that never says.
 const TRIES: u32 = 5;
 
@@ -56,11 +59,13 @@ pub(crate) struct Reconciling {
     asked: u32,
     /// When to ask again.
     again: Timestamp,
+    /// How far back to ask at least.
+    reach: Timestamp,
 }
 
 impl Reconciling {
     fn since(&self) -> Timestamp {
-        self.open.values().min().copied().unwrap_or(Timestamp::NEVER).before(CLOCK_SLACK)
+        self.open.values().min().copied().unwrap_or(Timestamp::NEVER).min(self.reach).before(CLOCK_SLACK)
     }
 
     pub(crate) const fn wake(&self) -> Timestamp {
@@ -76,15 +81,18 @@ impl Engine {
         let jobs = self.provider.iter().flat_map(|desk| desk.jobs.values());
         let jobs = jobs.filter(|job| job.may_owe().next().is_some()).map(|job| (job.id(), job.received_at));
         let open: BTreeMap<JobId, Timestamp> = asks.chain(jobs).collect();
-        if open.is_empty() {
+        // A zap from before may be told of any job, however long that is over.
+        let zaps = self.provider.as_ref().is_some_and(|desk| desk.config.zaps);
+        if open.is_empty() && !zaps {
             return;
         }
+        let reach = if zaps { now.before(ZAP_REACH) } else { Timestamp::NEVER };
         self.customer.unreconciled = open.keys().copied().collect();
         if let Some(desk) = &mut self.provider {
             desk.unreconciled = open.keys().copied().collect();
         }
         let again = now.after(self.customer.config.recheck);
-        let reconciling = Reconciling { open, held: BTreeSet::new(), asked: 1, again };
+        let reconciling = Reconciling { open, held: BTreeSet::new(), asked: 1, again, reach };
         out.push(Action::ReadSent { since: reconciling.since() });
         self.reconciling = Some(reconciling);
         self.customer.awaits_word = true;
@@ -100,6 +108,23 @@ impl Engine {
         reconciling.asked += 1;
         reconciling.again = now.after(recheck);
         out.push(Action::ReadSent { since: reconciling.since() });
+    }
+
+    /// A zap from before the start, told now: records that are lost may have it, and its refund.
+    pub(crate) fn doubt_zap(&mut self, now: Timestamp, id: JobId, paid_at: Timestamp, out: &mut Actions) {
+        let (began, since) = (self.began, paid_at.before(CLOCK_SLACK));
+        let Some(desk) = self.provider.as_mut().filter(|_| since <= began) else { return };
+        let waiting = self.reconciling.as_mut().map(|it| &mut it.open).or(self.unanswered.as_mut());
+        if let Some(open) = waiting {
+            let first = open.entry(id).or_insert(paid_at);
+            *first = paid_at.min(*first);
+            desk.unreconciled.insert(id);
+        } else if paid_at < began.before(ZAP_REACH) {
+            desk.unreconciled.insert(id);
+        } else {
+            let sent = self.unnamed.iter().filter(|payment| payment.at >= since);
+            desk.doubt(now, id, &sent.copied().collect::<Vec<_>>(), out);
+        }
     }
 
     /// Keeps payments, and questions about them, back until the wallet has spoken.
@@ -152,8 +177,13 @@ impl Engine {
             let later: Vec<_> = sent.iter().filter(|payment| payment.at >= since).copied().collect();
             self.customer.doubt(now, *id, &later, out);
             if let Some(desk) = &mut self.provider {
+                // Those of an earlier start are among them, but for what a record names by now.
+                desk.trust(*id);
                 desk.doubt(now, *id, &later, out);
             }
+        }
+        if self.provider.as_ref().is_some_and(|desk| desk.config.zaps) {
+            self.unnamed = sent;
         }
     }
 }
@@ -220,12 +250,18 @@ impl CustomerDesk {
 }
 
 impl ProviderDesk {
+    fn trust(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.doubts.clear();
+        }
+    }
+
     /// Notes payments that may have been a job's refund: of its amount, and after it came.
     fn doubt(&mut self, now: Timestamp, id: JobId, sent: &[SentPayment], out: &mut Actions) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let (owed, claim): (Vec<Msat>, _) = (job.may_owe().collect(), job.state.claim_hash());
         let doubts = sent.iter().filter(|payment| owed.contains(&payment.amount));
-        job.doubts = doubts.map(|payment| payment.hash).filter(|hash| Some(*hash) != claim).collect();
+        job.doubts.extend(doubts.map(|payment| payment.hash).filter(|hash| Some(*hash) != claim));
         if !job.doubts.is_empty() {
             let state = job.state.clone();
             self.move_to(now, id, state, out);

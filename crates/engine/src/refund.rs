@@ -77,7 +77,7 @@ impl ProviderDesk {
         let mut message = format!("{}; {amount} is owed to you, send an invoice for it", why.message);
         if let Some(job) = self.jobs.get_mut(&id) {
             let trouble = self.unreconciled.contains(&id).then(|| UNCERTAIN.into());
-            job.payback = Payback { since: Some(now), trouble, ..Payback::default() };
+            job.payback = Payback { overpaid: Msat::ZERO, ..job.payback.anew(now, trouble) };
             if let Some(to) = &job.request.refund_to {
                 message = format!("{message}, or it is paid to {to}");
             }
@@ -259,6 +259,9 @@ impl ProviderDesk {
         out: &mut Actions,
     ) {
         book_refund(now, id, claim_hash, amount, out);
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.payback.paid_to.push(claim_hash);
+        }
         if let Some(notice) = self.jobs.get(&id).map(|job| job.refund_notice(hash, claim_hash, amount)) {
             out.publish(id, notice);
         }

@@ -101,6 +101,7 @@ fn owed(since: Timestamp) -> Job {
         },
         steps: Vec::new(),
         doubts: Vec::new(),
+        zaps: Vec::new(),
         payback: Payback { since: Some(since), ..Payback::default() },
         bill: None,
         arrears: Msat::ZERO,

@@ -44,6 +44,7 @@ fn owed() -> Record {
         state: State::RefundOwed { hash: PaymentHash::from_bytes([4; 32]), amount: OWED, why },
         steps: Vec::new(),
         doubts: Vec::new(),
+        zaps: Vec::new(),
         payback: Payback { since: Some(NOW), ..Payback::default() },
         bill: None,
         arrears: Msat::ZERO,

@@ -51,6 +51,7 @@ fn delivered(work: bool) -> Job {
         state,
         doubts: Vec::new(),
         ecash: None,
+        zaps: Vec::new(),
         payback: Payback::default(),
         bill: None,
         arrears: Msat::ZERO,

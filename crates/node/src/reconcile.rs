@@ -321,7 +321,8 @@ fn booked_view(row: &BookedPayment) -> DifferenceView {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
     use openagents_engine::{
-        ecash::{Beside, BesideState, EcashOffer},
+        beside::{Beside, BesideState},
+        ecash::EcashOffer,
         job::{Outcome, State},
     };
     use openagents_types::{CustomerKey, EcashAsk, Invoice, JobKind, JobRequest, Network, Terms};
@@ -348,6 +349,7 @@ mod tests {
             steps: Vec::new(),
             doubts: Vec::new(),
             ecash: Some(Box::new(EcashOffer { ask, price: PRICE, token: None, beside })),
+            zaps: Vec::new(),
             payback: openagents_engine::payback::Payback::default(),
             bill: None,
             arrears: Msat::ZERO,

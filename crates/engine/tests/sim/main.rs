@@ -47,6 +47,8 @@ const LATE: &[Weather] = &[
     Weather::BillsOnRails,
     Weather::Backups,
     Weather::OldRails,
+    Weather::Zaps,
+    Weather::OldZaps,
 ];
 
 fn number(variable: &str, default: u64) -> u64 {
@@ -182,6 +184,43 @@ fn no_old_backup_locks_ecash_a_second_time() {
         sum.add(&outcome.unwrap_or_else(|_| panic!("seed {seed}: a restored backup broke the market")));
     }
     assert!(sum.restores > 50 && sum.locked > 50 && sum.recognised > 0, "{sum:?}");
+}
+
+#[test]
+fn no_zap_is_lost_or_counts_twice() {
+    let first = number("OPENAGENTS_SIM_FIRST", 1);
+    let mut sum = Report::default();
+    for seed in first..first + number("OPENAGENTS_SIM_SEEDS", 600) {
+        let outcome = std::panic::catch_unwind(|| World::new(seed, Weather::Zaps).run());
+        sum.add(&outcome.unwrap_or_else(|_| panic!("seed {seed}: a zap broke the market")));
+    }
+    assert!(sum.by_zap > 100 && sum.zaps_back > 100 && sum.made_up > 50 && sum.gifts > 10, "{sum:?}");
+    assert!(sum.delivered > sum.by_zap && sum.deaths > 100, "{sum:?}");
+}
+
+#[test]
+fn no_old_backup_pays_a_zap_back_a_second_time() {
+    let first = number("OPENAGENTS_SIM_FIRST", 1);
+    let mut sum = Report::default();
+    for seed in first..first + number("OPENAGENTS_SIM_SEEDS", 300) {
+        let outcome = std::panic::catch_unwind(|| World::new(seed, Weather::OldZaps).run());
+        sum.add(&outcome.unwrap_or_else(|_| panic!("seed {seed}: a restored backup broke the market")));
+    }
+    assert!(sum.restores > 50 && sum.zapped > 50 && sum.doubted > 0, "{sum:?}");
+}
+
+#[test]
+fn balances_and_bills_hold_beside_zaps() {
+    let first = number("OPENAGENTS_SIM_FIRST", 1);
+    let mut sum = Report::default();
+    for seed in first..first + number("OPENAGENTS_SIM_SEEDS", 200) {
+        for weather in [Weather::ZapsOnBalances, Weather::ZapsOnBills] {
+            let outcome = std::panic::catch_unwind(|| World::new(seed, weather).run());
+            let report = outcome.unwrap_or_else(|_| panic!("seed {seed}: {weather:?} broke the market"));
+            sum.add(&report);
+        }
+    }
+    assert!(sum.credited > 20 && sum.used > 10 && sum.billed > 50 && sum.by_zap > 50, "{sum:?}");
 }
 
 #[test]

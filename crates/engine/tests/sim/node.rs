@@ -200,6 +200,17 @@ impl Node {
         {
             engine.handle(now, Input::Recall(Box::new(record)));
         }
+        if let Input::Zapped(zapped) = &input {
+            // What the driver looks up: a payment serves one job, and one that is known is no news.
+            if self.disk.payments.contains_key(&zapped.hash) {
+                return Vec::new();
+            }
+            if engine.job(zapped.job).is_none()
+                && let Some(job) = self.disk.jobs.get(&zapped.job)
+            {
+                engine.handle(now, Input::Recall(Box::new(Record::Job(Box::new(job.clone())))));
+            }
+        }
         let input = match input {
             Input::Sent(Sent::Told(sent)) => Input::Sent(Sent::Told(self.disk.unnamed(sent))),
             Input::Held(mut held) => {

@@ -49,6 +49,13 @@ pub(crate) struct Report {
     pub(crate) paid_late: u64,
     /// Orders that a wallet read late.
     pub(crate) late_orders: u64,
+    /// Receipts of zaps that were told, those that were made up, jobs that ran on a zap, zaps that came back or became a
+    /// balance, and those that were a gift.
+    pub(crate) zapped: u64,
+    pub(crate) made_up: u64,
+    pub(crate) by_zap: u64,
+    pub(crate) zaps_back: u64,
+    pub(crate) gifts: u64,
 }
 
 impl Report {
@@ -88,5 +95,10 @@ impl Report {
         self.unpaid += other.unpaid;
         self.paid_late += other.paid_late;
         self.late_orders += other.late_orders;
+        self.zapped += other.zapped;
+        self.made_up += other.made_up;
+        self.by_zap += other.by_zap;
+        self.zaps_back += other.zaps_back;
+        self.gifts += other.gifts;
     }
 }

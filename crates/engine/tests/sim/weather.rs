@@ -24,6 +24,14 @@ pub(crate) enum Weather {
     Bills,
     /// The same where some also pay with ecash.
     BillsOnRails,
+    /// A storm in which jobs are zapped as well: in time and late, enough and too little, and in words alone.
+    Zaps,
+    /// The same with earlier disks.
+    OldZaps,
+    /// The same where refunds soon become balances.
+    ZapsOnBalances,
+    /// The same where customers pay after the work.
+    ZapsOnBills,
 }
 
 impl Weather {
@@ -33,7 +41,7 @@ impl Weather {
 
     /// Whether dead nodes come back with an earlier disk.
     pub(crate) const fn restores(self) -> bool {
-        matches!(self, Self::Backups | Self::OldRails)
+        matches!(self, Self::Backups | Self::OldRails | Self::OldZaps)
     }
 
     pub(crate) const fn has_ecash(self) -> bool {
@@ -43,9 +51,13 @@ impl Weather {
         )
     }
 
+    pub(crate) const fn has_zaps(self) -> bool {
+        matches!(self, Self::Zaps | Self::OldZaps | Self::ZapsOnBalances | Self::ZapsOnBills)
+    }
+
     /// Whether customers lose their patience and change their mind.
     pub(crate) const fn is_hasty(self) -> bool {
-        matches!(self, Self::Storm | Self::Rails)
+        matches!(self, Self::Storm | Self::Rails | Self::Zaps)
     }
 
     /// Whether customers sign all jobs with one key, and ask one provider each time.
@@ -54,10 +66,10 @@ impl Weather {
     }
 
     pub(crate) const fn keeps_balances(self) -> bool {
-        matches!(self, Self::Balances | Self::BalancesOnRails)
+        matches!(self, Self::Balances | Self::BalancesOnRails | Self::ZapsOnBalances)
     }
 
     pub(crate) const fn has_bills(self) -> bool {
-        matches!(self, Self::Bills | Self::BillsOnRails)
+        matches!(self, Self::Bills | Self::BillsOnRails | Self::ZapsOnBills)
     }
 }

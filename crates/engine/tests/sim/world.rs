@@ -1,10 +1,12 @@
 //! Nodes, relay, bank and clock, and the laws that hold after every step.
 
+mod cast;
 mod kept;
 mod late;
 mod laws;
 mod notice;
 mod rails;
+mod zaps;
 
 use std::{
     cmp::Reverse,
@@ -12,18 +14,16 @@ use std::{
 };
 
 use openagents_engine::{
-    Action, Ask, AskOptions, Config, CustomerConfig, Direction, Input, InputSize, InvoiceFor, Offer,
-    Outgoing, PreimageSeed, ProviderConfig, RunFault, Sent, Shift, Transfer,
-    bidding::{PriceRule, USUAL_OUTPUT},
-    credit::Credit,
-    customer::Phase,
-    receipt::Received,
+    Action, Ask, AskOptions, Direction, Input, InputSize, InvoiceFor, Outgoing, RunFault, Sent, Shift,
+    Transfer, Zapped, credit::Credit, customer::Phase, receipt::Received,
 };
 use openagents_types::{
     Cancel, ContentHash, CustomerKey, Draft, EcashPayment, EcashRelease, EcashToken, Encryption, EventId,
-    Feedback, JobId, JobInput, JobKind, JobRequest, JobResult, JobSpec, Millis, Msat, Network, Notice,
-    PaymentHash, ProviderKey, Quote, Receipt, ReleasedEcash, Timestamp, Usage,
+    Feedback, JobId, JobInput, JobKind, JobRequest, JobResult, JobSpec, Millis, Msat, Notice, PaymentHash,
+    ProviderKey, Quote, Receipt, ReleasedEcash, Timestamp, Usage,
 };
+
+use cast::{day_limit, new_node, provider_key, steady_key};
 
 use crate::{
     bank::{Bank, Stage, Wanted},
@@ -56,6 +56,7 @@ enum Word {
     Feedback(Feedback),
     Result(JobResult),
     Receipt(Box<Received>),
+    Zap { to: ProviderKey, zapped: Zapped },
 }
 
 #[derive(Debug)]
@@ -129,6 +130,8 @@ pub(crate) struct World {
     receipts: HashMap<(JobId, ProviderKey), Vec<(EventId, Receipt)>>,
     /// Orders on their way, where wallets read some of them late.
     late: Option<late::Late>,
+    /// What was zapped, at which provider and for which job; also what was made up.
+    zaps: HashMap<PaymentHash, (usize, JobId)>,
     report: Report,
 }
 
@@ -147,6 +150,9 @@ impl World {
                 provider.escrow = false;
                 provider.credit_after = Some(Millis(1_000));
             }
+        }
+        if weather.has_zaps() {
+            zaps::with_zaps(&mut nodes, seed, weather);
         }
         if weather.has_bills() {
             for provider in nodes.iter_mut().filter_map(|node| node.config.provider.as_mut()) {
@@ -172,6 +178,7 @@ impl World {
             wakes: vec![None; nodes.len()],
             receipts: HashMap::new(),
             late: None,
+            zaps: HashMap::new(),
             nodes,
             rng,
             report: Report::default(),
@@ -410,6 +417,7 @@ impl World {
             Action::Announce { job, draft } => self.publish(node, job, &draft),
             Action::PublishRequest(job) => {
                 let request = self.requests[&job].clone();
+                self.zap_unseen(job);
                 self.say(node, Word::Request(request));
             }
             Action::Resolve(job) => {
@@ -524,9 +532,9 @@ impl World {
         let time = self.time();
         let delay = if self.trouble(5) { self.rng.between(5_000, 100_000) } else { self.rng.between(5, 300) };
         if !self.bank.pay(time, node, hash, delay) {
-            // Whoever was stopped has withdrawn its offers, and that may not have been heard yet. And a customer may
-            // have called its job off, and been put back to before it did.
-            let withdrawn = self.weather == Weather::Shifts || self.nodes[node].restored;
+            // Its provider may have withdrawn it. And a customer may have called its job off, and been put back to before
+            // it did.
+            let withdrawn = self.withdraws_offers() || self.nodes[node].restored;
             assert!(lifetime_left || !first || withdrawn, "a dead invoice was paid");
             return Some(Input::Outgoing { hash, state: Outgoing::Failed { reason: "unpayable".into() } });
         }
@@ -594,8 +602,8 @@ impl World {
 
     /// What the driver's ingress does: decode, drop what is for others, decode invoices, and not
     /// take up a job that the store already knows.
-    fn deliver(&mut self, node: usize, word: usize) {
-        let (from, word) = self.words[word].clone();
+    fn deliver(&mut self, node: usize, index: usize) {
+        let (from, word) = self.words[index].clone();
         if from == node || self.nodes[node].engine.is_none() {
             return;
         }
@@ -641,6 +649,12 @@ impl World {
             Word::Receipt(received) if self.owners.get(&received.receipt.job) == Some(&node) => {
                 Input::Receipt(received)
             }
+            Word::Zap { to, zapped } if selling && to == provider_key(node) => {
+                if !self.nodes[node].disk.jobs.contains_key(&zapped.job) {
+                    return self.tell_again(node, index);
+                }
+                Input::Zapped(zapped)
+            }
             _ => return,
         };
         self.hear(node, input);
@@ -650,6 +664,7 @@ impl World {
         let event = EventId::from_bytes(self.rng.bytes());
         let customer = self.requests[&job].customer;
         let provider = provider_key(node);
+        self.zap_seen(node, job, draft);
         let word = match draft {
             Draft::Quote { invoice, expires_at, eta, terms, ecash } => Word::Quote(Quote {
                 job,
@@ -690,8 +705,8 @@ impl World {
                 Word::Claim { job, by: customer, to: *provider, hash: invoice.payment_hash }
             }
             Draft::Notice(notice) => {
-                if let Notice::RefundOwed { amount, .. } = notice {
-                    self.claim_by_hand(node, job, *amount);
+                if let Notice::RefundOwed { paid, amount, .. } = notice {
+                    self.claim_by_hand(node, job, *paid, *amount);
                 }
                 Word::Feedback(notice::feedback(job, provider, event, notice, self.time()))
             }
@@ -831,42 +846,4 @@ impl World {
             plan(self, payer, Direction::Out, made + paid + again);
         }
     }
-}
-
-fn provider_key(node: usize) -> ProviderKey {
-    ProviderKey::from_bytes([node as u8 + 1; 32])
-}
-
-/// What the customers of every third stormy world may spend in a day: less than their jobs would come to.
-fn day_limit(seed: u64) -> Option<Msat> {
-    seed.is_multiple_of(3).then(|| Msat::new(5_000 + seed % 30_000))
-}
-
-fn new_node(rng: &mut Rng, index: usize, providers: usize, limit: Option<Msat>) -> Node {
-    let provider = (index < providers).then(|| {
-        let mut config = ProviderConfig::new(provider_key(index), PreimageSeed::new(rng.bytes()));
-        let free = rng.chance(10);
-        let price = Msat::new(if free { 0 } else { rng.between(1_000, 20_000) });
-        config.offers = vec![Offer { price: by_tokens(price), ..Offer::flat(JobKind::SUMMARIZATION, price) }];
-        config.escrow = rng.chance(60);
-        config.slots = rng.between(1, 2) as usize;
-        config.claim_time = Millis(3_000);
-        config
-    });
-    let day_limit = limit.filter(|_| provider.is_none());
-    Node::new(Config { provider, customer: CustomerConfig::new(Network::Regtest) }, day_limit)
-}
-
-/// Every other price is half for what is written; whoever writes as much as it may pays `price`.
-fn by_tokens(price: Msat) -> PriceRule {
-    if price.get().is_multiple_of(2) {
-        return PriceRule::flat(price);
-    }
-    let written = (price.get() * USUAL_OUTPUT).div_ceil(1_000);
-    PriceRule { per_1000_output: price, ..PriceRule::flat(Msat::new(price.get() - written)) }
-}
-
-/// The key of a customer that signs all its jobs with one.
-fn steady_key(node: usize) -> CustomerKey {
-    CustomerKey::from_bytes([0x40 + u8::try_from(node).unwrap(); 32])
 }

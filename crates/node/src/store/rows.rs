@@ -10,6 +10,7 @@ use openagents_engine::{
     job::{State, Step},
     metering::Meter,
     payback::Payback,
+    zap::Zap,
 };
 use openagents_types::{JobId, Msat, PaymentHash, Timestamp};
 use rusqlite::{Connection, Row, Transaction, params};
@@ -46,6 +47,8 @@ struct Standing<'a> {
     doubts: Cow<'a, [PaymentHash]>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ecash: Option<Cow<'a, EcashOffer>>,
+    #[serde(default, skip_serializing_if = "<[Zap]>::is_empty")]
+    zaps: Cow<'a, [Zap]>,
     #[serde(default, skip_serializing_if = "is_unused")]
     payback: Cow<'a, Payback>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,8 +71,19 @@ fn is_unused(payback: &Payback) -> bool {
 /// The job in a row of [`SOLD`].
 pub(super) fn sold(row: &Row<'_>) -> Result<Job, StoreError> {
     let (request, standing): (String, String) = (row.get(0)?, row.get(1)?);
-    let Standing { received_at, changed_at, state, steps, doubts, ecash, payback, bill, arrears, meter } =
-        serde_json::from_str(&standing)?;
+    let Standing {
+        received_at,
+        changed_at,
+        state,
+        steps,
+        doubts,
+        ecash,
+        zaps,
+        payback,
+        bill,
+        arrears,
+        meter,
+    } = serde_json::from_str(&standing)?;
     let request = Arc::new(serde_json::from_str(&request)?);
     Ok(Job {
         request,
@@ -79,6 +93,7 @@ pub(super) fn sold(row: &Row<'_>) -> Result<Job, StoreError> {
         steps: steps.into_owned(),
         doubts: doubts.into_owned(),
         ecash: ecash.map(|ecash| Box::new(ecash.into_owned())),
+        zaps: zaps.into_owned(),
         payback: payback.into_owned(),
         bill: bill.map(Cow::into_owned),
         arrears,
@@ -112,6 +127,7 @@ pub(super) fn write_sold(tx: &Transaction<'_>, job: &Job) -> Result<(), StoreErr
         steps: Cow::Borrowed(&job.steps),
         doubts: Cow::Borrowed(&job.doubts),
         ecash: job.ecash.as_deref().map(Cow::Borrowed),
+        zaps: Cow::Borrowed(&job.zaps),
         payback: Cow::Borrowed(&job.payback),
         bill: job.bill.as_ref().map(Cow::Borrowed),
         arrears: job.arrears,

@@ -244,6 +244,7 @@ fn what_a_job_asks_for_earlier_ones_and_what_a_provider_took_early_are_kept() {
         steps: Vec::new(),
         doubts: Vec::new(),
         ecash: None,
+        zaps: Vec::new(),
         payback: openagents_engine::payback::Payback::default(),
         bill: None,
         arrears: Msat::new(700),

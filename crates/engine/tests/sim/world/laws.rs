@@ -22,10 +22,13 @@ impl World {
         if self.weather.restores() {
             return self.assert_books_are_true();
         }
-        for (index, node) in self.nodes.iter().enumerate() {
+        for index in 0..self.nodes.len() {
             let moved = i64::try_from(self.bank.balances[index]).unwrap() - i64::try_from(FUNDS).unwrap();
+            let gifts = self.gifts_to(index);
+            self.report.gifts += u64::from(gifts > 0);
+            let node = &self.nodes[index];
             assert_eq!(
-                node.disk.net(),
+                node.disk.net() + gifts,
                 moved,
                 "node {index}: its books do not say what its wallet holds: {:#?} {:#?}",
                 node.disk,
@@ -71,6 +74,7 @@ impl World {
         self.assert_balances_are_backed();
         self.assert_limits_held();
         self.assert_receipts_are_true();
+        self.assert_zaps_count_once();
     }
 
     /// What a provider took and did not pay back, it has earned by delivering, or keeps for its customers.
@@ -155,7 +159,12 @@ impl World {
                         && Some(entry.hash) == receipt.payment_hash
                 };
                 let earned: Msat = node.disk.entries.iter().filter(earned).map(|entry| entry.amount).sum();
-                assert_eq!(earned, receipt.price, "a receipt for more or less than was earned");
+                let over = self.zapped_over(index, *id, receipt.payment_hash);
+                assert_eq!(
+                    earned,
+                    receipt.price.saturating_add(over),
+                    "a receipt for more or less than was earned"
+                );
                 assert_eq!(receipt.fault(), None);
                 assert_eq!(receipt.result_sha256, ContentHash::of(format!("done by {index}").as_bytes()));
                 assert_eq!(receipt.customer, self.requests[id].customer);
@@ -165,7 +174,9 @@ impl World {
                     .receipts
                     .get(&(*id, receipt.provider))
                     .is_some_and(|all| all.iter().any(|(_, said)| said == receipt));
-                assert_eq!(dispute.is_none(), said, "customer {index}: {dispute:?} of {receipt:#?}");
+                // Whoever did not zap knows nothing of it.
+                let zapped = receipt.payment_hash.is_some_and(|hash| self.zaps.contains_key(&hash));
+                assert!(zapped || dispute.is_none() == said, "customer {index}: {dispute:?} of {receipt:#?}");
                 self.report.disputed += u64::from(dispute.is_some());
                 if dispute.is_none() {
                     self.report.countersigned += 1;
@@ -196,7 +207,8 @@ impl World {
                 assert_eq!(ours, Some(index), "{entry:?}");
             }
             let moved = i64::try_from(self.bank.balances[index]).unwrap() - i64::try_from(FUNDS).unwrap();
-            let (knows, disk, bank) = (node.disk.net(), &node.disk, &self.bank);
+            let gifts = if node.restored { 0 } else { self.gifts_to(index) };
+            let (knows, disk, bank) = (node.disk.net() + gifts, &node.disk, &self.bank);
             assert!(
                 node.restored || knows == moved,
                 "node {index} lost nothing and knows less: {knows} of {moved}, {disk:#?} {bank:#?}"
@@ -255,8 +267,9 @@ impl World {
                     let earned = hash.map(|hash| self.bank.incoming(self.time(), hash));
                     let used = |entry: &BalanceEntry| entry.job == job.id() && entry.change == Change::Used;
                     let begun_from_balance = hash.is_none() && node.disk.balances.iter().any(used);
+                    let over = self.zapped_over(index, job.id(), *hash);
                     let expected = (!paid.is_zero() && !begun_from_balance)
-                        .then_some(Incoming::Settled { amount: *paid });
+                        .then_some(Incoming::Settled { amount: paid.saturating_add(over) });
                     assert_eq!(earned, expected, "provider {index} believes it was paid for {}", job.id());
                 }
             }

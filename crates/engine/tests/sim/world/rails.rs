@@ -63,13 +63,15 @@ impl World {
 
     /// The customer of a job that somebody else paid as well claims that money, unless it claims by itself: word of a
     /// debt makes it give up on the provider, and claim what it paid with ecash.
-    pub(super) fn claim_by_hand(&mut self, node: usize, job: JobId, amount: Msat) {
+    pub(super) fn claim_by_hand(&mut self, node: usize, job: JobId, owed: PaymentHash, amount: Msat) {
         let owner = self.owners[&job];
         let by_another = |bill: &&Bill| {
             bill.purpose == InvoiceFor::Quote(job)
                 && bill.payee == node
                 && bill.stage == Stage::Settled
                 && bill.payer != Some(owner)
+                // A job may be zapped more than once.
+                && (!self.weather.has_zaps() || bill.invoice.payment_hash == owed)
         };
         let Some(paid) = self.bank.bills.values().find(by_another).map(|bill| bill.invoice.payment_hash)
         else {

@@ -131,6 +131,7 @@ pub(super) fn sold(n: u8, state: State) -> Job {
         steps,
         doubts: vec![],
         ecash: None,
+        zaps: Vec::new(),
         payback: Default::default(),
         bill: None,
         arrears: Msat::ZERO,
