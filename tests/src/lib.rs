@@ -13,6 +13,7 @@ mod program;
 mod script;
 mod shop;
 mod slow;
+mod zapper;
 
 use std::{path::Path, time::Duration};
 
@@ -34,6 +35,7 @@ pub use program::programs;
 pub use script::{Script, ScriptedModel, scripted_model};
 pub use shop::Shop;
 pub use slow::slow_model;
+pub use zapper::{Zap, Zapper};
 
 /// How long anything in these tests may take before it counts as never.
 pub const PATIENCE: Duration = Duration::from_secs(30);

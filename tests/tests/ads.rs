@@ -156,6 +156,7 @@ async fn what_an_earlier_run_left_is_taken_back_and_all_of_it_at_the_end() {
     };
     let author = ProviderKey::from_bytes(keys.public_key().to_bytes());
     let left = Ad {
+        zaps: None,
         kind: 5_100.try_into().unwrap(),
         name: "n".into(),
         about: "a".into(),

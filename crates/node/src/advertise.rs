@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::stock::Stock;
+use crate::{stock::Stock, zaps::ZapServer};
 pub(crate) use stand::{Goods, Stand};
 
 /// Advertisements older than some weeks are hidden by viewers; a day leaves room for failures.
@@ -33,6 +33,7 @@ pub(crate) struct Advertiser {
     stand: Stand,
     shift: watch::Receiver<Shift>,
     stock: watch::Receiver<Stock>,
+    zaps: watch::Receiver<Option<ZapServer>>,
 }
 
 impl Advertiser {
@@ -40,8 +41,9 @@ impl Advertiser {
         stand: Stand,
         shift: watch::Receiver<Shift>,
         stock: watch::Receiver<Stock>,
+        zaps: watch::Receiver<Option<ZapServer>>,
     ) -> Self {
-        Self { stand, shift, stock }
+        Self { stand, shift, stock, zaps }
     }
 
     /// Runs until the node stops, which closes the stand before.
@@ -75,6 +77,12 @@ impl Advertiser {
                         self.stand.restock(&before);
                         self.stand.beat();
                     }
+                }
+                Ok(()) = self.zaps.changed() => {
+                    if self.is_open() {
+                        self.stand.advertise();
+                    }
+                    look = Instant::now();
                 }
                 _ = renew.tick() => if self.is_open() { self.stand.advertise() },
                 _ = beat.tick() => if self.is_open() { self.stand.beat() },

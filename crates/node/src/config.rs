@@ -26,13 +26,14 @@ use openagents_backend::CommandSettings;
 use openagents_engine::credit::Credit;
 use openagents_policy::{Mode, PolicyConfig};
 use openagents_types::{JobKind, Millis, Msat, ReceiptRule};
-use openagents_wallet::destination::check_refund;
+use openagents_wallet::{destination::check_refund, lnurl::PayCode};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     driver::{Allowance, Rate},
     home::Home,
     resolve::check_allowed,
+    zaps,
 };
 
 pub use credit::KeyCredit;
@@ -183,6 +184,9 @@ pub struct Provider {
     /// How long a refund without an address waits for a claim before it becomes the customer's balance, which its next
     /// jobs run from; 0: never, and it stays owed.
     pub credit_after_s: u64,
+    /// Where a job may be zapped instead of its invoice being paid (NIP-57): the Lightning address, or the LNURL, of the
+    /// wallet that this node uses; empty: nowhere.
+    pub zaps: String,
     /// How much unpaid work any key may have, and pay after the work; 0: none. A key costs nothing, so that whoever
     /// means some customers names them in `credit`.
     pub credit_msat: u64,
@@ -221,6 +225,7 @@ impl Default for Provider {
             customer_relays: 16,
             claim_time_s: 60,
             credit_after_s: 86_400,
+            zaps: String::new(),
             credit_msat: 0,
             credit: Vec::new(),
         }
@@ -250,6 +255,16 @@ impl Provider {
             0 => None,
             seconds => Some(Millis::from_secs(seconds)),
         }
+    }
+
+    /// Where jobs may be zapped, if anywhere.
+    pub(crate) fn zaps(&self) -> Result<Option<PayCode>, ConfigError> {
+        let text = self.zaps.trim();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let code = zaps::read(text);
+        code.map(Some).map_err(|reason| ConfigError::Zaps { text: text.to_owned(), reason })
     }
 
     /// How long a job may run.
@@ -582,6 +597,9 @@ impl Config {
         if let Some(to) = self.customer.refund_to() {
             check_refund(&to).map_err(|reason| ConfigError::RefundTo { to, reason })?;
         }
+        if provider.zaps()?.is_some() && self.wallet.kind == WalletChosen::Cashu {
+            return Err(ConfigError::ZapsOnEcash);
+        }
         self.backend.check().map_err(ConfigError::Server)?;
         least("policy.judge_timeout_s", self.policy.judge_timeout_s)?;
         least("provider.slots", provider.slots as u64)?;
@@ -684,6 +702,11 @@ mod tests {
             ("[provider]\nslots = \"three\"\n", &["line 2", "slots"]),
             ("[provider\n", &["line 1"]),
             ("[provider]\nslots = 0\n", &["provider.slots", "at least 1"]),
+            ("[provider]\nzaps = \"ann\"\n", &["provider.zaps", "\"ann\"", "Lightning address"]),
+            (
+                "[provider]\nzaps = \"ann@wallet.example\"\n[wallet]\nkind = \"cashu\"\n",
+                &["provider.zaps", "cashu", "empty one of the two"],
+            ),
             (
                 "[customer]\nwindow_ms = 10000\ndeadline_s = 10\n",
                 &["customer.window_ms", "customer.deadline_s"],

@@ -11,6 +11,7 @@ mod recall;
 mod receipts;
 mod say;
 mod transfers;
+mod zaps;
 
 use std::{
     collections::HashMap,
@@ -32,7 +33,7 @@ use openagents_types::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::batch::Pending;
+use self::{batch::Pending, zaps::Zaps};
 pub use self::{
     ingress::{Allowance, Rate},
     receipts::PublishRefused,
@@ -49,6 +50,7 @@ use crate::{
     store::{Batch, Store, StoreError},
     till::Till,
     workers::Workers,
+    zaps::ZapServer,
 };
 
 /// How many inputs one transaction may carry. Enough that 10,000 jobs a second share their syncs,
@@ -104,6 +106,8 @@ pub enum Command {
     Resend,
     /// Events were missed: subscribe again, a little further back.
     Relisten,
+    /// Believe receipts of zaps by this one, and by nobody else.
+    Zaps(Option<ZapServer>),
     /// Take no new requests any more.
     Drain,
     /// End.
@@ -283,6 +287,7 @@ pub struct Driver {
     freshness: Millis,
     /// Keys of the jobs we buy, by job.
     ask_keys: HashMap<JobId, Keys>,
+    zaps: Zaps,
 }
 
 impl Driver {
@@ -332,6 +337,7 @@ impl Driver {
             kinds,
             freshness,
             ask_keys,
+            zaps: Zaps::default(),
         };
         let handle = DriverHandle { inbox: sender, gauges };
         Ok(Restored { driver, handle, wake: woken, owed })
@@ -445,7 +451,11 @@ impl Driver {
             Command::Sent(event) => pending.batch.sent.push(event),
             // Once a batch, however many relays came back: see `run`.
             Command::Resend => {}
-            Command::Relisten => self.listen(now),
+            Command::Relisten => {
+                self.listen(now);
+                self.listen_for_zaps(now);
+            }
+            Command::Zaps(server) => self.zaps_by(now, server),
             Command::Drain => self.gauges.draining.store(true, Ordering::Relaxed),
             Command::Stop => {}
         }

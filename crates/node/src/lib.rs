@@ -53,6 +53,7 @@ mod templates;
 pub mod till;
 mod wallets;
 pub mod workers;
+pub mod zaps;
 
 mod node;
 mod nostr_work;

@@ -40,11 +40,16 @@ pub(crate) async fn invoice_of(
     asked: Option<Msat>,
     comment: &str,
 ) -> Result<(Invoice, String), ServerError> {
-    let offer = PayOffer::read(&ask(resolver, code.url()).await?)?;
+    let offer = offer_of(resolver, code).await?;
     let amount = offer.amount(asked)?;
     let answer = ask(resolver, &offer.callback(amount, comment)?).await?;
     let invoice = offer.invoice(&answer, amount, network, clock::now())?;
     Ok((invoice, offer.description))
+}
+
+/// What a server takes.
+pub(crate) async fn offer_of(resolver: &Resolver, code: &PayCode) -> Result<PayOffer, ServerError> {
+    Ok(PayOffer::read(&ask(resolver, code.url()).await?)?)
 }
 
 async fn ask(resolver: &Resolver, url: &Url) -> Result<Vec<u8>, ServerError> {

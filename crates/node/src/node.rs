@@ -47,6 +47,7 @@ use crate::{
     till::Till,
     wallets::{self, Testnet, WalletsError},
     workers::Workers,
+    zaps::{ZapFinder, ZapServer},
 };
 
 /// How long running work may take to finish after the node was told to stop.
@@ -353,6 +354,7 @@ impl Builder {
             provider.whole_sats = self.options.config.wallet.kind.moves_whole_sats();
         }
         wallets::trade_ecash(&mut engine, wallet.as_ref(), &self.options.config.wallet.cashu);
+        let (zap_finder, zaps) = self.zap_finder(&mut engine, wallet.is_some(), &resolver)?;
         let pages = resolver.clone();
         let payback = Payback::new(resolver.clone(), network, self.tasks.clone());
         let resolver = resolver.with_events(self.events(&relays, &reader));
@@ -397,11 +399,15 @@ impl Builder {
         self.tasks.spawn_until_stop(driver::keep_time(wake, handle.clone()));
         self.tasks.spawn_until_stop(relays.clone().listen(heard));
         self.tasks.spawn_until_stop(till.clone().listen());
+        if let Some(finder) = zap_finder {
+            self.tasks.spawn_until_stop(finder.run(handle.clone()));
+        }
         let (foreman, wishes) = Foreman::new(ShiftFile::of(&self.options.home), handle.clone(), host_paused);
         let token = self.token()?;
         let up = self.up(embedded.as_ref(), provider.as_ref(), till.wallet().map(|_| network));
         let stand = provider.clone().map(|provider| {
-            let goods = Goods { identity: identity.clone(), provider, stock: stock.clone(), makers };
+            let (identity, stock) = (identity.clone(), stock.clone());
+            let goods = Goods { identity, provider, stock, makers, zaps: zaps.clone() };
             Stand::new(&self.options.config, goods, relays.clone(), handle.clone())
         });
         let counter = Counter {
@@ -428,7 +434,7 @@ impl Builder {
             testnet: testnet.clone(),
         };
         if let Some(stand) = stand.clone() {
-            let ads = Advertiser::new(stand, foreman.listen(), stock);
+            let ads = Advertiser::new(stand, foreman.listen(), stock, zaps);
             self.tasks.spawn(keeper.run(handle.clone(), self.tasks.stop_token()));
             self.tasks.spawn(ads.run(self.tasks.stop_token()));
             self.tasks.spawn(watcher.run(handle.clone(), foreman, self.tasks.stop_token()));
@@ -436,6 +442,23 @@ impl Builder {
         let router = self.router(counter, reader, bus, media, token.clone(), embedded);
         self.tasks.spawn(server::serve(listener, router, self.tasks.clone()));
         Ok(Started { up, tasks: self.tasks, driver: handle, thread, wishes, testnet, token, relays, stand })
+    }
+
+    /// Whoever finds out whose receipts of zaps are believed, where the settings name an address; a wallet that has ecash
+    /// offers that beside its invoices, and no third way. A market of its own asks nobody.
+    fn zap_finder(
+        &self,
+        engine: &mut EngineConfig,
+        has_wallet: bool,
+        resolver: &Resolver,
+    ) -> Result<(Option<ZapFinder>, watch::Receiver<Option<ZapServer>>), NodeError> {
+        let code = self.options.config.provider.zaps()?;
+        let asks = has_wallet && !self.options.offline;
+        let selling = engine.provider.as_mut().filter(|it| asks && it.ecash_lock.is_none());
+        let (Some(code), Some(provider)) = (code, selling) else { return Ok((None, watch::channel(None).1)) };
+        provider.zaps = true;
+        let (finder, zaps) = ZapFinder::new(code, resolver.clone());
+        Ok((Some(finder), zaps))
     }
 
     /// What does the work.

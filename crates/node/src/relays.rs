@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use nostr::PublicKey;
 use openagents_protocol::{Verified, filters};
 use openagents_relay::{Filter, HandleError, RelayHandle, RelayNews, RelayUrl, SubId};
 use openagents_types::{JobId, JobKind, ProviderKey, Timestamp};
@@ -21,6 +22,9 @@ use question::Questions;
 
 /// The subscription a provider hears requests on.
 const REQUESTS: &str = "requests";
+
+/// The subscription it hears receipts of zaps on.
+const ZAPS: &str = "zaps";
 
 /// How a relay stands, for pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +115,21 @@ impl Relays {
         wanted.push(filters::for_addressed(&others, provider, since));
         for handle in &self.0.handles {
             note(handle, handle.subscribe(SubId::named(REQUESTS), wanted.clone()));
+        }
+    }
+
+    /// Hears receipts of zaps by the one that signs ours.
+    pub fn hear_zaps(&self, provider: ProviderKey, server: &PublicKey, since: Timestamp) {
+        let wanted = filters::for_zaps(provider, *server, since);
+        for handle in &self.0.handles {
+            note(handle, handle.subscribe(SubId::named(ZAPS), wanted.clone()));
+        }
+    }
+
+    /// Hears none any more.
+    pub fn hear_no_zaps(&self) {
+        for handle in &self.0.handles {
+            note(handle, handle.close(SubId::named(ZAPS)));
         }
     }
 

@@ -410,6 +410,17 @@ impl Store {
         let event = statement.query_row(params![job.as_bytes(), slot], |row| row.get(0)).optional()?;
         Ok(event.map(EventId::from_bytes))
     }
+
+    /// The job that an event of ours is about, if it says what this slot says.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn about(&self, event: EventId, slot: &str) -> Result<Option<JobId>, StoreError> {
+        let mut statement =
+            self.db.prepare_cached("SELECT job FROM outbox WHERE event = ?1 AND slot = ?2")?;
+        let job = statement.query_row(params![event.as_bytes(), slot], |row| row.get(0)).optional()?;
+        Ok(job.map(JobId::from_bytes))
+    }
 }
 
 fn check(db: &Connection, path: &Path) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     DecodeError, EncodeError, Verified,
     message::sendable,
+    profile::ZapAddress,
     tags::{self, Raw, make},
 };
 
@@ -28,6 +29,8 @@ pub struct Ad {
     pub about: String,
     /// The address of a picture; empty for none.
     pub picture: String,
+    /// Where it is zapped, if it takes zaps.
+    pub zaps: Option<ZapAddress>,
     /// The price of any job.
     pub base: Msat,
     /// The price of each KiB of input begun.
@@ -117,6 +120,9 @@ fn content(ad: &Ad) -> Value {
     if !ad.picture.is_empty() {
         content["picture"] = ad.picture.clone().into();
         content["image"] = ad.picture.clone().into();
+    }
+    if let Some(zaps) = &ad.zaps {
+        zaps.write(&mut content);
     }
     content
 }
@@ -236,6 +242,7 @@ pub(crate) fn decode(event: &Verified) -> Result<Ad, DecodeError> {
         name: either("name", "display_name"),
         about: short(&content["about"]),
         picture: either("picture", "image"),
+        zaps: ZapAddress::read(&content),
         base: Msat::new(number("pricing", "base_msat").or_else(|| priced(&content)).unwrap_or_default()),
         per_kib: Msat::new(number("pricing", "per_kib_msat").unwrap_or_default()),
         per_1000_output: Msat::new(number("pricing", "per_1000_output_msat").unwrap_or_default()),

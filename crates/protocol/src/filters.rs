@@ -1,13 +1,16 @@
 //! What to ask relays for.
 
-use nostr::{Alphabet, Filter, Kind, SingleLetterTag, Timestamp as Seconds};
+use nostr::{Alphabet, Filter, Kind, PublicKey, SingleLetterTag, Timestamp as Seconds};
 use openagents_types::{EventId, JobId, JobKind, ProviderKey, Timestamp};
 
-use crate::{ad, ecash, heartbeat, message::public_key, profile, receipt, refund};
+use crate::{ad, ecash, heartbeat, message::public_key, profile, receipt, refund, zap};
 
 /// How many countersignatures are fetched again with each subscription: those of a busy day that were missed
 /// while the node was down.
 const COUNTERSIGNATURES: usize = 500;
+
+/// How many receipts of zaps are fetched again with each subscription.
+const ZAPS: usize = 500;
 
 /// What a provider needs to hear: requests it could serve, cancellations, claims and ecash addressed to it, and
 /// countersignatures of its receipts.
@@ -23,6 +26,13 @@ pub fn for_provider(kinds: &[JobKind], provider: ProviderKey, since: Timestamp) 
     // For jobs that are older the lock has ended, or soon will.
     let paid = addressed(ecash::KIND).since(since);
     vec![requests, cancels, addressed(refund::KIND), paid, countersigned]
+}
+
+/// Receipts of zaps of a provider, by the one whose receipts are believed; at most those of a busy day.
+pub fn for_zaps(provider: ProviderKey, server: PublicKey, since: Timestamp) -> Vec<Filter> {
+    let key = SingleLetterTag::lowercase(Alphabet::P);
+    let receipts = Filter::new().kind(Kind::from(zap::KIND)).custom_tag(key, provider.to_hex());
+    vec![receipts.author(server).since(Seconds::from(since.secs())).limit(ZAPS)]
 }
 
 /// Requests of other kinds than are sold that name this provider: whoever asks it alone is told so.

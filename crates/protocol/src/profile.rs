@@ -3,7 +3,7 @@
 
 use nostr::Keys;
 use openagents_types::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     Verified,
@@ -28,6 +28,35 @@ pub struct Profile {
     pub about: String,
     /// The address of a picture; empty for none.
     pub picture: String,
+    /// Where it is zapped, if it takes zaps.
+    pub zaps: Option<ZapAddress>,
+}
+
+/// Where a provider is zapped, by either name that viewers look it up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ZapAddress {
+    /// A Lightning address (`lud16`).
+    Name(String),
+    /// An LNURL in bech32 (`lud06`).
+    Lnurl(String),
+}
+
+impl ZapAddress {
+    /// Writes it into a profile, or what an advertisement says in place of one.
+    pub(crate) fn write(&self, content: &mut Value) {
+        match self {
+            Self::Name(name) => content["lud16"] = name.clone().into(),
+            Self::Lnurl(lnurl) => content["lud06"] = lnurl.clone().into(),
+        }
+    }
+
+    /// Reads it; a name before an LNURL.
+    pub(crate) fn read(content: &Value) -> Option<Self> {
+        let short =
+            |name: &str| content[name].as_str().filter(|text| !text.is_empty() && text.len() <= 2_048);
+        let name = short("lud16").map(|text| Self::Name(text.to_owned()));
+        name.or_else(|| short("lud06").map(|text| Self::Lnurl(text.to_owned())))
+    }
 }
 
 /// Writes a profile.
@@ -37,6 +66,9 @@ pub fn encode(profile: &Profile, keys: &Keys, now: Timestamp) -> Verified {
     });
     if !profile.picture.is_empty() {
         content["picture"] = profile.picture.clone().into();
+    }
+    if let Some(zaps) = &profile.zaps {
+        zaps.write(&mut content);
     }
     let raw = vec![make([tags::CLIENT, OURS])];
     Verified::sign(keys, PROFILE, tags::to_tags(raw), content.to_string(), now.secs())

@@ -39,6 +39,8 @@ pub struct Receipt {
     pub payment_hash: PaymentHash,
     /// What the invoice asked.
     pub amount: Msat,
+    /// The invoice.
+    pub bolt11: String,
     /// Who asked to pay.
     pub sender: CustomerKey,
     /// What was zapped.
@@ -79,6 +81,11 @@ pub enum ZapError {
     Mismatch(&'static str),
 }
 
+/// What a receipt says was zapped, unchecked.
+pub fn about(receipt: &Verified) -> Option<EventId> {
+    tags::first(&tags::from_tags(receipt.event().tags.iter()), tags::EVENT)?.parse().ok()
+}
+
 /// Checks a receipt against what it must be about.
 ///
 /// # Errors
@@ -96,14 +103,15 @@ pub fn check(receipt: &Verified, expected: &Expected<'_>) -> Result<Receipt, Zap
     let request = embedded(description)?;
     let inner = tags::from_tags(request.event().tags.iter());
     let about = parties(&outer, &inner, expected)?;
-    let invoice: Bolt11Invoice =
-        one(&outer, tags::BOLT11)?.parse().map_err(|error| ZapError::Invoice(format!("{error}")))?;
+    let bolt11 = one(&outer, tags::BOLT11)?;
+    let invoice: Bolt11Invoice = bolt11.parse().map_err(|error| ZapError::Invoice(format!("{error}")))?;
     commits(&invoice, description)?;
     let hash: &[u8] = invoice.payment_hash().as_ref();
     let hash = hash.try_into().map_err(|_| ZapError::Invoice("its payment hash is not 32 bytes".into()))?;
     Ok(Receipt {
         payment_hash: PaymentHash::from_bytes(hash),
         amount: amount(&invoice, &inner)?,
+        bolt11: bolt11.to_owned(),
         sender: customer(&request),
         about,
     })

@@ -207,6 +207,7 @@ fn written() -> Vec<(String, Verified)> {
         max_input_bytes: 65_536,
         timeout: Millis(30_000),
         picture: "https://picture.example/p.png".into(),
+        zaps: None,
         slots: 2,
         queue_limit: 1_000,
         models: vec![ad::ModelAd {

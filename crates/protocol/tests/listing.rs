@@ -7,7 +7,7 @@ use openagents_protocol::{
     ad::{self, Ad, Listed, ModelAd},
     heartbeat::{self, Heartbeat},
     listing::check,
-    profile::{self, Profile},
+    profile::{self, Profile, ZapAddress},
 };
 use openagents_types::{JobKind, Millis, Msat, Timestamp};
 use serde_json::json;
@@ -27,6 +27,7 @@ fn summaries() -> Ad {
         base: Msat::new(1_500),
         per_kib: Msat::ZERO,
         per_1000_output: Msat::ZERO,
+        zaps: None,
         metered: false,
         per_second: Msat::ZERO,
         max_input_bytes: 1,
@@ -168,8 +169,24 @@ fn only_our_own_advertisements_are_taken_for_ours() {
 }
 
 #[test]
+fn where_a_provider_is_zapped_stands_where_viewers_look() {
+    let mut said = Profile { name: "n".into(), about: "a".into(), picture: String::new(), zaps: None };
+    for (zaps, expected) in [
+        (None, ("null", "null")),
+        (Some(ZapAddress::Name("ann@wallet.example".into())), ("\"ann@wallet.example\"", "null")),
+        (Some(ZapAddress::Lnurl("lnurl1x".into())), ("null", "\"lnurl1x\"")),
+    ] {
+        said.zaps = zaps;
+        let event = profile::encode(&said, &keys(1), NOW);
+        let content: serde_json::Value = serde_json::from_str(&event.event().content).unwrap();
+        let found = (content["lud16"].to_string(), content["lud06"].to_string());
+        assert_eq!((found.0.as_str(), found.1.as_str()), expected);
+    }
+}
+
+#[test]
 fn a_profile_of_ours_is_told_from_another() {
-    let said = Profile { name: "n".into(), about: "a".into(), picture: String::new() };
+    let said = Profile { name: "n".into(), about: "a".into(), picture: String::new(), zaps: None };
     assert!(profile::is_ours(&profile::encode(&said, &keys(1), NOW)));
     assert!(profile::is_ours(&profile::encode_relays(&["wss://r.example".into()], &keys(1), NOW)));
     let theirs =

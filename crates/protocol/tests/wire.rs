@@ -4,7 +4,7 @@
 use nostr::{Keys, SecretKey, Tag};
 use openagents_protocol::{
     Keyring, Limits, Message, Verified, accept, ad, decode, encode_customer, encode_provider, is_request,
-    request,
+    profile, request,
 };
 use openagents_types::{
     CustomerKey, Draft, EcashAsk, EcashPayment, EcashRelease, EcashToken, Encryption, InputType, Invoice,
@@ -580,6 +580,7 @@ fn an_advertisement_lists_its_models_with_their_prices() {
         max_input_bytes: 9,
         timeout: Millis(1_000),
         picture: String::new(),
+        zaps: Some(profile::ZapAddress::Name("ann@wallet.example".into())),
         slots: 1,
         queue_limit: 2,
         backend: "b".into(),

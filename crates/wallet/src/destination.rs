@@ -110,11 +110,20 @@ pub fn read(text: &str) -> Result<Destination, DestinationError> {
 /// # Errors
 /// It is none; the error says what it is instead.
 pub fn check_refund(text: &str) -> Result<(), DestinationError> {
-    let other = |what| DestinationError::Other { what, instead: REFUND };
+    read_server(text, "refunds are paid to a Lightning address (name@host) or an LNURL").map(drop)
+}
+
+/// Reads what has to be good for any amount at any time, a Lightning address or an LNURL; `instead` says so to whoever
+/// wrote something else.
+///
+/// # Errors
+/// It is none; the error says what it is instead.
+pub fn read_server(text: &str, instead: &'static str) -> Result<PayCode, DestinationError> {
+    let other = |what| DestinationError::Other { what, instead };
     match read(text) {
-        Ok(Destination::Server(_)) => Ok(()),
+        Ok(Destination::Server(code)) => Ok(code),
         Ok(Destination::Invoice(_)) | Err(DestinationError::Invoice(_)) => {
-            Err(other("an invoice, whose amount and end are fixed before anything is owed"))
+            Err(other("an invoice, whose amount and end are fixed"))
         }
         Err(DestinationError::Empty) => Err(other("empty")),
         Err(DestinationError::TooLong(_)) => Err(other("longer than any address")),
@@ -123,9 +132,6 @@ pub fn check_refund(text: &str) -> Result<(), DestinationError> {
         Err(error @ DestinationError::Lnurl(_)) => Err(error),
     }
 }
-
-/// Where a refund can be paid to, whatever it will be.
-const REFUND: &str = "refunds are paid to a Lightning address (name@host) or an LNURL";
 
 /// One that is not inside an address of another kind.
 fn read_bare(text: &str) -> Result<Destination, DestinationError> {

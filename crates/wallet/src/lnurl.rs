@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use bech32::{Bech32, primitives::decode::CheckedHrpstring};
+use bech32::{Bech32, Hrp, primitives::decode::CheckedHrpstring};
 use openagents_types::{Invoice, Msat, Network, Timestamp};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -22,6 +22,9 @@ use crate::bolt11::{self, InvoiceError, Purpose};
 
 /// The most that an answer may carry, in bytes: LUD-06 lets its picture have 136,536, and its words need some.
 pub const LONGEST_ANSWER: usize = 192 << 10;
+
+/// What an LNURL begins with.
+const HRP: Hrp = Hrp::parse_unchecked("lnurl");
 
 /// How much of a server's own words is passed on, in characters.
 const LONGEST_WORD: usize = 200;
@@ -147,6 +150,13 @@ impl PayCode {
         &self.url
     }
 
+    /// The same address in bech32 (LUD-01).
+    pub fn lnurl(&self) -> String {
+        let written = bech32::encode::<Bech32>(HRP, self.url.as_str().as_bytes());
+        // Longer ones than a QR code holds are no use to anybody.
+        written.unwrap_or_default()
+    }
+
     /// Whose it is, for a person: the Lightning address, or the server's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -165,6 +175,8 @@ pub struct PayOffer {
     pub most: Msat,
     /// What it is for, in the server's words.
     pub description: String,
+    /// The key that it says it signs zap receipts with (NIP-57), where it takes zaps; unchecked.
+    pub zapper: Option<String>,
 }
 
 /// The first answer as it comes.
@@ -179,6 +191,11 @@ struct PayRequest {
     metadata: String,
     #[serde(rename = "commentAllowed", default)]
     comment: Option<u64>,
+    // Of any type: whoever only pays must not fail on them.
+    #[serde(rename = "allowsNostr", default)]
+    zaps: serde_json::Value,
+    #[serde(rename = "nostrPubkey", default)]
+    zapper: serde_json::Value,
 }
 
 /// The second answer as it comes.
@@ -201,7 +218,7 @@ impl PayOffer {
     /// # Errors
     /// The server refuses, or answers something else.
     pub fn read(answer: &[u8]) -> Result<Self, LnurlError> {
-        let PayRequest { tag, callback, least, most, metadata, comment } = parse(answer)?;
+        let PayRequest { tag, callback, least, most, metadata, comment, zaps, zapper } = parse(answer)?;
         if tag != "payRequest" {
             return Err(LnurlError::OtherTag(short(&tag)));
         }
@@ -213,7 +230,8 @@ impl PayOffer {
         }
         let description = description(&metadata).ok_or_else(|| garbled("it does not say what it is for"))?;
         let comment = usize::try_from(comment.unwrap_or(0)).unwrap_or(usize::MAX);
-        Ok(Self { callback, metadata, comment, least, most, description })
+        let zapper = zapper.as_str().filter(|_| zaps == true).map(short);
+        Ok(Self { callback, metadata, comment, least, most, description, zapper })
     }
 
     /// How much is to be paid: what was `wanted`, or the one amount that is taken.

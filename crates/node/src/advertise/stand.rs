@@ -13,7 +13,7 @@ use openagents_protocol::{
     Verified,
     ad::{self, Ad, Listed, ModelAd},
     heartbeat::{self, Heartbeat},
-    profile::{self, Profile},
+    profile::{self, Profile, ZapAddress},
 };
 use openagents_relay::RelayUrl;
 use openagents_types::{EventId, JobKind, Millis, Timestamp};
@@ -21,7 +21,10 @@ use openagents_types::{EventId, JobKind, Millis, Timestamp};
 use super::survey::{self, Held};
 use tokio::sync::watch;
 
-use crate::{clock, config::Config, driver::DriverHandle, identity::Identity, relays::Relays, stock::Stock};
+use crate::{
+    clock, config::Config, driver::DriverHandle, identity::Identity, relays::Relays, stock::Stock,
+    zaps::ZapServer,
+};
 
 /// See the module. Clones are the same stand.
 #[derive(Clone)]
@@ -34,6 +37,7 @@ struct Inner {
     provider: ProviderConfig,
     stock: watch::Receiver<Stock>,
     makers: HashMap<JobKind, String>,
+    zaps: watch::Receiver<Option<ZapServer>>,
     relays: Relays,
     driver: DriverHandle,
     said: Mutex<Said>,
@@ -47,6 +51,9 @@ struct Said {
     ads: BTreeMap<JobKind, EventId>,
     /// When advertisements were taken back: what is as old counts as taken back too.
     taken_back: Timestamp,
+    /// What the newest advertisement is dated, and what profile and relay list are.
+    advertised: Timestamp,
+    introduced: Timestamp,
 }
 
 /// What a stand is made of.
@@ -57,14 +64,20 @@ pub(crate) struct Goods {
     pub(crate) stock: watch::Receiver<Stock>,
     /// The name of what does the work of each kind.
     pub(crate) makers: HashMap<JobKind, String>,
+    /// Where it is zapped, once that is known.
+    pub(crate) zaps: watch::Receiver<Option<ZapServer>>,
 }
 
 impl Stand {
     pub(crate) fn new(config: &Config, goods: Goods, relays: Relays, driver: DriverHandle) -> Self {
-        let Goods { identity, provider, stock, makers } = goods;
+        let Goods { identity, provider, stock, makers, zaps } = goods;
         let said = &config.provider;
-        let profile =
-            Profile { name: said.name.clone(), about: said.about.clone(), picture: said.picture.clone() };
+        let profile = Profile {
+            name: said.name.clone(),
+            about: said.about.clone(),
+            picture: said.picture.clone(),
+            zaps: None,
+        };
         let inner = Inner {
             profile,
             introduces: said.profile,
@@ -72,6 +85,7 @@ impl Stand {
             provider,
             stock,
             makers,
+            zaps,
             relays,
             driver,
             said: Mutex::default(),
@@ -93,8 +107,12 @@ impl Stand {
 
     /// Every advertisement, as it would be signed now.
     pub(crate) fn ads(&self) -> Vec<(JobKind, Verified)> {
-        // What is as old as its withdrawal would be withdrawn with it.
-        let at = clock::now().max(self.said().taken_back.after(Millis::from_secs(1)));
+        // What is as old as its withdrawal would be withdrawn with it, and of two of one second relays keep either.
+        let at = {
+            let said = self.said();
+            let last = said.taken_back.max(said.advertised);
+            clock::now().max(last.after(Millis::from_secs(1)))
+        };
         let stock = self.0.stock.borrow();
         let written = stock.shown().filter_map(|offer| {
             let event = ad::encode(&self.ad(offer), self.0.identity.keys(), at)
@@ -112,6 +130,7 @@ impl Stand {
             name: profile.name.clone(),
             about: format!("{} ({maker})", profile.about),
             picture: profile.picture.clone(),
+            zaps: self.zaps(),
             base: offer.price.base,
             per_kib: offer.price.per_kib,
             per_1000_output: offer.price.per_1000_output,
@@ -127,6 +146,10 @@ impl Stand {
                 .map_or_else(|_| serde_json::json!({}), |schema| schema.nip90_params()),
             relays: self.relays().iter().map(ToString::to_string).collect(),
         }
+    }
+
+    fn zaps(&self) -> Option<ZapAddress> {
+        self.0.zaps.borrow().as_ref().map(|server| server.address.clone())
     }
 
     /// Every heartbeat, as it would be signed now. Relays keep the last alone, so that each speaks for all, and each is
@@ -167,9 +190,16 @@ impl Stand {
     /// Sends every advertisement to every relay.
     pub(crate) fn advertise(&self) {
         for (kind, event) in self.ads() {
-            self.said().ads.insert(kind, event.id());
-            self.0.relays.publish(event);
+            self.publish_ad(kind, event);
         }
+    }
+
+    fn publish_ad(&self, kind: JobKind, event: Verified) {
+        let mut said = self.said();
+        said.advertised = said.advertised.max(dated(&event));
+        said.ads.insert(kind, event.id());
+        drop(said);
+        self.0.relays.publish(event);
     }
 
     /// Says what has changed: what can be done again or otherwise than it was said, and what cannot be done now.
@@ -182,8 +212,7 @@ impl Stand {
             let same = before.shown().find(|offer| offer.kind == kind)
                 == now.shown().find(|offer| offer.kind == kind);
             if !same {
-                self.said().ads.insert(kind, event.id());
-                self.0.relays.publish(event);
+                self.publish_ad(kind, event);
             }
         }
     }
@@ -220,7 +249,7 @@ impl Stand {
         if ads.is_empty() {
             return;
         }
-        let now = clock::now();
+        let now = clock::now().max(self.said().advertised);
         self.said().taken_back = now;
         self.0.relays.publish(ad::encode_deletion(ads, self.0.identity.keys(), now));
     }
@@ -247,13 +276,17 @@ impl Stand {
     /// Publishes profile and relay list, unless another program wrote one for this key, or may have: a key from
     /// elsewhere may have one on relays that are not asked here.
     fn introduce(&self, held: &Held) {
-        let (keys, now) = (self.0.identity.keys(), clock::now());
         let relays: Vec<String> = self.relays().iter().map(ToString::to_string).collect();
         if !held.iter().any(|(_, answer)| answer.is_ok()) {
             return;
         }
-        for event in [profile::encode(&self.0.profile, keys, now), profile::encode_relays(&relays, keys, now)]
-        {
+        let profile = Profile { zaps: self.zaps(), ..self.0.profile.clone() };
+        // Of two of one second relays keep either.
+        let kinds = [profile::PROFILE, profile::RELAY_LIST];
+        let last = kinds.iter().flat_map(|kind| survey::of_kind(held, *kind)).map(dated).max();
+        let last = last.unwrap_or_default().max(self.said().introduced);
+        let (keys, now) = (self.0.identity.keys(), clock::now().max(last.after(Millis::from_secs(1))));
+        for event in [profile::encode(&profile, keys, now), profile::encode_relays(&relays, keys, now)] {
             let kind = event.event().kind;
             let found: Vec<&Verified> = survey::of_kind(held, kind.as_u16()).collect();
             let is_ours = if found.is_empty() {
@@ -267,6 +300,7 @@ impl Stand {
             };
             let everywhere = held.iter().filter(|(_, answer)| answer.is_ok()).count();
             if is_ours && found.iter().filter(|earlier| said(earlier)).count() < everywhere {
+                self.said().introduced = now;
                 self.0.relays.publish(event);
             }
         }
@@ -275,6 +309,10 @@ impl Stand {
     fn said(&self) -> std::sync::MutexGuard<'_, Said> {
         self.0.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn dated(event: &Verified) -> Timestamp {
+    Timestamp::from_secs(event.event().created_at.as_secs())
 }
 
 fn model(model: &ModelOffer) -> ModelAd {

@@ -114,6 +114,20 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: DestinationError,
     },
+    /// Nobody can be zapped there.
+    #[error("provider.zaps is {text:?}: {reason}")]
+    Zaps {
+        /// What it is.
+        text: String,
+        /// What is wrong with it.
+        reason: DestinationError,
+    },
+    /// A wallet whose offers have two rails already.
+    #[error(
+        "provider.zaps is for a Lightning wallet, and wallet.kind is \"cashu\": offers are paid by invoice or with \
+         ecash there; empty one of the two"
+    )]
+    ZapsOnEcash,
     /// A model server cannot be used as it is described.
     #[error("{0}; correct it with `openagents config edit`")]
     Server(ServerFault),

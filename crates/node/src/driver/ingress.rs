@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use openagents_engine::{Direction, Input, Record};
-use openagents_protocol::{Message, Verified};
+use openagents_engine::{Direction, Input, Job, Record};
+use openagents_protocol::{Message, Verified, zap};
 use openagents_types::{
     Cancel, CustomerKey, Feedback, Invoice, JobId, JobRequest, JobResult, PaymentHash, Quote, RefundClaim,
     Status, Timestamp,
@@ -16,6 +16,9 @@ impl Driver {
     pub(super) fn wire(&mut self, now: Timestamp, event: &Verified, pending: &mut Pending) {
         if self.is_uncalled_for(event) {
             return tracing::debug!(event = %event.id(), "a receipt that nobody here waits for");
+        }
+        if event.event().kind.as_u16() == zap::KIND {
+            return self.zap(now, event, pending);
         }
         match openagents_protocol::decode(event, &mut self.keyring) {
             Ok(Message::Request(request)) => self.request(now, *request, pending),
@@ -44,7 +47,9 @@ impl Driver {
             tracing::debug!(customer = %request.customer, "a request beyond its author's allowance");
             return;
         }
+        let id = request.id;
         self.input(now, Input::Request(Box::new(request)), pending);
+        self.zapped_before(now, id, pending);
     }
 
     fn cancels(&mut self, now: Timestamp, cancels: Vec<Cancel>, pending: &mut Pending) {
@@ -65,15 +70,19 @@ impl Driver {
         if self.engine.job(id).is_some() {
             return;
         }
-        let job = match pending.job(id) {
+        if let Some(job) = self.sold(id, pending).filter(openagents_engine::Job::is_credited) {
+            self.engine.handle(now, Input::Recall(Box::new(Record::Job(Box::new(job)))));
+        }
+    }
+
+    /// A job that we sell and that has left memory, as this batch leaves it.
+    pub(super) fn sold(&self, id: JobId, pending: &Pending) -> Option<Job> {
+        match pending.job(id) {
             Some(job) => Some(job.clone()),
             None => self.store.sold(id).unwrap_or_else(|error| {
-                tracing::error!(%error, job = %id, "a claim cannot be matched to its job");
+                tracing::error!(%error, job = %id, "a message cannot be matched to its job");
                 None
             }),
-        };
-        if let Some(job) = job.filter(openagents_engine::Job::is_credited) {
-            self.engine.handle(now, Input::Recall(Box::new(Record::Job(Box::new(job)))));
         }
     }
 

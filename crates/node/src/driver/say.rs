@@ -7,6 +7,9 @@ use openagents_types::{CustomerKey, Draft, JobId, JobRequest, JobSpec, Notice, T
 /// How long an event without an end of its own is sent again, in seconds: a week without any relay.
 const KEPT: u64 = 7 * 86_400;
 
+/// The slot of our offer for a job.
+pub(super) const QUOTE: &str = "quote";
+
 /// The slot of our receipt for a job.
 pub(super) const RECEIPT: &str = "receipt";
 
@@ -19,7 +22,7 @@ pub(super) const PUBLISHED: &str = "published-receipt";
 /// What an event says, as the outbox names it: the same thing is said about a job only once.
 pub(super) fn slot(draft: &Draft) -> String {
     match draft {
-        Draft::Quote { .. } => "quote".into(),
+        Draft::Quote { .. } => QUOTE.into(),
         Draft::Result { .. } | Draft::Bill { .. } => "result".into(),
         Draft::Partial { index, .. } => format!("partial-{index}"),
         Draft::Cancel { provider, .. } => match provider {

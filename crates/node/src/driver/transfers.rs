@@ -57,7 +57,7 @@ impl Driver {
 
 impl Pending {
     /// Whether a payment with this hash is written in this batch.
-    fn names(&self, hash: openagents_types::PaymentHash) -> bool {
+    pub(super) fn names(&self, hash: openagents_types::PaymentHash) -> bool {
         let is_it = |record: &Record| matches!(record, Record::Payment(row) if row.hash == hash);
         self.batch.records.iter().any(is_it)
     }

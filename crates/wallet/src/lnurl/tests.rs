@@ -158,3 +158,29 @@ fn an_answer_that_is_none_is_named() {
         assert!(matches!(take(nonsense), Err(LnurlError::Garbled(_))), "{nonsense:?}");
     }
 }
+
+#[test]
+fn who_takes_zaps_names_the_key_that_signs_and_nobody_is_paid_less_for_it() {
+    let key = "ab".repeat(32);
+    let says = |zaps: serde_json::Value, key: serde_json::Value| {
+        let answer = |answer: &mut serde_json::Value| {
+            answer["allowsNostr"] = zaps;
+            answer["nostrPubkey"] = key;
+        };
+        offer(answer).unwrap().zapper
+    };
+    assert_eq!(offer(|_| {}).unwrap().zapper, None);
+    assert_eq!(says(true.into(), key.clone().into()), Some(key.clone()));
+    for zaps in [false.into(), "true".into(), serde_json::Value::Null, 1.into()] {
+        assert_eq!(says(zaps, key.clone().into()), None);
+    }
+    assert_eq!(says(true.into(), 7.into()), None);
+}
+
+#[test]
+fn an_address_has_an_lnurl_that_reads_back() {
+    let code = PayCode::address("ann@wallet.example").unwrap();
+    let again = PayCode::bech32(&code.lnurl()).unwrap();
+    assert_eq!(again.url().as_str(), "https://wallet.example/.well-known/lnurlp/ann");
+    assert_eq!((again.url(), again.lnurl()), (code.url(), code.lnurl()));
+}
