@@ -6,18 +6,22 @@ use anyhow::Context as _;
 
 use openagents_xtask::shell;
 
-/// The bench, to do this with the program.
-fn built(what: &str) -> anyhow::Result<Command> {
+fn build() -> anyhow::Result<()> {
     shell::build_release()?;
-    shell::run(shell::command("cargo build --release --quiet -p openagents-bench"))?;
+    shell::run(shell::command("cargo build --release --quiet -p openagents-bench"))
+}
+
+/// The bench, once it is built, to do this with the program.
+fn bench(what: &str) -> Command {
     let mut bench = Command::new(shell::program("release", "openagents-bench"));
     bench.arg(what).arg("--program").arg(shell::program("release", "openagents"));
-    Ok(bench)
+    bench
 }
 
 /// See `cargo xtask bench --help`.
 pub(crate) fn run(json: bool, quick: bool, only: &[String]) -> anyhow::Result<()> {
-    let mut bench = built("run")?;
+    build()?;
+    let mut bench = bench("run");
     if json {
         bench.arg("--json");
     }
@@ -37,11 +41,12 @@ pub(crate) fn stream(json: bool, turns: usize) -> anyhow::Result<()> {
     let middle =
         shell::prepared("sh tools/setup_middle_model.sh")?.context("its models cannot be made here")?;
     let tiny = Path::new(&middle).with_file_name("noise.gguf");
+    build()?;
     // The tiny one shows what is added, the other what share that is of an answer.
     for (model, tokens, turns) in
         [(tiny.as_path(), "500", turns), (Path::new(&middle), "200", turns.div_ceil(2))]
     {
-        let mut bench = built("stream")?;
+        let mut bench = bench("stream");
         bench.arg("--server").arg(&server).arg("--model").arg(model);
         bench.args(["--tokens", tokens, "--turns", &turns.to_string()]);
         if json {

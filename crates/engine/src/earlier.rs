@@ -5,8 +5,6 @@
 //! it knows of no such payment. Whoever believes that pays the next offer and, a moment later, this one as well. So no
 //! denial of such a payment is believed before the order has ended by itself: NIP-47 orders carry an `expiration`.
 
-use std::collections::HashSet;
-
 use openagents_types::{Millis, PaymentHash, Timestamp};
 
 use crate::{Direction, Engine, Outgoing, customer::Money};
@@ -23,22 +21,9 @@ pub(crate) struct Word<'a> {
     pub(crate) is_early: bool,
 }
 
-/// What may have been ordered before this run began.
-#[derive(Debug, Default)]
-pub(crate) struct EarlierOrders {
-    until: Timestamp,
-    payments: HashSet<PaymentHash>,
-}
-
-impl EarlierOrders {
-    pub(crate) fn word<'a>(&self, now: Timestamp, hash: PaymentHash, state: &'a Outgoing) -> Word<'a> {
-        Word { state, is_early: now < self.until && self.payments.contains(&hash) }
-    }
-}
-
 impl Engine {
     /// Remembers what the records that this run begins with may have ordered.
-    pub(crate) fn note_earlier_orders(&mut self, now: Timestamp) {
+    pub(crate) fn note_earlier_orders(&mut self) {
         let attempts = self.customer.asks.values().flat_map(|ask| &ask.attempts);
         let bought = attempts
             .filter(|attempt| matches!(attempt.money, Money::Pending | Money::Doubtful))
@@ -46,7 +31,12 @@ impl Engine {
         let jobs = self.provider.iter().flat_map(|desk| desk.jobs.values());
         let refunds = jobs.filter_map(|job| job.state.claim_hash());
         let by_hand = self.transfers.open().filter(|transfer| transfer.direction == Direction::Out);
-        let payments = bought.chain(refunds).chain(by_hand.map(crate::Transfer::hash)).collect();
-        self.earlier = EarlierOrders { until: now.after(ORDER_LIFE), payments };
+        self.ordered_earlier = bought.chain(refunds).chain(by_hand.map(crate::Transfer::hash)).collect();
+    }
+
+    /// What a wallet says of a payment by us now.
+    pub(crate) fn word<'a>(&self, now: Timestamp, hash: PaymentHash, state: &'a Outgoing) -> Word<'a> {
+        let is_early = now < self.began.after(ORDER_LIFE) && self.ordered_earlier.contains(&hash);
+        Word { state, is_early }
     }
 }

@@ -77,8 +77,8 @@ pub struct Engine {
     transfers: TransferDesk,
     /// The job that the next payment is about, if it had left memory.
     recalled: Option<openagents_types::JobId>,
-    /// What an earlier run may have ordered.
-    earlier: earlier::EarlierOrders,
+    /// The payments that an earlier run may have ordered.
+    ordered_earlier: std::collections::HashSet<PaymentHash>,
     /// What waits until the wallet has said what it paid lately.
     reconciling: Option<Reconciling>,
     /// The jobs about which it has not said anything in time, and when each began.
@@ -97,7 +97,7 @@ impl Engine {
             customer: CustomerDesk::new(config.customer),
             transfers: TransferDesk::default(),
             recalled: None,
-            earlier: earlier::EarlierOrders::default(),
+            ordered_earlier: std::collections::HashSet::new(),
             reconciling: None,
             unanswered: None,
             began: Timestamp::from_secs(0),
@@ -134,8 +134,8 @@ impl Engine {
                 Record::Payment(_) | Record::Entry(_) | Record::Content { .. } | Record::Receipt(_) => {}
             }
         }
-        engine.note_earlier_orders(now);
         engine.began = now;
+        engine.note_earlier_orders();
         engine.begin_reconciling(now, &mut out);
         if let Some(desk) = &mut engine.provider {
             desk.restate(now, &mut out);
@@ -263,7 +263,7 @@ impl Engine {
     }
 
     fn outgoing(&mut self, now: Timestamp, hash: PaymentHash, state: &Outgoing, out: &mut Actions) {
-        let word = self.earlier.word(now, hash, state);
+        let word = self.word(now, hash, state);
         if self.transfers.knows(hash) {
             self.transfer_sent(now, hash, word, out);
         } else if self.customer.pays(hash) {

@@ -62,14 +62,14 @@ impl World {
     }
 
     /// An answer comes, or comes late: until it does, the same is not asked again.
-    pub(super) fn answer_late(&mut self, node: usize, delay: u64, action: String, input: Input) {
+    pub(super) fn answer_late(&mut self, node: usize, delay: u64, question: String, input: Input) {
         let (stormy, life) = (self.stormy(), self.nodes[node].life);
         let Some(late) = self.late.as_mut().filter(|_| stormy) else {
             return self.answer(node, delay, input);
         };
         let delay = delay + if late.rng.chance(15) { late.rng.between(500, CALL) } else { 0 };
-        late.on_the_way.insert((node, life, action.clone()));
-        self.at(delay, Event::Answer { node, life, question: action, input: Box::new(input) });
+        late.on_the_way.insert((node, life, question.clone()));
+        self.at(delay, Event::Answer { node, life, question, input: Box::new(input) });
     }
 
     /// An answer comes that was waited for.
